@@ -1,0 +1,43 @@
+# Two commands do all set-up: `make demo` and `make test`. The others are parts of them.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test lint types everyday slow bench clean
+
+demo: $(VENV)/.workstation
+	$(BIN)/compress distill --teacher resnet50 --student mobilenetv3
+
+test: lint types everyday slow
+
+lint: $(VENV)/.developer
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/codespell
+	$(BIN)/validate-pyproject pyproject.toml
+
+types: $(VENV)/.developer
+	$(BIN)/mypy
+
+everyday: $(VENV)/.developer
+	$(BIN)/pytest -m "not slow" --cov --cov-report=term
+
+slow: $(VENV)/.developer
+	$(BIN)/pytest -m slow
+
+bench: $(VENV)/.developer
+	$(BIN)/python benchmarks/ratios.py
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info
+
+$(VENV)/bin/pip:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.workstation: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --editable '.[all]'
+	touch $@
+
+$(VENV)/.developer: pyproject.toml | $(VENV)/bin/pip
+	$(BIN)/pip install --editable '.[all,dev]'
+	touch $@ $(VENV)/.workstation

@@ -1,0 +1,1 @@
+"""Makes trained vision models smaller; nothing heavy is imported from here."""

@@ -1,0 +1,138 @@
+"""A model at rest: safetensors and JSON, never pickle; the folder any verb accepts."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from compress.models.model import Model
+from compress.models.spec import ModelSpec
+from runtime.errors import InputRejectedError, RecipeError
+from runtime.files import digest_of, read_json, sha256_of, write_json, written_whole
+from runtime.preprocess import Preprocess
+
+FORMAT = 1  # 1: spec, classes, preprocess, sha256 of the tensors
+TENSORS = "model.safetensors"
+RECORD = "model.json"
+
+
+def save_model(model: Model, folder: Path) -> None:
+    """Write `model` into `folder`; the record comes last and makes it valid."""
+    tensors = folder / TENSORS
+    write_tensors(tensors, detached(model.net))
+    write_json(
+        folder / RECORD,
+        {
+            "format": FORMAT,
+            "spec": model.spec.model_dump() | {"weights": None},
+            "factory": model.spec.factory,
+            "classes": list(model.classes),
+            "preprocess": model.preprocess.as_record(),
+            "sha256": sha256_of(tensors),
+        },
+    )
+
+
+def is_model(folder: Path) -> bool:
+    """Whether `folder` holds what `save_model` writes."""
+    return (folder / RECORD).is_file()
+
+
+def load_model(folder: Path, *, factory: str | None = None) -> Model:
+    """Read back what `save_model` wrote.
+
+    A model that came from the user's own factory needs it again: code is never taken
+    from a file. Raises InputRejectedError where bytes and record disagree.
+    """
+    from compress.models.build import skeleton
+
+    record = read_json(folder / RECORD)
+    try:
+        spec = ModelSpec.model_validate(record["spec"])
+        classes = tuple(str(name) for name in record["classes"])  # type: ignore[attr-defined]
+        preprocess = Preprocess.from_record(record["preprocess"])  # type: ignore[arg-type]
+        expected, made_by, number = record["sha256"], record["factory"], record["format"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputRejectedError(f"{folder / RECORD}: incomplete: {error}") from error
+    if number != FORMAT:
+        raise InputRejectedError(
+            f"{folder / RECORD}: format {number}, this edgepress reads {FORMAT}; "
+            "use the edgepress that wrote it"
+        )
+    if made_by is not None and factory is None:
+        raise RecipeError(
+            f"{folder}: was built by {made_by!r}; name it again with --model-file"
+        )
+    tensors = folder / TENSORS
+    if not tensors.is_file() or sha256_of(tensors) != expected:
+        raise InputRejectedError(
+            f"{tensors}: missing, truncated or changed since it was written; "
+            "run the stage again"
+        )
+    spec = spec.model_copy(update={"factory": factory})
+    net = skeleton(spec, classes=len(classes), size=preprocess.size)
+    load_exactly_(net, read_tensors(tensors), origin=str(tensors))
+    return Model(spec=spec, net=net.eval(), preprocess=preprocess, classes=classes)
+
+
+def load_exactly_(net: nn.Module, tensors: dict[str, Tensor], *, origin: str) -> None:
+    """Load `tensors` into `net`; one name or shape amiss is an error that names it."""
+    try:
+        net.load_state_dict(tensors)
+    except RuntimeError as error:
+        first = str(error).splitlines()
+        raise InputRejectedError(
+            f"{origin}: does not fit {type(net).__name__}: {' '.join(first[1:3]).strip()}"
+        ) from error
+
+
+def detached(net: nn.Module) -> dict[str, Tensor]:
+    """The state of `net` on the CPU, each tensor contiguous and its own memory."""
+    return {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in net.state_dict().items()
+    }
+
+
+def weights_digest(model: Model) -> str:
+    """A name for exactly this network with exactly these weights, in hex."""
+    import hashlib
+
+    digest = hashlib.sha256(digest_of(model.spec.model_dump(exclude={"weights"})).encode())
+    for name, tensor in sorted(detached(model.net).items()):
+        digest.update(name.encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def write_tensors(
+    path: Path, tensors: dict[str, Tensor], record: dict[str, object] | None = None
+) -> None:
+    """Write tensors, and a record beside them in the same file, whole or not at all."""
+    notes = None if record is None else {"record": json.dumps(record, sort_keys=True)}
+    with written_whole(path) as draft:
+        try:
+            save_file(tensors, draft, metadata=notes)
+        except SafetensorError as error:
+            raise OSError(str(error)) from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file."""
+    return read_tensors_and_record(path)[0]
+
+
+def read_tensors_and_record(
+    path: Path,
+) -> tuple[dict[str, Tensor], dict[str, object]]:
+    """Every tensor of a safetensors file, and the record written beside them."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  # no mapping
+            notes = stream.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise InputRejectedError(f"{path}: not a whole safetensors file: {error}") from error
+    return tensors, json.loads(notes.get("record", "{}"))

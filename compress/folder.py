@@ -1,0 +1,90 @@
+"""A run directory: claimed by one recipe and one process, complete or resumable."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from compress.recipe import Recipe, read_recipe, written
+from runtime.errors import RecipeError
+from runtime.files import sha256_of, write_json, write_text
+
+RECIPE: Final = "recipe.yaml"
+REPORT: Final = "report.json"
+MANIFEST: Final = "manifest.json"
+JOURNAL: Final = "events.jsonl"
+LOCK: Final = ".lock"
+
+
+@contextmanager
+def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
+    """Hold `folder` for `recipe` while the block runs.
+
+    A folder of the same recipe is taken up where it was left; anything else in it is
+    a RecipeError, before a byte is written.
+    """
+    _check_contents(folder, recipe)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError as error:
+        raise RecipeError(
+            f"--out {folder}: cannot be written: {error.strerror}; choose another --out"
+        ) from error
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RecipeError(
+                f"--out {folder}: another process is running in it; wait for it, or "
+                "choose another --out"
+            ) from error
+        if not (folder / RECIPE).is_file():
+            write_text(folder / RECIPE, written(recipe))
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check_contents(folder: Path, recipe: Recipe) -> None:
+    """Refuse a folder that holds something else."""
+    if folder.exists() and not folder.is_dir():
+        raise RecipeError(f"--out {folder}: is a file; choose another --out")
+    try:
+        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    except OSError as error:
+        raise RecipeError(
+            f"--out {folder}: cannot be read: {error.strerror}; choose another --out"
+        ) from error
+    if (folder / RECIPE).is_file():
+        held = read_recipe(folder / RECIPE)
+        if held.as_record() != recipe.as_record():
+            raise RecipeError(
+                f"--out {folder}: already holds another run ({held.name}); choose "
+                "another --out, or remove it"
+            )
+    elif [name for name in names if name != LOCK and not name.endswith(".part")]:
+        raise RecipeError(
+            f"--out {folder}: is not empty and holds no run ({names[0]} …); choose "
+            "another --out"
+        )
+
+
+def write_manifest(folder: Path) -> None:
+    """List every file of the run with its size and digest."""
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path.name not in {MANIFEST, LOCK, JOURNAL}
+    )
+    entries = [
+        {
+            "path": path.relative_to(folder).as_posix(),
+            "bytes": path.stat().st_size,
+            "sha256": sha256_of(path),
+        }
+        for path in files
+    ]
+    write_json(folder / MANIFEST, {"files": entries})

@@ -1,0 +1,35 @@
+"""What a stage may know about the run it is part of."""
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from compress.screen import Screen
+
+
+def cache_folder() -> Path:
+    """Where things that several runs share are kept (EDGEPRESS_CACHE, else XDG)."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("EDGEPRESS_CACHE") or Path(home) / "edgepress")
+
+
+def is_main_process() -> bool:
+    """Whether this process speaks and writes for all that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """Seed, device, folders and voice; handed to every stage, changed by none."""
+
+    folder: Path  # private to the stage: checkpoints for resuming
+    seed: int = 0
+    device: str = "cpu"
+    workers: int = 0
+    save_seconds: float = 30.0  # between two saves of an unfinished training run
+    cache: Path = field(default_factory=cache_folder)
+    screen: Screen = field(default_factory=Screen)
+
+    def within(self, name: str) -> "Job":
+        """The same job with a folder of its own."""
+        return replace(self, folder=self.folder / name)

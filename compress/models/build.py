@@ -1,0 +1,225 @@
+"""From a spec to a model that is ready to be trained or asked."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from compress.models import meta
+from compress.models.construct import skeleton
+from compress.models.model import Model
+from compress.models.names import Resolved, resolve
+from compress.models.pretrained import (
+    PRETRAINED,
+    pretrained_classes,
+    pretrained_state,
+)
+from compress.models.sizing import choose_size, preprocess_for, preprocess_of_factory
+from compress.models.spec import ModelSpec
+from compress.models.state import install_, load_state
+from compress.screen import Screen
+from runtime.errors import RecipeError
+
+__all__ = ["build", "fits", "skeleton"]
+
+# What timm and torchvision build when nobody says otherwise: ImageNet-1k.
+_DEFAULT_CLASSES = 1000
+# A side that a network of the user's own is tried at when nothing else is known.
+_DEFAULT_SIZE = 224
+_LEAST_SIZE = 32
+
+
+def build(  # noqa: PLR0913  # what a model depends on is spelt out
+    spec: ModelSpec,
+    *,
+    classes: tuple[str, ...] | None,
+    native_size: int | None,
+    seed: int,
+    screen: Screen,
+    size: int | None = None,
+) -> Model:
+    """The model that `spec` describes, for images of `native_size` pixels.
+
+    `classes` are the labels it is to tell apart; None: as many as its weights know.
+    Weights not loaded are drawn from `seed`, and torch's global generator is left as
+    it was. `size`, pixels, overrides the choice of the input size. Raises RecipeError
+    for what does not exist, InputRejectedError for weights that do not fit.
+    """
+    if spec.factory is not None:
+        side = size or max(_LEAST_SIZE, native_size or _DEFAULT_SIZE)
+        screen.tell(f"{spec.factory}: input {side}x{side}")
+        return _from_factory(spec, classes, size=side, seed=seed, screen=screen)
+    resolved = resolve(spec.name)
+    if resolved.announcement is not None:
+        screen.tell(resolved.announcement)
+    spec = spec.model_copy(update={"name": resolved.canonical})
+    _refuse_widened_pretrained(spec)
+    side = choose_size(
+        spec, resolved, size=size, native_size=native_size, screen=screen
+    )
+    if spec.stem == "small":
+        screen.tell(
+            f"{resolved.name}: small stem: its first stride and pooling are out"
+        )
+    state = _state(spec, resolved, side, screen)
+    outputs = _outputs(spec, classes, state, side)
+    net = _seeded(spec, outputs, side, seed)
+    if state is not None:
+        _load_(net, spec, state, size=side, screen=screen)
+    return Model(
+        spec=spec,
+        net=net.eval(),
+        preprocess=preprocess_for(resolved, size=side, native_size=native_size),
+        classes=classes or tuple(str(index) for index in range(outputs)),
+    )
+
+
+def fits(spec: ModelSpec, classes: tuple[str, ...]) -> bool:
+    """Whether the weights of `spec` already end in a head for this many classes.
+
+    Checkpoints do not name their classes, so equal numbers count as equal classes.
+    """
+    if spec.weights is None:
+        return False
+    if spec.weights == PRETRAINED:
+        return pretrained_classes(resolve(spec.name)) == len(classes)
+    size = _DEFAULT_SIZE if spec.factory is not None else resolve(spec.name).size
+    state = load_state(Path(spec.weights))
+    return _known_classes(spec, state, size) == len(classes)
+
+
+def _from_factory(
+    spec: ModelSpec,
+    classes: tuple[str, ...] | None,
+    *,
+    size: int,
+    seed: int,
+    screen: Screen,
+) -> Model:
+    """A model around a network of the user's own; it is tried before it is used."""
+    if spec.weights == PRETRAINED or spec.width != 1.0 or spec.stem != "keep":
+        raise RecipeError(
+            f"model file: {spec.factory}: published weights, a width multiplier and a "
+            "small stem are for known architectures; let the function do it"
+        )
+    state = None if spec.weights is None else load_state(Path(spec.weights))
+    wanted = len(classes) if classes else _DEFAULT_CLASSES
+    if classes is None and state is not None:
+        wanted = _known_classes(spec, state, size) or wanted
+    net = _seeded(spec, wanted, size, seed)
+    try:
+        with torch.no_grad(), meta.evaluating(net):
+            logits: object = net(torch.zeros(2, 3, size, size))
+    except Exception as error:  # it is the user's code; anything may go wrong in it
+        raise RecipeError(
+            f"model file: {spec.factory}: fails on images [2, 3, {size}, {size}]: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    outputs = shape[-1] if isinstance(shape, tuple) and shape else 0
+    if shape != (2, outputs) or (classes is not None and outputs != len(classes)):
+        raise RecipeError(
+            f"model file: {spec.factory}: gives {shape} for two images; expected "
+            f"logits [2, {wanted}]; let the function take num_classes and return that"
+        )
+    if state is not None:
+        _load_(net, spec, state, size=size, screen=screen)
+    return Model(
+        spec=spec,
+        net=net.eval(),
+        preprocess=preprocess_of_factory(size),
+        classes=classes or tuple(str(index) for index in range(int(outputs))),
+    )
+
+
+def _refuse_widened_pretrained(spec: ModelSpec) -> None:
+    """Published weights exist for published widths only."""
+    if spec.weights == PRETRAINED and spec.width != 1.0:
+        raise RecipeError(
+            f"weights: {spec.name} has published weights at width 1 only, not "
+            f"{spec.width:g}; leave one of the two options out"
+        )
+
+
+def _state(
+    spec: ModelSpec, resolved: Resolved, size: int, screen: Screen
+) -> dict[str, Tensor] | None:
+    """The weights the spec names, wherever they are."""
+    if spec.weights is None:
+        return None
+    if spec.weights == PRETRAINED:
+        return pretrained_state(resolved, size=size, screen=screen)
+    return load_state(Path(spec.weights))
+
+
+def _outputs(
+    spec: ModelSpec,
+    classes: tuple[str, ...] | None,
+    state: Mapping[str, Tensor] | None,
+    size: int,
+) -> int:
+    """How many logits the network shall give."""
+    if classes:
+        return len(classes)
+    known = None if state is None else _known_classes(spec, state, size)
+    return known or _DEFAULT_CLASSES
+
+
+def _seeded(spec: ModelSpec, classes: int, size: int, seed: int) -> nn.Module:
+    """A fresh network whose weights depend on `seed` alone."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return skeleton(spec, classes=classes, size=size)
+
+
+def _load_(
+    net: nn.Module,
+    spec: ModelSpec,
+    state: Mapping[str, Tensor],
+    *,
+    size: int,
+    screen: Screen,
+) -> None:
+    """Load weights; a head for another number of classes stays fresh, and is told."""
+    head = _head(spec, size)
+    known, outputs = _count(head, state), _count(head, net.state_dict())
+    fresh: tuple[str, ...] = ()
+    if known is not None and known != outputs:
+        fresh = tuple(head)
+        screen.tell(
+            f"{spec.name}: the weights know {known} classes, the data has {outputs}: "
+            "everything but the last layer is loaded, and that starts fresh"
+        )
+    install_(net, state, origin=str(spec.weights), fresh=fresh)
+
+
+def _known_classes(
+    spec: ModelSpec, state: Mapping[str, Tensor], size: int
+) -> int | None:
+    """How many classes a checkpoint of this architecture tells apart, if it shows."""
+    return _count(_head(spec, size), state)
+
+
+def _count(head: Mapping[str, int], state: Mapping[str, Tensor]) -> int | None:
+    """The length of the first head parameter of `state` along its class axis."""
+    for name, axis in head.items():
+        if name in state and state[name].dim() > axis:
+            return state[name].shape[axis]
+    return None
+
+
+def _head(spec: ModelSpec, size: int) -> dict[str, int]:
+    """Parameters whose shape follows the number of classes, and along which axis."""
+    shapes = []
+    # A user's own function may look at numbers, which the meta device does not have.
+    device = "meta" if spec.factory is None else "cpu"
+    for classes in (2, 3):
+        with torch.random.fork_rng(devices=[]), torch.device(device):
+            net = skeleton(spec, classes=classes, size=size)
+        shapes.append({name: tuple(t.shape) for name, t in net.state_dict().items()})
+    return {
+        name: next(i for i, (a, b) in enumerate(zip(few, many, strict=True)) if a != b)
+        for (name, few), many in zip(shapes[0].items(), shapes[1].values(), strict=True)
+        if few != many
+    }

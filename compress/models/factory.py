@@ -1,0 +1,79 @@
+"""A network of the user's own: FILE.py:FUNCTION, given on the command line only."""
+
+import importlib.util
+import inspect
+from collections.abc import Callable
+from pathlib import Path
+
+from torch import nn
+
+from runtime.errors import RecipeError
+
+
+def from_factory(factory: str, *, classes: int) -> nn.Module:
+    """The module that FUNCTION of FILE.py returns.
+
+    The function is given `num_classes` if it accepts it. The file is executed, and
+    nothing else is: its folder does not join the import path. Raises RecipeError
+    that says which line of the user's file failed.
+    """
+    file, _, function = factory.rpartition(":")
+    path = Path(file)
+    if not file or not function.isidentifier() or path.suffix != ".py":
+        raise RecipeError(
+            f"model file: {factory!r} is not of the form FILE.py:FUNCTION; "
+            "for instance my_net.py:build"
+        )
+    if not path.is_file():
+        raise RecipeError(f"model file: {path}: no such file")
+    build = _function(path, function)
+    try:
+        known = {"num_classes": classes} if _accepts(build, "num_classes") else {}
+        net = build(**known)
+    except Exception as error:  # it is the user's code; anything may go wrong in it
+        raise RecipeError(f"model file: {factory}: {_where(error, path)}") from error
+    if not isinstance(net, nn.Module):
+        raise RecipeError(
+            f"model file: {factory} returned {type(net).__name__}; "
+            "it must return a torch.nn.Module"
+        )
+    return net
+
+
+def _function(path: Path, name: str) -> Callable[..., object]:
+    """Execute a file and take one function out of it."""
+    spec = importlib.util.spec_from_file_location(f"edgepress_user_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise RecipeError(f"model file: {path}: cannot be imported as Python")
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:  # it is the user's code; anything may go wrong in it
+        raise RecipeError(f"model file: {_where(error, path)}") from error
+    found = getattr(module, name, None)
+    if callable(found):
+        function: Callable[..., object] = found
+        return function
+    there = [n for n, v in vars(module).items() if inspect.isfunction(v)]
+    raise RecipeError(
+        f"model file: {path} has no function {name!r}; "
+        f"it has: {', '.join(there) or 'none'}"
+    )
+
+
+def _accepts(function: Callable[..., object], parameter: str) -> bool:
+    """Whether a keyword may be given to `function`."""
+    parameters = inspect.signature(function).parameters.values()
+    return any(p.name == parameter or p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def _where(error: Exception, path: Path) -> str:
+    """Where in the user's file an error arose, and which it was."""
+    line = error.lineno if isinstance(error, SyntaxError) else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == str(path):
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    place = str(path) if line is None else f"{path}, line {line}"
+    return f"{place}: {type(error).__name__}: {error}"

@@ -1,0 +1,61 @@
+"""A model by whatever name the user gave: an architecture, a run, a saved model."""
+
+from pathlib import Path
+
+from compress.checkpoint import TENSORS, is_model, load_model
+from compress.data.catalogue import Catalogue
+from compress.job import Job
+from compress.models.build import build, fits
+from compress.models.model import Model
+from compress.models.spec import ModelSpec
+from runtime.errors import RecipeError
+
+
+def open_model(
+    spec: ModelSpec, data: Catalogue, job: Job, *, size: int | None, adapt: bool
+) -> Model:
+    """The model that `spec` names.
+
+    With `adapt` its head has one output for each class of `data`, and a network whose
+    weights were made for other classes gets a fresh one; without, the head stays.
+    """
+    folder = saved_model(spec.name)
+    if folder is not None:
+        model = load_model(folder, factory=spec.factory)
+        if not adapt or len(model.classes) == len(data.classes):
+            return model
+        spec = model.spec.model_copy(update={"weights": str(folder / TENSORS)})
+    return build(
+        spec,
+        classes=data.classes if adapt else None,
+        native_size=data.native_size,
+        size=size,
+        seed=job.seed,
+        screen=job.screen,
+    )
+
+
+def is_trained_for(spec: ModelSpec, data: Catalogue) -> bool:
+    """Whether `spec` comes with weights whose head has the classes of `data`."""
+    folder = saved_model(spec.name)
+    if folder is not None:
+        return len(load_model(folder, factory=spec.factory).classes) == len(
+            data.classes
+        )
+    return fits(spec, data.classes)
+
+
+def saved_model(name: str) -> Path | None:
+    """The folder of the newest model that a run directory or stage folder holds."""
+    folder = Path(name)
+    if not folder.is_dir():
+        return None
+    if is_model(folder):
+        return folder
+    stages = [child for child in sorted(folder.iterdir()) if is_model(child)]
+    if not stages:
+        raise RecipeError(
+            f"{folder}: holds no saved model; name a run directory with a finished "
+            "stage, or an architecture"
+        )
+    return stages[-1]

@@ -1,0 +1,37 @@
+"""What a recipe may say about a model; plain data, no torch."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ModelSpec(BaseModel):
+    """A model by name, and how it is made to measure."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    name: str = Field(description="architecture, run directory or checkpoint")
+    weights: str | None = Field(
+        default=None,
+        description="checkpoint file (.safetensors, .pt, .pth), or 'pretrained'",
+    )
+    width: float = Field(
+        default=1.0, gt=0, le=8, description="multiplier of every layer's channels"
+    )
+    resolution: float = Field(
+        default=1.0, gt=0, le=8, description="multiplier of the input's side"
+    )
+    stem: Literal["keep", "small"] = Field(
+        default="keep",
+        description="small: stride-1 stem without pooling, for images near 32x32",
+    )
+    factory: str | None = Field(
+        default=None,
+        exclude=True,
+        description="FILE.py:FUNCTION of the user's own network; command line only",
+    )
+
+
+def from_name(found: object) -> object:
+    """Let a recipe say `model: resnet50` for `model: {name: resnet50}`."""
+    return {"name": found} if isinstance(found, str) else found

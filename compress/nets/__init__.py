@@ -1,0 +1,1 @@
+"""Networks that neither timm nor torchvision has; each file names its paper."""

@@ -1,0 +1,178 @@
+"""A report as one HTML page that needs nothing else: no network, no script."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from compress import charts, units
+from compress.contest import Entry, Gain, entries, gain
+from compress.printed import notes, ratios, subject, verdict
+from compress.records import Record, inner, number, numbers, sentences, text
+from compress.report import Report
+from runtime.errors import Exit, MissingDependencyError
+
+_TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
+_COLOURS: Final = ("c1", "c2", "c3", "c4")
+_BADGES: Final = {Exit.FIT: "good", Exit.BUDGET: "warn", Exit.PARITY: "bad"}
+# Beside the table and the charts these say nothing new.
+_SHOWN_ELSEWHERE: Final = ("report", "verdict", "next", "file", "proof", "doubt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A chart and what it shows."""
+
+    caption: str
+    svg: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """A number that a reader should not miss."""
+
+    number: str
+    meaning: str
+
+
+def page(report: Report) -> str:
+    """The whole page; everything from the report is escaped."""
+    try:
+        from jinja2 import Environment, StrictUndefined
+        from markupsafe import Markup
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"report.html: needs {error.name}, which is not installed; "
+            "run: pip install 'edgepress[report]'"
+        ) from error
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    # The charts escape their own texts; all else is escaped by the template.
+    environment.filters["drawn"] = Markup
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    found = entries(report)
+    gained = gain(report)
+    return template.render(
+        subject=subject(report),
+        name=report.name,
+        verdict=verdict(report),
+        badge=_BADGES[Exit(report.exit_code)],
+        headlines=tuple(_headlines(gained)) if gained else (),
+        entries=found,
+        ratios=ratios(gained) if gained else (),
+        notes=[note for note in notes(report) if note[0] not in _SHOWN_ELSEWHERE],
+        figures=(*_scatter(found), *_curves(report)),
+        histograms=tuple(_histograms(report)),
+        rows=report.rows,
+        artifacts=report.artifacts,
+        measurements=report.measurements,
+        machine=tuple(_facts(report.machine)),
+        recipe=json.dumps(report.recipe, indent=2),
+        next=report.next,
+        units=units,
+        number=number,
+        text=text,
+        inner=inner,
+        sentences=sentences,
+    )
+
+
+def _headlines(found: Gain) -> Iterator[Headline]:
+    """What was won, and what it cost."""
+    for ratio, meaning in (
+        (found.speed, "faster"),
+        (found.size, "smaller"),
+        (found.macs, "fewer operations"),
+    ):
+        if ratio is not None:
+            yield Headline(number=units.times(ratio), meaning=meaning)
+    if found.top1_change is not None:
+        yield Headline(number=units.points(found.top1_change), meaning="top-1 accuracy")
+
+
+def _scatter(found: tuple[Entry, ...]) -> Iterator[Figure]:
+    """Accuracy against latency, for the models where both are known."""
+    marks = [
+        charts.Mark(
+            label=f"{entry.label} ({units.size(entry.size_bytes)})",
+            colour=_COLOURS[index % len(_COLOURS)],
+            x=entry.p50_ms,
+            y=entry.top1,
+            size=entry.size_bytes or 1.0,
+        )
+        for index, entry in enumerate(found)
+        if entry.p50_ms is not None and entry.top1 is not None
+    ]
+    if len(marks) > 1:
+        svg = charts.scatter(
+            marks,
+            charts.axis("latency (p50), ms", [mark.x for mark in marks], zero=True),
+            charts.axis("top-1, %", [mark.y for mark in marks], factor=100),
+            title="accuracy against latency",
+        )
+        caption = "Accuracy against latency; the area of a disc is the model's size."
+        yield Figure(caption=caption, svg=svg)
+
+
+def _curves(report: Report) -> Iterator[Figure]:
+    """Loss and accuracy by epoch, a line a stage."""
+    stages = list(dict.fromkeys(text(point, "stage") for point in report.curves))
+    for key, label, factor in (("top1", "top-1, %", 100.0), ("loss", "loss", 1.0)):
+        lines = []
+        for index, stage in enumerate(stages):
+            points = tuple(
+                (epoch, value)
+                for point in report.curves
+                if text(point, "stage") == stage
+                and (epoch := number(point, "epoch")) is not None
+                and (value := number(point, key)) is not None
+            )
+            if len(points) > 1:
+                colour = _COLOURS[(index + 1) % len(_COLOURS)]
+                lines.append(charts.Line(label=stage, colour=colour, points=points))
+        if lines:
+            epochs = [x for line in lines for x, _ in line.points]
+            values = [y for line in lines for _, y in line.points]
+            svg = charts.curves(
+                lines,
+                charts.Axis(title="epoch", low=min(epochs), high=max(epochs)),
+                charts.axis(label, values, zero=key == "loss", factor=factor),
+                title=f"{label} by epoch",
+            )
+            what = "Held-out accuracy" if key == "top1" else "Training loss"
+            yield Figure(caption=f"{what} by epoch.", svg=svg)
+
+
+def _histograms(report: Report) -> Iterator[Figure]:
+    """How latencies are spread, a chart a file."""
+    for index, measurement in enumerate(report.measurements):
+        samples = numbers(measurement, "samples_ns")
+        if len(samples) < 2:  # noqa: PLR2004  # one sample has no spread
+            continue
+        name = text(measurement, "role") or text(measurement, "path")
+        marks = [number(measurement, f"{key}_ms") for key in ("p50", "p90", "p99")]
+        svg = charts.histogram(
+            [sample / 1e6 for sample in samples],
+            label=name,
+            colour=_COLOURS[index % len(_COLOURS)],
+            marks=[mark for mark in marks if mark is not None],
+        )
+        caption = f"{len(samples)} inferences of {text(measurement, 'path') or name}."
+        yield Figure(caption=caption, svg=svg)
+
+
+def _facts(machine: Record) -> Iterator[tuple[str, str]]:
+    """The machine as words."""
+    for key, value in machine.items():
+        if value is None or value in ((), [], {}):
+            continue
+        if key == "memory_bytes":
+            yield "memory", units.size(number(machine, key))
+        elif isinstance(value, dict):
+            yield key, ", ".join(f"{name} {entry}" for name, entry in value.items())
+        elif isinstance(value, list | tuple):
+            yield key, ", ".join(map(str, value))
+        else:
+            yield key, str(value)

@@ -1,0 +1,214 @@
+"""A recipe: everything a run depends on, typed, checked before any work is done."""
+
+import difflib
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_type_hints
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    create_model,
+    model_validator,
+)
+
+from compress.data.spec import DataSpec, from_source
+from compress.models.spec import ModelSpec, from_name
+from compress.stages import STAGES, Stage
+from runtime.budget import Budget
+from runtime.errors import RecipeError
+from runtime.files import digest_of
+
+STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True)
+# A recipe is small; a file beyond this is something else (10 kB is a long recipe).
+LARGEST_BYTES: Final = 1_000_000
+
+
+class OneStage(BaseModel):
+    """A step of a recipe: one of the keys below, with its options."""
+
+    model_config = STRICT
+
+    @model_validator(mode="after")
+    def exactly_one(self) -> "OneStage":
+        """A step that names no stage, or two, is a slip of the pen."""
+        if len(self.model_fields_set) != 1:
+            raise ValueError("expected one stage, as in `- finetune: {epochs: 5}`")
+        return self
+
+    @property
+    def name(self) -> str:
+        """Which stage of the table it is."""
+        return next(iter(self.model_fields_set))
+
+    @property
+    def stage(self) -> Stage:
+        """The stage itself."""
+        return cast("Stage", getattr(self, self.name))
+
+
+# The table of stages is the schema of a step: one definition serves both.
+Step: Final = create_model(
+    "Step",
+    __base__=OneStage,
+    **cast("Any", {name: (kind | None, None) for name, kind in STAGES.items()}),
+)
+
+
+class Export(BaseModel):
+    """Which files a run writes, and what they have to prove."""
+
+    model_config = STRICT
+
+    to: tuple[Literal["onnx"], ...] = Field(
+        default=("onnx",), strict=False, description="file formats"
+    )
+    batch: Literal["static", "dynamic"] = Field(
+        default="static", description="one image a call, or any number"
+    )
+    agreement: float = Field(
+        default=0.99,
+        ge=0,
+        le=1,
+        description="share of images on which file and network must choose alike",
+    )
+
+
+# The runtime's record of limits is their definition; a recipe only makes it strict.
+Limits: Final = create_model(
+    "Limits",
+    __config__=STRICT,
+    **cast(
+        "Any",
+        {
+            limit.name: (
+                get_type_hints(Budget)[limit.name],
+                Field(default=None, description=limit.metadata["help"]),
+            )
+            for limit in fields(Budget)
+        },
+    ),
+)
+
+
+class Recipe(BaseModel):
+    """What goes in, what is done to it, what comes out, and what it must reach."""
+
+    model_config = STRICT
+
+    version: Literal[1] = Field(default=1, description="of the recipe format")
+    name: str = Field(min_length=1, max_length=100, description="of the run")
+    model: Annotated[ModelSpec, BeforeValidator(from_name)]
+    data: Annotated[DataSpec, BeforeValidator(from_source)] = DataSpec()
+    stages: tuple[Step, ...] = Field(default=(), strict=False)  # type: ignore[valid-type]  # made above
+    export: Export = Export()
+    budget: Limits = Limits()  # type: ignore[valid-type]  # made above
+    seed: int = Field(default=0, ge=0, lt=2**32, description="of every draw of chance")
+
+    def steps(self) -> Iterator[tuple[str, Stage]]:
+        """Every stage, with its name, in order."""
+        return ((step.name, step.stage) for step in cast("tuple[OneStage]", self.stages))
+
+    def limits(self) -> Budget:
+        """What the result may cost."""
+        return Budget(**cast("BaseModel", self.budget).model_dump())
+
+    def as_record(self) -> dict[str, object]:
+        """Plain data: the recipe with every default spelled out, without code paths."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def digest(self) -> str:
+        """The name of exactly this recipe, in hex."""
+        return digest_of(self.as_record(), self.model.factory)
+
+
+UNKNOWN_KEY: Final = "extra_forbidden"
+Record = TypeVar("Record", bound=BaseModel)
+
+
+def record_from(kind: type[Record], record: object, origin: str) -> Record:
+    """Check `record`; every complaint is one sentence that starts with `origin`."""
+    try:
+        return kind.model_validate(record)
+    except ValidationError as error:
+        raise RecipeError(explained(error, kind, origin)) from None
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file; YAML as plain data, no tags, no code."""
+    try:
+        if path.stat().st_size > LARGEST_BYTES:
+            raise RecipeError(f"{path}: over {LARGEST_BYTES} bytes; not a recipe")
+        record = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RecipeError(f"{path}: no such recipe") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise RecipeError(f"{path}: not readable as YAML: {reason}") from error
+    if not isinstance(record, Mapping):
+        raise RecipeError(f"{path}: expected keys such as `model:` and `stages:`")
+    specs = [record.get("model")]
+    specs += [
+        options.get("teacher")
+        for step in record.get("stages") or ()
+        if isinstance(step, Mapping)
+        for options in step.values()
+        if isinstance(options, Mapping)
+    ]
+    if any(isinstance(spec, Mapping) and "factory" in spec for spec in specs):
+        raise RecipeError(
+            f"{path}: factory: a recipe carries no code; name your own network on the "
+            "command line with --model-file"
+        )
+    return record_from(Recipe, record, str(path))
+
+
+def written(recipe: Recipe) -> str:
+    """The recipe as YAML that `read_recipe` accepts."""
+    return yaml.safe_dump(recipe.as_record(), sort_keys=False, allow_unicode=True)
+
+
+def explained(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
+    """The first complaint of pydantic, in one sentence: where, what, what to do."""
+    # A misspelt key explains the missing one, so it is told first.
+    first = min(error.errors(), key=lambda each: each["type"] != UNKNOWN_KEY)
+    place = ".".join(str(part) for part in first["loc"])
+    where = f"{origin}: {place}" if place else origin
+    trouble, found = first["type"], first["input"]
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if trouble == UNKNOWN_KEY:
+        known = known_keys(kind, tuple(first["loc"][:-1]))
+        return f"{where}: unknown key{nearest(str(first['loc'][-1]), known)}{more}"
+    if trouble == "missing":
+        return f"{where}: is missing{more}"
+    reason = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    return f"{where}: found {found!r}, which {lowered(reason)}{more}"
+
+
+def lowered(reason: str) -> str:
+    """A library's message as the end of our sentence."""
+    return reason if reason.startswith("should") else f"is wrong: {reason}"
+
+
+def known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+    """The keys that a recipe allows at `location`, read off the schema."""
+    schema = kind.model_json_schema()
+    node: Mapping[str, Any] = schema
+    for part in location:
+        node = node["items"] if isinstance(part, int) else node["properties"][part]
+        options = [node, *node.get("anyOf", ())]
+        target = next((o["$ref"] for o in options if "$ref" in o), None)
+        if target is not None:
+            node = schema["$defs"][target.rsplit("/", 1)[-1]]
+    return sorted(node.get("properties", ()))
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """The end of a sentence: what was probably meant, or what there is."""
+    close = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -1,0 +1,177 @@
+"""The report of a run: the contract of report.json, its verdict, and its four forms."""
+
+import json
+import re
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+from compress.folder import REPORT
+from compress.records import (
+    Record,
+    checked_record,
+    checked_records,
+    inner,
+    number,
+    sentences,
+    text,
+)
+from compress.units import percent
+from runtime.errors import Exit, InputRejectedError, RecipeError
+from runtime.files import read_json, write_text
+
+# Version of the contract; keys are only ever added.
+SCHEMA: Final = 1
+_NUMBERS: Final = re.compile(r"\[\n\s+(-?\d[^\[\]{}\"]*?)\n\s+\]")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a run found; `folder` is where its files are, paths are relative to it.
+
+    rows: {stage, model, params, macs, size_bytes, top1, top5, activation_bytes,
+    training_bytes, seconds}, top1 a fraction or None; stages "teacher" and "start" are
+    what the run began with, "alone" is a rival. artifacts: `Artifact.as_record`, path
+    relative to `folder`, and role, top1, parity. measurements: `Measurement.as_record`
+    and role: "teacher", "student" or "model". comparisons: `Comparison.as_record`.
+    curves: {stage, epoch, loss, top1}. budget: {limits, violations}. next: the command
+    to run next.
+    """
+
+    name: str
+    data: Record
+    recipe: Record
+    machine: Record
+    rows: tuple[Record, ...]
+    artifacts: tuple[Record, ...] = ()
+    measurements: tuple[Record, ...] = ()
+    comparisons: tuple[Record, ...] = ()
+    budget: Record
+    curves: tuple[Record, ...] = ()
+    next: str = ""
+    folder: Path
+
+    @property
+    def failures(self) -> tuple[str, ...]:
+        """Files that do not answer like the network they were made of, a sentence each.
+
+        The share asked for is the recipe's `export.agreement`.
+        """
+        asked = number(inner(self.recipe, "export"), "agreement")
+        found = []
+        for artifact in self.artifacts:
+            agreement = number(inner(artifact, "parity"), "argmax_agreement")
+            if asked is not None and agreement is not None and agreement < asked:
+                found.append(
+                    f"{text(artifact, 'path')} gives the network's answer on "
+                    f"{percent(agreement)} of the images; allowed: at least "
+                    f"{percent(asked)}"
+                )
+        return tuple(found)
+
+    @property
+    def violations(self) -> tuple[str, ...]:
+        """Limits of the budget that are missed, a sentence each."""
+        return sentences(self.budget, "violations")
+
+    @property
+    def exit_code(self) -> int:
+        """The verdict: parity comes first, since nothing else counts without it."""
+        if self.failures:
+            return Exit.PARITY
+        return Exit.BUDGET if self.violations else Exit.FIT
+
+    def as_record(self) -> dict[str, object]:
+        """The contract of report.json."""
+        return {
+            "schema": SCHEMA,
+            "name": self.name,
+            "data": self.data,
+            "recipe": self.recipe,
+            "machine": self.machine,
+            "rows": list(self.rows),
+            "artifacts": list(self.artifacts),
+            "measurements": list(self.measurements),
+            "comparisons": list(self.comparisons),
+            "budget": self.budget,
+            "curves": list(self.curves),
+            "next": self.next,
+            "folder": str(self.folder),
+        }
+
+    def as_json(self) -> str:
+        """Exactly what report.json holds; a list of numbers takes one line."""
+        lines = json.dumps(self.as_record(), indent=2, allow_nan=False)
+        return _NUMBERS.sub(lambda found: f"[{' '.join(found[1].split())}]", lines)
+
+    def as_text(self) -> str:
+        """The table a run ends with, at most 80 columns wide."""
+        from compress.printed import printed
+
+        return printed(self)
+
+    def as_markdown(self) -> str:
+        """The same as a page for a repository or a pull request."""
+        from compress.printed import markdown
+
+        return markdown(self)
+
+    def as_html(self) -> str:
+        """A page that needs nothing else; raises if jinja2 is missing."""
+        from compress.page import page
+
+        return page(self)
+
+    def write(self, folder: Path) -> tuple[str, ...]:
+        """Write every form into `folder`; give a sentence for one that is skipped."""
+        from importlib.util import find_spec
+
+        here = replace(self, folder=folder)
+        write_text(folder / REPORT, here.as_json() + "\n")
+        write_text(folder / "report.md", here.as_markdown())
+        if find_spec("jinja2") is None:
+            skipped = (
+                "report.html: skipped, because jinja2 is not installed; "
+                "run: pip install 'edgepress[report]'"
+            )
+            return (skipped,)
+        write_text(folder / "report.html", here.as_html())
+        return ()
+
+    @classmethod
+    def read(cls, folder: Path) -> "Report":
+        """Read the report of a run directory.
+
+        A folder without one is a RecipeError, a report that breaks the contract an
+        InputRejectedError.
+        """
+        path = folder / REPORT if folder.is_dir() else folder
+        if not path.is_file() or path.name != REPORT:
+            raise RecipeError(
+                f"{folder}: no run is there (no {REPORT}); give the folder that a run "
+                "wrote, or finish it by giving its command again"
+            )
+        record = read_json(path)
+        source = str(path)
+        if record.get("schema") != SCHEMA:
+            raise InputRejectedError(
+                f"{path}: schema is {record.get('schema')!r}, this edgepress reads "
+                f"{SCHEMA}; update edgepress, or run the recipe again"
+            )
+        name = record.get("name")
+        if not isinstance(name, str):
+            raise InputRejectedError(f"{path}: name is {name!r:.60}, not a text")
+        return cls(
+            name=name,
+            data=checked_record(record, "data", source=source),
+            recipe=checked_record(record, "recipe", source=source),
+            machine=checked_record(record, "machine", source=source),
+            rows=checked_records(record, "rows", source=source),
+            artifacts=checked_records(record, "artifacts", source=source),
+            measurements=checked_records(record, "measurements", source=source),
+            comparisons=checked_records(record, "comparisons", source=source),
+            budget=checked_record(record, "budget", source=source),
+            curves=checked_records(record, "curves", source=source),
+            next=text(record, "next"),
+            folder=path.parent,
+        )

@@ -1,0 +1,121 @@
+"""The one loop: stage, census, save; then export, verify, measure, report."""
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from compress.checkpoint import is_model, load_model, save_model
+from compress.data.catalogue import Catalogue, find
+from compress.device import check_device
+from compress.folder import JOURNAL, REPORT, claimed, write_manifest
+from compress.job import Job, cache_folder, is_main_process
+from compress.models.model import Model
+from compress.models.opening import open_model
+from compress.outcome import Row, report_of, row_of
+from compress.prove import prove
+from compress.recipe import Recipe
+from compress.report import Report
+from compress.resume import forget_state
+from compress.screen import Screen
+from compress.stages import Stage
+from runtime.files import read_json, write_json
+
+SECONDS = "seconds.json"
+
+
+def run(
+    recipe: Recipe, folder: Path, *, device: str, threads: int | None, screen: Screen
+) -> Report:
+    """Carry out `recipe` in `folder`; what is there already is not done again.
+
+    Every process that `torchrun` started calls this; the first one writes and speaks.
+    """
+    check_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    with claimed(folder, recipe):
+        if (folder / REPORT).is_file():
+            screen.tell(f"{folder}: this run is complete; here is its report")
+            return Report.read(folder)
+        job = Job(
+            folder=folder,
+            seed=recipe.seed,
+            device=device,
+            cache=cache_folder(),
+            screen=replace(screen, journal=folder / JOURNAL),
+        )
+        return _Run(recipe=recipe, job=job).carry_out()
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """A run in progress: the rows so far, in the order of the report."""
+
+    recipe: Recipe
+    job: Job
+    rows: list[Row] = field(default_factory=list)
+
+    def carry_out(self) -> Report:
+        """Every stage, then the files, then the report."""
+        recipe, job = self.recipe, self.job
+        steps = list(recipe.steps())
+        data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
+        model = open_model(
+            recipe.model, data, job, size=recipe.data.size, adapt=bool(steps)
+        )
+        self.take("start", model, data, seconds=0.0)
+        for number, (name, stage) in enumerate(steps, start=1):
+            here = job.within(f"{number:02d}-{name}")
+            guide = stage.guide(model, data, here)
+            if guide is not None and not self.has("teacher"):
+                self.take("teacher", guide, data, seconds=0.0)
+                self.rows.insert(0, self.rows.pop())
+            before = model
+            model, seconds = self.done(stage, before, data, here, guide)
+            self.take(name, model, data, seconds=seconds)
+            for title, rival in stage.rivals().items():
+                other, seconds = self.done(rival, before, data, here.within(title), None)
+                self.take(title, other, data, seconds=seconds)
+        return self.close(model, data)
+
+    def has(self, name: str) -> bool:
+        """Whether there is a row of that name."""
+        return any(row.name == name for row in self.rows)
+
+    def take(self, name: str, model: Model, data: Catalogue, *, seconds: float) -> None:
+        """Take the census of `model` and add its row."""
+        self.rows.append(row_of(name, model, data, self.job, seconds=seconds))
+
+    def done(
+        self, stage: Stage, model: Model, data: Catalogue, here: Job, guide: Model | None
+    ) -> tuple[Model, float]:
+        """What `stage` makes of `model`, and in how many seconds; made once, kept."""
+        clock = here.folder / SECONDS
+        if is_model(here.folder):
+            here.screen.tell(f"{here.folder.name}: done earlier, taken from there")
+            seconds = float(str(read_json(clock).get("seconds", 0.0)))
+            return load_model(here.folder, factory=model.spec.factory), seconds
+        started = time.monotonic()
+        made = stage(model, data, here, guide)
+        seconds = time.monotonic() - started
+        if is_main_process():
+            write_json(clock, {"seconds": seconds})
+            save_model(made, here.folder)
+            forget_state(here.folder)
+        return made, seconds
+
+    def close(self, model: Model, data: Catalogue) -> Report:
+        """Files, proof, measurements, and the report of it all."""
+        if not is_main_process():
+            return report_of(self.recipe, self.job, data, self.rows, proof=None)
+        roles = {"student" if self.has("teacher") else "model": model}
+        roles |= {row.name: row.model for row in self.rows if row.name == "teacher"}
+        # The teacher comes first, so that ratios say how much lighter the student is.
+        ordered = dict(sorted(roles.items(), key=lambda role: role[0] != "teacher"))
+        proof = prove(ordered, data, self.recipe.export, self.job, self.recipe.digest())
+        report = report_of(self.recipe, self.job, data, self.rows, proof=proof)
+        report.write(self.job.folder)
+        write_manifest(self.job.folder)
+        return report

@@ -1,0 +1,13 @@
+"""The stages a recipe may name: one file and one line each."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from compress.stages.distill import Distill
+from compress.stages.finetune import FineTune
+from compress.stages.stage import Stage
+
+STAGES: Final[Mapping[str, type[Stage]]] = {
+    "finetune": FineTune,
+    "distill": Distill,
+}

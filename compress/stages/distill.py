@@ -1,0 +1,110 @@
+"""Distil: a student learns from labels and from what its teacher thinks of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import BeforeValidator, Field
+
+from compress.models.spec import ModelSpec, from_name
+from compress.stages.finetune import FineTune
+from compress.training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from compress.data.catalogue import Catalogue
+    from compress.answers import Answers
+    from compress.data.data import Batch, Data
+    from compress.job import Job
+    from compress.models.model import Model
+    from compress.stages.stage import Stage
+
+
+class Distill(Training):
+    """Learn from a teacher's soft answers (Hinton et al. 2015)."""
+
+    teacher: Annotated[ModelSpec, BeforeValidator(from_name)] = Field(
+        description="architecture, run directory or checkpoint to learn from"
+    )
+    teacher_epochs: int | None = Field(
+        default=None,
+        ge=0,
+        description="epochs of fine-tuning the teacher first; 0 never, by default only "
+        "where it has no weights for this data",
+    )
+    temperature: float = Field(
+        default=4.0, gt=0, description="softens the answers of teacher and student"
+    )
+    alpha: float = Field(
+        default=0.7, ge=0, le=1, description="weight of the teacher against the labels"
+    )
+    views: int = Field(
+        default=4,
+        ge=0,
+        description="augmentations of each image whose answers are kept and cycled "
+        "over the epochs; 0 asks the teacher anew every time",
+    )
+    baseline: bool = Field(
+        default=False, description="also train the same student alone, to compare"
+    )
+
+    def guide(self, model: Model, data: Catalogue, job: Job) -> Model:
+        """The teacher, fine-tuned for `data` where it has to be."""
+        from compress.teacher import teacher_for
+
+        del model
+        return teacher_for(self.teacher, data, job, epochs=self.teacher_epochs)
+
+    def __call__(
+        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+    ) -> Model:
+        """A copy of `model` that minimises alpha T^2 KL + (1 - alpha) cross-entropy."""
+        from compress.losses import classification_loss, distillation_loss
+        from compress.teacher import larger
+        from compress.train import fit
+
+        teacher = self.guide(model, data, job) if guide is None else guide
+        opened = data.open(larger(model, teacher).preprocess)
+        answers = self.answers(teacher, opened, job)
+
+        def loss(logits: Tensor, batch: Batch) -> Tensor:
+            soft = distillation_loss(
+                logits, answers(batch), temperature=self.temperature
+            )
+            hard = classification_loss(
+                logits, batch.labels, label_smoothing=self.label_smoothing
+            )
+            return self.alpha * soft + (1 - self.alpha) * hard
+
+        return fit(
+            model, opened, loss, self, job, title="distill", views=self.views or None
+        )
+
+    def answers(self, teacher: Model, data: Data, job: Job) -> Answers:
+        """What the teacher says of a batch: looked up, or asked anew."""
+        from compress.answers import Asked
+        from compress.train import augmentation, training_images
+
+        asked = Asked(
+            teacher=teacher,
+            images=training_images(data),
+            augment=augmentation(data, self),
+            job=job,
+        )
+        if self.views == 0:
+            return asked.online()
+        if self.mixup or self.cutmix:
+            job.screen.tell(
+                "teacher: mixed images have no answers on disk, so it is asked every time"
+            )
+            return asked.online()
+        return asked.kept(min(self.views, self.epochs))
+
+    def rivals(self) -> Mapping[str, Stage]:
+        """The same student trained alone, with the same budget."""
+        if not self.baseline:
+            return {}
+        return {"alone": FineTune(**self.model_dump(include=set(Training.model_fields)))}

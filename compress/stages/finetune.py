@@ -1,0 +1,49 @@
+"""Fine-tune: ordinary training on labels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from compress.training import Training
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from compress.data.catalogue import Catalogue
+    from compress.data.data import Batch
+    from compress.job import Job
+    from compress.models.model import Model
+    from compress.stages.stage import Stage
+
+
+class FineTune(Training):
+    """Train on the labels alone."""
+
+    title: ClassVar[str] = "finetune"
+
+    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
+        """Labels are the only guide."""
+        del model, data, job
+
+    def __call__(
+        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+    ) -> Model:
+        """A copy of `model`, trained with cross-entropy."""
+        from compress.losses import classification_loss
+        from compress.train import fit
+
+        del guide
+
+        def loss(logits: Tensor, batch: Batch) -> Tensor:
+            return classification_loss(
+                logits, batch.labels, label_smoothing=self.label_smoothing
+            )
+
+        opened = data.open(model.preprocess)
+        return fit(model, opened, loss, self, job, title=self.title)
+
+    def rivals(self) -> Mapping[str, Stage]:
+        """None."""
+        return {}

@@ -1,0 +1,59 @@
+"""A teacher ready for this data: trained at most once, then kept."""
+
+from dataclasses import replace
+
+from compress.checkpoint import is_model, load_model, save_model, weights_digest
+from compress.data.catalogue import Catalogue
+from compress.job import Job
+from compress.models.model import Model
+from compress.models.names import family
+from compress.models.opening import is_trained_for, open_model
+from compress.models.spec import ModelSpec
+from compress.resume import forget_state
+from compress.stages.finetune import FineTune
+from compress.train import training_images
+from runtime.files import digest_of
+
+# Enough from scratch on a few thousand small images; `teacher_epochs` says otherwise.
+DEFAULT_EPOCHS = 6
+
+
+def teacher_for(
+    spec: ModelSpec, data: Catalogue, job: Job, *, epochs: int | None
+) -> Model:
+    """The teacher that `spec` names, fine-tuned for `data` where it has to be.
+
+    It has to be where it has no weights, or weights for other classes, or where
+    `epochs` says so. The result is kept under a name made of everything it depends
+    on, so the next run finds it, whatever that run's student or folder.
+    """
+    teacher = open_model(spec, data, job, size=None, adapt=True)
+    if epochs is None:
+        epochs = 0 if is_trained_for(spec, data) else DEFAULT_EPOCHS
+    if epochs == 0:
+        return teacher
+    training = FineTune(epochs=epochs)
+    key = digest_of(
+        weights_digest(teacher),
+        teacher.preprocess.as_record(),
+        training_images(data.open(teacher.preprocess)).digest,
+        training.training(family(spec.name)).model_dump(),
+        job.seed,
+    )
+    folder = job.cache / "teachers" / key[:32]
+    if is_model(folder):
+        job.screen.tell(f"teacher {spec.name}: reused, trained earlier ({folder})")
+        return load_model(folder, factory=spec.factory)
+    job.screen.tell(
+        f"teacher {spec.name}: has no weights for {data.name}, so it is trained first, "
+        f"{epochs} epochs; the next run will reuse it"
+    )
+    trained = training(teacher, data, replace(job, folder=folder))
+    save_model(trained, folder)
+    forget_state(folder)
+    return trained
+
+
+def larger(*models: Model) -> Model:
+    """The model that looks at the highest resolution: its views serve all."""
+    return max(models, key=lambda model: model.preprocess.size)

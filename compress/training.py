@@ -1,0 +1,120 @@
+"""How a network is trained: every option a stage that trains offers, defined once."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from compress.models.names import Family
+
+# Learning rates are for this batch size and scale linearly with it (Goyal et al. 2017).
+REFERENCE_BATCH = 256
+
+# optimiser, learning rate at REFERENCE_BATCH, weight decay, schedule, warm-up (share of
+# all steps). ResNet and VGG: SGD with Nesterov momentum as in He et al. 2015 and
+# torchvision's reference. MobileNet and EfficientNet: warm-up and cosine as in
+# Howard et al. 2019, with AdamW in place of RMSprop, which needs no tuned epsilon.
+DEFAULTS: dict[Family, tuple[Literal["sgd", "adamw"], float, float, str, float]] = {
+    "resnet": ("sgd", 0.2, 5e-4, "cosine", 0.1),
+    "vgg": ("sgd", 0.05, 5e-4, "cosine", 0.1),
+    "mobilenet": ("adamw", 8e-3, 0.02, "cosine", 0.15),
+    "efficientnet": ("adamw", 8e-3, 0.02, "cosine", 0.15),
+    "transformer": ("adamw", 2e-3, 0.05, "cosine", 0.2),
+    "other": ("sgd", 0.1, 5e-4, "cosine", 0.1),
+}
+
+
+class Training(BaseModel):
+    """Hyper-parameters of one call of `fit`; None means: as suits the family."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    epochs: int = Field(default=10, ge=1, description="passes over the training images")
+    batch_size: int = Field(default=64, ge=1, description="images a step")
+    optimizer: Literal["sgd", "adamw"] | None = Field(
+        default=None, description="by default as suits the family"
+    )
+    learning_rate: float | None = Field(
+        default=None, gt=0, description="peak rate; by default as suits the family"
+    )
+    weight_decay: float | None = Field(
+        default=None, ge=0, description="never applied to biases and norms"
+    )
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="of SGD")
+    schedule: Literal["constant", "step", "cosine", "one-cycle"] | None = Field(
+        default=None, description="of the learning rate; by default as suits the family"
+    )
+    warmup: float | None = Field(
+        default=None, ge=0, lt=1, description="share of all steps that warm up linearly"
+    )
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=1, description="share of each label given to all classes"
+    )
+    mixup: float = Field(
+        default=0.0, ge=0, description="Beta(a, a) that blends two images; 0 is off"
+    )
+    cutmix: float = Field(
+        default=0.0, ge=0, description="Beta(a, a) that pastes one in another; 0 is off"
+    )
+    augment: Literal["auto", "none"] = Field(
+        default="auto", description="crops and flips as suit the data, or none"
+    )
+    randaugment: int | None = Field(
+        default=None, ge=1, le=30, description="magnitude of RandAugment"
+    )
+    progressive: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="start at this share of the resolution and grow (EfficientNetV2)",
+    )
+    layer_decay: float | None = Field(
+        default=None,
+        gt=0,
+        le=1,
+        description="each layer below the head learns at this share of the next",
+    )
+    freeze: tuple[str, ...] = Field(
+        default=(), strict=False, description="modules whose weights stay, by name"
+    )
+    freeze_batchnorm: bool = Field(
+        default=False, description="keep batch-norm statistics and scales as they are"
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="recompute activations to save memory"
+    )
+    init: Literal["he"] | None = Field(
+        default=None, description="he: draw all weights anew (He et al. 2015)"
+    )
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="largest norm of the gradient"
+    )
+    ema: float | None = Field(
+        default=None, gt=0, lt=1, description="decay of the averaged weights"
+    )
+    patience: int | None = Field(
+        default=None, ge=1, description="epochs without a better top-1 before stopping"
+    )
+    precision: Literal["float32", "bf16", "fp16"] = Field(
+        default="float32", description="of the forward and backward pass"
+    )
+
+    def training(self, family: Family) -> "Training":
+        """Only the training options, every default of the family filled in."""
+        optimizer, rate, decay, schedule, warmup = DEFAULTS[family]
+        given = {name: getattr(self, name) for name in Training.model_fields}
+        filled = {
+            "optimizer": optimizer,
+            "learning_rate": rate * self.batch_size / REFERENCE_BATCH,
+            "weight_decay": decay,
+            "schedule": schedule,
+            "warmup": warmup,
+        }
+        if self.optimizer not in (None, optimizer):
+            other = "resnet" if self.optimizer == "sgd" else "mobilenet"
+            rate, decay = DEFAULTS[other][1:3]
+            filled["learning_rate"] = rate * self.batch_size / REFERENCE_BATCH
+            filled["weight_decay"] = decay
+        for name, value in filled.items():
+            if given[name] is None:
+                given[name] = value
+        return Training(**given)

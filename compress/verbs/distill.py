@@ -1,0 +1,46 @@
+"""Teach a student what a teacher knows; export it, prove it, measure it."""
+
+import argparse
+from typing import TYPE_CHECKING, Final
+
+from compress.flags import Names, add_flags, given
+from compress.models.spec import ModelSpec
+from compress.verbs.one_stage import (
+    add_recipe_flags,
+    execute_recipe,
+    model_flags,
+    plain,
+    recipe_of,
+)
+
+if TYPE_CHECKING:
+    from compress.answer import Answer
+    from compress.screen import Screen
+
+STUDENT: Final = model_flags("--student", "--student-weights")
+TEACHER: Final[Names] = {
+    "name": "--teacher",
+    "weights": "--teacher-weights",
+    "width": "--teacher-width",
+    "resolution": "--teacher-resolution",
+    "stem": "--teacher-stem",
+    "factory": "--teacher-file",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags: the teacher, the student, and every key of the stage."""
+    add_flags(parser, ModelSpec, title="teacher", names=TEACHER, prefix="teacher")
+    add_recipe_flags(parser, stage="distill", model=STUDENT)
+
+
+def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+    """Run the one-stage recipe that the flags describe."""
+    teacher, student = given(options, "teacher"), given(options, "model")
+    recipe = recipe_of(
+        options,
+        stage="distill",
+        name=f"distill-{plain(teacher)}-{plain(student)}",
+        nested={"teacher": teacher},
+    )
+    return execute_recipe(recipe, options, screen)

@@ -1,0 +1,28 @@
+"""`compress doctor`: what is installed, what is missing, and what that would enable.
+
+Versions come from package metadata; no library is imported, so the answer is quick and
+a broken installation cannot break the doctor.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import argparse
+
+    from compress.diagnosis import Diagnosis
+    from compress.screen import Screen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare nothing: the doctor has no flags of its own."""
+    del parser
+
+
+def execute(options: argparse.Namespace, screen: Screen) -> Diagnosis:
+    """Look at the installation and at the machine."""
+    del options, screen
+    from compress.diagnosis import diagnose
+
+    return diagnose()

@@ -1,0 +1,38 @@
+"""Top-1 and top-5 of an architecture with weights, a run, or an exported file."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from compress.data.spec import DataSpec
+from compress.flags import add_flags, given
+from compress.models.spec import ModelSpec
+from compress.verbs.one_stage import DATA_FLAGS, model_flags
+
+if TYPE_CHECKING:
+    from compress.answer import Answer
+    from compress.screen import Screen
+
+MODEL: Final = model_flags("--model", "--weights")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags: the model or file, and the images to judge it by."""
+    add_flags(parser, ModelSpec, title="model", names=MODEL, prefix="model")
+    add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
+
+
+def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+    """Evaluate on the held-out images."""
+    from compress.evaluate import evaluate
+    from compress.recipe import record_from
+
+    return evaluate(
+        record_from(ModelSpec, given(options, "model"), "--model"),
+        record_from(DataSpec, given(options, "data"), "--data"),
+        seed=options.seed or 0,
+        device=options.device,
+        threads=options.threads,
+        out=Path(options.out) if options.out else None,
+        screen=screen,
+    )

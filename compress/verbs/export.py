@@ -1,0 +1,30 @@
+"""Write a model file and prove on real images that it computes what was trained."""
+
+import argparse
+from typing import TYPE_CHECKING, Final
+
+from compress.flags import given
+from compress.verbs.one_stage import (
+    add_recipe_flags,
+    execute_recipe,
+    model_flags,
+    plain,
+    recipe_of,
+)
+
+if TYPE_CHECKING:
+    from compress.answer import Answer
+    from compress.screen import Screen
+
+MODEL: Final = model_flags("--model", "--weights")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags: the model, the formats, the images to prove it on."""
+    add_recipe_flags(parser, stage=None, model=MODEL)
+
+
+def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+    """Run the recipe without stages that the flags describe."""
+    name = f"export-{plain(given(options, 'model'))}"
+    return execute_recipe(recipe_of(options, stage=None, name=name), options, screen)

@@ -1,0 +1,31 @@
+"""Train a network on your data; export it, prove it, measure it."""
+
+import argparse
+from typing import TYPE_CHECKING, Final
+
+from compress.flags import given
+from compress.verbs.one_stage import (
+    add_recipe_flags,
+    execute_recipe,
+    model_flags,
+    plain,
+    recipe_of,
+)
+
+if TYPE_CHECKING:
+    from compress.answer import Answer
+    from compress.screen import Screen
+
+MODEL: Final = model_flags("--model", "--weights")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags: the model and every key of the stage."""
+    add_recipe_flags(parser, stage="finetune", model=MODEL)
+
+
+def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+    """Run the one-stage recipe that the flags describe."""
+    name = f"finetune-{plain(given(options, 'model'))}"
+    recipe = recipe_of(options, stage="finetune", name=name)
+    return execute_recipe(recipe, options, screen)

@@ -1,0 +1,88 @@
+"""A verb that is sugar for a recipe: its flags are the recipe's keys."""
+
+import argparse
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
+
+from compress.data.spec import DataSpec
+from compress.flags import Names, add_flags, given
+from compress.models.spec import ModelSpec
+from compress.recipe import Export, Limits, Recipe, record_from
+from compress.stages import STAGES
+
+if TYPE_CHECKING:
+    from compress.answer import Answer
+    from compress.screen import Screen
+
+DATA_FLAGS: Final[Names] = {
+    "source": "--data",
+    "size": "--image-size",
+    "root": "--data-root",
+}
+EXPORT_FLAGS: Final[Names] = {}
+
+
+def model_flags(name: str, weights: str) -> Names:
+    """The flags of the model: its name and weights are called differently by verb."""
+    return {"name": name, "weights": weights, "factory": "--model-file"}
+
+
+def add_recipe_flags(
+    parser: argparse.ArgumentParser, *, stage: str | None, model: Names
+) -> None:
+    """Give `parser` every key of a recipe with the one stage `stage`, or with none."""
+    add_flags(parser, ModelSpec, title="model", names=model, prefix="model")
+    if stage is not None:
+        kind = STAGES[stage]
+        nested = {"teacher": None}
+        add_flags(parser, kind, title=stage, names=nested, prefix="stage")  # type: ignore[arg-type]
+    add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
+    add_flags(parser, Export, title="export", names=EXPORT_FLAGS, prefix="export")
+    add_flags(parser, Limits, title="budget", names={}, prefix="budget")
+
+
+def recipe_of(
+    options: argparse.Namespace,
+    *,
+    stage: str | None,
+    name: str,
+    nested: Mapping[str, object] | None = None,
+) -> Recipe:
+    """The recipe that the flags describe; `nested` joins the stage's options."""
+    record: dict[str, object] = {
+        "name": name,
+        "model": given(options, "model"),
+        "data": given(options, "data"),
+        "export": given(options, "export"),
+        "budget": given(options, "budget"),
+    }
+    if stage is not None:
+        record["stages"] = [{stage: given(options, "stage") | dict(nested or {})}]
+    if options.seed is not None:
+        record["seed"] = options.seed
+    return record_from(Recipe, record, "command line")
+
+
+def execute_recipe(
+    recipe: Recipe, options: argparse.Namespace, screen: "Screen"
+) -> "Answer":
+    """Run `recipe` where and on what the shared flags say."""
+    from pathlib import Path
+
+    from compress.run import run
+
+    folder = options.out or f"runs/{recipe.name}-{recipe.digest()[:8]}"
+    return run(
+        recipe,
+        Path(folder),
+        device=options.device,
+        threads=options.threads,
+        screen=screen,
+    )
+
+
+def plain(spec: Mapping[str, object]) -> str:
+    """A model's name as part of a file name."""
+    name = str(spec.get("name") or spec.get("factory") or "?")
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[-40:]

@@ -1,0 +1,22 @@
+"""Print the report of a run again."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.report import Report
+
+if TYPE_CHECKING:
+    from compress.answer import Answer
+    from compress.screen import Screen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags: the run."""
+    parser.add_argument("run", metavar="RUN", help="a run directory")
+
+
+def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+    """Read what the run wrote; its verdict is the exit code again."""
+    del screen
+    return Report.read(Path(options.run))

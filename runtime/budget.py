@@ -1,0 +1,123 @@
+"""What a model may cost; `None` is no limit."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Final
+
+from runtime.errors import RecipeError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a model does cost; `None` is not measured.
+
+    `latency_ms` is the p50 of a native measurement: an emulated one is no latency.
+    """
+
+    top1: float | None = None  # fraction
+    top1_start: float | None = None  # fraction; of the model it began with
+    size_bytes: int | None = None
+    latency_ms: float | None = None
+    peak_rss_bytes: int | None = None
+    argmax_agreement: float | None = None  # fraction
+
+    @property
+    def top1_drop(self) -> float | None:
+        """Accuracy lost since the start, a fraction; negative if it was gained."""
+        if self.top1 is None or self.top1_start is None:
+            return None
+        return self.top1_start - self.top1
+
+
+def _limit(text: str) -> Any:  # noqa: ANN401  # as `dataclasses.field` itself is typed
+    """A field without a limit; `text` is its help wherever it can be set."""
+    return field(default=None, metadata={"help": text})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """Limits; accuracies and agreement are fractions in [0, 1]."""
+
+    top1_drop: float | None = _limit("points of top-1 that may be lost, a fraction")
+    top1_min: float | None = _limit("least top-1 accuracy, a fraction")
+    size_bytes: int | None = _limit("largest file, bytes")
+    latency_ms: float | None = _limit("longest median latency, milliseconds")
+    peak_rss_bytes: int | None = _limit("most memory of the process, bytes")
+    parity: float | None = _limit("least argmax agreement with the network")
+
+    def __post_init__(self) -> None:
+        """Refuse limits that nothing can meet or that mean nothing."""
+        for name in ("top1_drop", "top1_min", "parity"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value <= 1:
+                raise RecipeError(
+                    f"budget.{name}: {value}; allowed: a fraction from 0 to 1"
+                )
+        for name in ("size_bytes", "latency_ms", "peak_rss_bytes"):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise RecipeError(f"budget.{name}: {value}; allowed: more than 0")
+
+    def limits(self) -> dict[str, float]:
+        """The limits that are set."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
+
+    def violations(self, spent: Spent) -> tuple[str, ...]:
+        """The limits that `spent` misses, a sentence each; empty is fit to ship.
+
+        A limit on something that was not measured is missed: silence proves nothing.
+        """
+        sentences = []
+        for rule in _RULES:
+            limit = getattr(self, rule.limit)
+            if limit is None:
+                continue
+            value = getattr(spent, rule.value)
+            if value is None:
+                sentences.append(
+                    f"{rule.what} was not measured; allowed: {rule.bound} "
+                    f"{rule.show(limit)}"
+                )
+            elif (value < limit) if rule.bound == "at least" else (value > limit):
+                sentences.append(
+                    f"{rule.what} is {rule.show(value)}; allowed: {rule.bound} "
+                    f"{rule.show(limit)}"
+                )
+        return tuple(sentences)
+
+
+@dataclass(frozen=True)
+class _Rule:
+    """Which number is held against which limit, and how both are said."""
+
+    limit: str
+    value: str
+    what: str
+    bound: str
+    show: Callable[[float], str]
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction * 100:.2f} %"
+
+
+def _points(fraction: float) -> str:
+    return f"{fraction * 100:.2f} points"
+
+
+def _bytes(count: float) -> str:
+    return f"{count:,.0f} bytes"
+
+
+def _ms(value: float) -> str:
+    return f"{value:.3f} ms"
+
+
+_RULES: Final = (
+    _Rule("top1_drop", "top1_drop", "the drop in top-1 accuracy", "at most", _points),
+    _Rule("top1_min", "top1", "top-1 accuracy", "at least", _percent),
+    _Rule("size_bytes", "size_bytes", "the file's size", "at most", _bytes),
+    _Rule("latency_ms", "latency_ms", "latency (p50)", "at most", _ms),
+    _Rule("peak_rss_bytes", "peak_rss_bytes", "peak memory", "at most", _bytes),
+    _Rule("parity", "argmax_agreement", "argmax agreement", "at least", _percent),
+)

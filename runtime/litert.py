@@ -1,0 +1,133 @@
+"""TFLite files through LiteRT, or through its predecessor tflite-runtime."""
+
+import importlib
+import time
+from collections.abc import Callable
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.artifact import Artifact
+from runtime.errors import InputRejectedError, MissingDependencyError
+from runtime.session import Batch, check_fits, in_slices, one_line
+
+# Import name and distribution, the one to prefer first: tflite-runtime ended at 2.14.
+_INTERPRETERS: Final = (
+    ("ai_edge_litert", "ai-edge-litert"),
+    ("tflite_runtime", "tflite-runtime"),
+)
+
+
+class LiteRTSession:
+    """A Session on LiteRT's CPU kernels; quantises and dequantises at the edges."""
+
+    def __init__(self, artifact: Artifact, *, threads: int) -> None:
+        """Load the file; one inference uses `threads` threads."""
+        interpreter, self.runtime = _interpreter(artifact)
+        started_ns = time.perf_counter_ns()
+        try:
+            self._interpreter = interpreter(  # type: ignore[operator]
+                model_path=str(artifact.path), num_threads=threads
+            )
+            self._interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise InputRejectedError(
+                f"{artifact.path}: {self.runtime} does not load it: {one_line(error)}; "
+                "export or copy it again"
+            ) from error
+        self.load_ms: Final = (time.perf_counter_ns() - started_ns) / 1e6
+        self.artifact: Final = artifact
+        self.threads: Final = threads
+        inputs = self._interpreter.get_input_details()
+        if len(inputs) != 1:
+            raise InputRejectedError(
+                f"{artifact.path}: has {len(inputs)} inputs; allowed: one"
+            )
+        self._source: Final = _Tensor(inputs[0])
+        self._result: Final = _Tensor(self._interpreter.get_output_details()[0])
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input; free dimensions are 1."""
+        return self._source.shape
+
+    def run(self, batch: Batch) -> Batch:
+        """Map a batch in the file's layout to float32 scores [n, classes]."""
+        check_fits(batch, self._source.shape, path=self.artifact.path)
+        return in_slices(self._step, batch, fixed=self._source.shape[0])
+
+    def bind(self, batch: Batch) -> Callable[[], object]:
+        """One inference of `batch`: set the quantised input, invoke, get the output."""
+        check_fits(batch, self._source.shape, path=self.artifact.path)
+        prepared = self._source.stored(batch)
+        source, result = self._source.index, self._result.index
+        set_tensor = self._interpreter.set_tensor
+        invoke = self._interpreter.invoke
+        get_tensor = self._interpreter.get_tensor
+
+        def once() -> object:
+            set_tensor(source, prepared)
+            invoke()
+            return get_tensor(result)
+
+        return once
+
+    def close(self) -> None:
+        """Let go of the model's memory."""
+        del self._interpreter
+
+    def _step(self, batch: Batch) -> Batch:
+        """Run what the file takes at once."""
+        self._interpreter.set_tensor(self._source.index, self._source.stored(batch))
+        self._interpreter.invoke()
+        return self._result.read(self._interpreter.get_tensor(self._result.index))
+
+
+class _Tensor:
+    """An input or output of the file and how its numbers are stored."""
+
+    def __init__(self, detail: dict[str, object]) -> None:
+        self.index: Final = detail["index"]
+        self.shape: Final = tuple(
+            max(1, int(size))
+            for size in detail["shape"]  # type: ignore[attr-defined]
+        )
+        self.dtype: Final = np.dtype(detail["dtype"])  # type: ignore[call-overload]
+        scale, zero_point = detail["quantization"]  # type: ignore[misc]
+        self.scale: Final = float(scale)  # type: ignore[has-type]
+        self.zero_point: Final = int(zero_point)  # type: ignore[has-type]
+
+    def stored(self, values: Batch) -> npt.NDArray[np.generic]:
+        """Real numbers as the file keeps them: rounded to the grid, clipped."""
+        if not np.issubdtype(self.dtype, np.integer):
+            return np.ascontiguousarray(values, self.dtype)
+        info = np.iinfo(self.dtype)
+        grid = np.rint(values / (self.scale or 1.0)) + self.zero_point
+        kept: npt.NDArray[np.generic] = np.clip(grid, info.min, info.max)
+        return kept.astype(self.dtype)
+
+    def read(self, values: npt.NDArray[np.generic]) -> Batch:
+        """What the file keeps as real numbers."""
+        real = np.asarray(values, np.float32)
+        if not np.issubdtype(self.dtype, np.integer):
+            return real
+        return (real - np.float32(self.zero_point)) * np.float32(self.scale or 1.0)
+
+
+def _interpreter(artifact: Artifact) -> tuple[object, str]:
+    """The interpreter's class, and its name with version."""
+    from importlib.metadata import version
+
+    for module, distribution in _INTERPRETERS:
+        try:
+            found = importlib.import_module(f"{module}.interpreter")
+        except ModuleNotFoundError as error:
+            if error.name is None or error.name.partition(".")[0] != module:
+                raise
+            continue
+        return found.Interpreter, f"{distribution} {version(distribution)}"
+    raise MissingDependencyError(
+        f"{artifact.path}: needs ai-edge-litert, which is not installed; "
+        "run: pip install 'edgepress[tflite]'"
+    )

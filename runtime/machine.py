@@ -1,0 +1,188 @@
+"""The machine a number was measured on; plain files of Linux, nothing to install."""
+
+import os
+import platform
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+# Instruction sets that decide which INT8 or float kernel an interpreter picks.
+_FEATURES: Final = frozenset(
+    {
+        *("avx", "avx2", "fma", "f16c", "avx512f", "avx512bw", "avx512vl"),
+        *("avx512_vnni", "avx512_bf16", "avx_vnni", "amx_int8", "amx_bf16"),
+        *("neon", "vfpv4", "asimd", "asimdhp", "asimddp"),
+        *("i8mm", "bf16", "sve", "sve2"),
+    }
+)
+# Arm's part numbers (MIDR_EL1) of the boards that edge devices are made of.
+_ARM_PARTS: Final = {
+    "0xd03": "Cortex-A53",
+    "0xd04": "Cortex-A35",
+    "0xd05": "Cortex-A55",
+    "0xd07": "Cortex-A57",
+    "0xd08": "Cortex-A72",
+    "0xd0b": "Cortex-A76",
+    "0xd0c": "Neoverse-N1",
+    "0xd40": "Neoverse-V1",
+    "0xd42": "Cortex-A78AE",
+    "0xd49": "Neoverse-N2",
+    "0x004": "NVIDIA Carmel",
+}
+_INTERPRETERS: Final = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy")
+# Programs that run another CPU's instructions: names of a process's real executable.
+_EMULATORS: Final = ("qemu-", "box64", "box86", "FEXInterpreter")
+# CPU names under full emulation or translation: QEMU's TCG, Apple's Rosetta.
+_EMULATED_CPUS: Final = ("QEMU TCG", "VirtualApple")
+# A kernel of the first kind runs programs of the second without emulation.
+_ALSO_NATIVE: Final = {
+    "aarch64": ("aarch64", "arm64", "armv7l", "armv8l"),
+    "x86_64": ("x86_64", "amd64", "i686", "i386"),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Machine:
+    """Facts about a machine; None where the machine does not say."""
+
+    cpu: str
+    arch: str
+    cores: int  # that this process may use
+    features: tuple[str, ...]
+    governor: str | None
+    memory_bytes: int | None
+    os: str
+    python: str
+    versions: Mapping[str, str] = field(default_factory=dict)
+    board: str | None = None
+    emulator: str | None = None  # what says that instructions are emulated
+
+    @property
+    def kind(self) -> Literal["native", "emulated"]:
+        """Whether a time taken here says anything about a machine of this kind."""
+        return "native" if self.emulator is None else "emulated"
+
+    @property
+    def name(self) -> str:
+        """The board if it has a name, else the processor."""
+        return self.board or self.cpu
+
+    def as_record(self) -> dict[str, object]:
+        """Plain data, for reports."""
+        return {**asdict(self), "features": list(self.features), "kind": self.kind}
+
+    def as_text(self) -> str:
+        """One line for people."""
+        memory = (
+            ""
+            if self.memory_bytes is None
+            else f", {self.memory_bytes / 1e9:.1f} GB of memory"
+        )
+        board = f"{self.board}: " if self.board else ""
+        noted = f", emulated ({self.emulator})" if self.emulator else ""
+        return (
+            f"{board}{self.cpu} ({self.arch}), {self.cores} cores{memory}, "
+            f"governor {self.governor or 'unknown'}, {self.os}, "
+            f"Python {self.python}{noted}"
+        )
+
+
+def this_machine(root: Path = Path("/")) -> Machine:
+    """Look around; `root` is where /proc and /sys are found."""
+    cpuinfo = _read(root / "proc/cpuinfo") or ""
+    cpu = _cpu(cpuinfo)
+    return Machine(
+        cpu=cpu,
+        arch=platform.machine(),
+        cores=_cores(),
+        features=_features(cpuinfo),
+        governor=_read(root / "sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
+        memory_bytes=_memory_bytes(_read(root / "proc/meminfo") or ""),
+        os=f"{platform.system()} {platform.release()}",
+        python=platform.python_version(),
+        versions=_versions(),
+        board=_read(root / "proc/device-tree/model"),
+        emulator=_emulator(root, arch=platform.machine(), cpu=cpu, cpuinfo=cpuinfo),
+    )
+
+
+def _read(path: Path) -> str | None:
+    """A file's text without the blanks and zero bytes around it, or None."""
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n") or None
+    except OSError:
+        return None
+
+
+def _values(cpuinfo: str, key: str) -> list[str]:
+    """What /proc/cpuinfo says under `key`, a core each."""
+    pairs = (line.partition(":") for line in cpuinfo.splitlines())
+    return [value.strip() for name, _, value in pairs if name.strip() == key]
+
+
+def _cpu(cpuinfo: str) -> str:
+    """The processor's name; ARM kernels give a part number instead."""
+    if names := _values(cpuinfo, "model name"):
+        return names[0]
+    parts = dict.fromkeys(_values(cpuinfo, "CPU part"))
+    if parts:
+        return " + ".join(_ARM_PARTS.get(part, f"ARM part {part}") for part in parts)
+    return platform.processor() or platform.machine()
+
+
+def _features(cpuinfo: str) -> tuple[str, ...]:
+    """The instruction sets among `_FEATURES`, sorted."""
+    lines = _values(cpuinfo, "flags") or _values(cpuinfo, "Features")
+    return tuple(sorted(_FEATURES & set(lines[0].split()))) if lines else ()
+
+
+def _cores() -> int:
+    """Cores this process may use; fewer than the machine has under `taskset`."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _memory_bytes(meminfo: str) -> int | None:
+    """All memory of the machine."""
+    for line in meminfo.splitlines():
+        if line.startswith("MemTotal:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _versions() -> dict[str, str]:
+    """Versions of the interpreters that are installed."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in _INTERPRETERS:
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
+
+
+def _emulator(root: Path, *, arch: str, cpu: str, cpuinfo: str) -> str | None:
+    """What gives an emulator away, or None on a real processor.
+
+    QEMU's user emulation hides /proc/self/exe and the kernel's name, but not the same
+    link below /proc/self/task, nor /proc/sys/kernel/arch (Linux 6.1).
+    """
+    tasks = root / "proc/self/task"
+    try:
+        task = next(tasks.iterdir())
+        program = Path((task / "exe").readlink()).name
+    except (OSError, StopIteration):
+        program = ""
+    if program.startswith(_EMULATORS):
+        return program
+    if any(mark in cpu for mark in _EMULATED_CPUS):
+        return cpu
+    kernel = _read(root / "proc/sys/kernel/arch")
+    if kernel and arch not in _ALSO_NATIVE.get(kernel, (kernel,)):
+        return f"{arch} program on a {kernel} kernel"
+    if arch.startswith(("aarch64", "arm")) and _values(cpuinfo, "vendor_id"):
+        return f"{arch} program on an x86 processor"
+    return None

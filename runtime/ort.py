@@ -1,0 +1,93 @@
+"""ONNX files through ONNX Runtime."""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+import numpy as np
+
+from runtime.artifact import Artifact
+from runtime.errors import InputRejectedError, MissingDependencyError
+from runtime.session import Batch, check_fits, in_slices, one_line
+
+_INPUT_TYPES: Final = {
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+    "tensor(double)": np.float64,
+}
+# Severity 3 is errors only; ONNX Runtime otherwise writes warnings over our stderr.
+_ERRORS_ONLY: Final = 3
+
+
+class OrtSession:
+    """A Session on ONNX Runtime's CPU provider."""
+
+    def __init__(self, artifact: Artifact, *, threads: int) -> None:
+        """Load the file; one inference uses `threads` threads."""
+        try:
+            import onnxruntime
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"{artifact.path}: needs onnxruntime, which is not installed; "
+                "run: pip install 'edgepress[onnx]'"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = _ERRORS_ONLY
+        started_ns = time.perf_counter_ns()
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(artifact.path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # ONNX Runtime's errors share no narrower class
+            raise InputRejectedError(
+                f"{artifact.path}: onnxruntime {onnxruntime.__version__} does not "
+                f"load it: {one_line(error)}; export or copy it again"
+            ) from error
+        self.load_ms: Final = (time.perf_counter_ns() - started_ns) / 1e6
+        self.artifact: Final = artifact
+        self.threads: Final = threads
+        self.runtime: Final = f"onnxruntime {onnxruntime.__version__}"
+        inputs = self._session.get_inputs()
+        if len(inputs) != 1 or inputs[0].type not in _INPUT_TYPES:
+            found = ", ".join(f"{each.name}: {each.type}" for each in inputs)
+            raise InputRejectedError(
+                f"{artifact.path}: inputs are ({found}); allowed: one tensor of floats"
+            )
+        self._input: Final[str] = inputs[0].name
+        self._dtype: Final = _INPUT_TYPES[inputs[0].type]
+        self._dims: Final = tuple(
+            size if isinstance(size, int) and size > 0 else None
+            for size in inputs[0].shape
+        )
+        self._outputs: Final = [self._session.get_outputs()[0].name]
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of the input; free dimensions are 1."""
+        return tuple(1 if size is None else size for size in self._dims)
+
+    def run(self, batch: Batch) -> Batch:
+        """Map a batch in the file's layout to float32 scores [n, classes]."""
+        check_fits(batch, self._dims, path=self.artifact.path)
+        if not self._dims or self._dims[0] is None:
+            return self._step(batch)
+        return in_slices(self._step, batch, fixed=self._dims[0])
+
+    def bind(self, batch: Batch) -> Callable[[], object]:
+        """One inference of `batch`: `InferenceSession.run` with its feed prepared."""
+        check_fits(batch, self._dims, path=self.artifact.path)
+        feed = {self._input: np.ascontiguousarray(batch, self._dtype)}
+        return partial(self._session.run, self._outputs, feed)
+
+    def close(self) -> None:
+        """Let go of the model's memory."""
+        del self._session
+
+    def _step(self, batch: Batch) -> Batch:
+        """Run what the file takes at once."""
+        feed = {self._input: np.ascontiguousarray(batch, self._dtype)}
+        scores = self._session.run(self._outputs, feed)[0]
+        return np.asarray(scores, np.float32)

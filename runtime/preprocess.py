@@ -1,0 +1,62 @@
+"""How pixels become what a network was trained on: one record, for every format."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.errors import InputRejectedError
+
+# Deng et al. 2009 as used by torchvision's reference training: mean and standard
+# deviation of ImageNet's training pixels, channel by channel, of values in [0, 1].
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """From uint8 RGB pixels to network input.
+
+    The shorter side is resized to `resize`, the middle `size` x `size` is kept,
+    values are divided by 255, then `(x - mean) / std` for each channel.
+    """
+
+    size: int
+    resize: int
+    interpolation: Literal["bilinear", "bicubic"] = "bilinear"
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+
+    def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Normalise `images` [n, size, size, 3] and put them into `layout`."""
+        if images.ndim != 4 or images.shape[1:] != (self.size, self.size, 3):  # noqa: PLR2004
+            raise InputRejectedError(
+                f"images: shape {images.shape}, expected "
+                f"[n, {self.size}, {self.size}, 3]"
+            )
+        mean = np.asarray(self.mean, np.float32)
+        std = np.asarray(self.std, np.float32)
+        scaled = (images.astype(np.float32) / np.float32(255) - mean) / std
+        if self.layout == "NCHW":
+            scaled = scaled.transpose(0, 3, 1, 2)
+        return np.ascontiguousarray(scaled)
+
+    def as_record(self) -> dict[str, object]:
+        """Plain data, for a file's metadata."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, object]) -> "Preprocess":
+        """Read back what `as_record` wrote, also after a journey through JSON."""
+        try:
+            return cls(
+                **{  # type: ignore[arg-type]
+                    key: tuple(value) if isinstance(value, list) else value
+                    for key, value in record.items()
+                }
+            )
+        except TypeError as error:
+            raise InputRejectedError(f"preprocess: {error}") from error

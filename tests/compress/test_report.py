@@ -1,0 +1,376 @@
+"""The report: its contract, its verdict, and what people see of it."""
+
+import dataclasses
+import html.parser
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from compress.contest import entries, gain
+from compress.report import Report
+from compress.units import count, milliseconds, percent, points, seconds, size, times
+from runtime.errors import InputRejectedError, RecipeError
+
+_FILE = Path(__file__).with_name("report_example.py")
+_SPEC = importlib.util.spec_from_file_location("report_example", _FILE)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+_EXAMPLE = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_EXAMPLE)
+
+GOLDEN = """\
+distill-mobilenetv3_large_100: on digits (1437 to train, 360 to judge)
+
+                                         top-1  params    MACs     size  latency
+────────────────────────────────────────────────────────────────────────────────
+teacher  resnet50                      98.61 %  23.5 M  1.31 G  94.3 MB  14.9 ms
+student  mobilenetv3_large_100         97.50 %  4.21 M  56.1 M  17.0 MB  2.12 ms
+alone    mobilenetv3_large_100         96.94 %  4.21 M  56.1 M  17.0 MB        -
+────────────────────────────────────────────────────────────────────────────────
+teacher / student                     -1.11 pt   5.58x   23.4x    5.56x    7.04x
+
+proof    teacher-resnet50.onnx gives the network's answer on 100.00 % of 360
+         images, SQNR 121.4 dB
+         student-mobilenetv3_large_100.onnx gives the network's answer on
+         100.00 % of 360 images, SQNR 121.4 dB
+latency  median (p50) of 400 runs, one image, onnxruntime 1.31.1, 1 thread,
+         Intel Xeon Platinum 8481C; 95 % sure of 6.98x to 7.10x
+file     94.1 MB  runs/demo/artifacts/teacher-resnet50.onnx
+         16.9 MB  runs/demo/artifacts/student-mobilenetv3_large_100.onnx
+report   runs/demo/report.html
+verdict  fit to ship (no budget was set)
+next     compress profile runs/demo/artifacts/student-mobilenetv3_large_100.onnx"""
+
+
+def example(folder: str | Path = "runs/demo", **changes: object) -> Report:
+    """The invented report, with changes."""
+    report: Report = _EXAMPLE.example(Path(folder))
+    return dataclasses.replace(report, **changes)  # type: ignore[arg-type]  # fields
+
+
+def test_the_final_table_is_what_it_was() -> None:
+    """A person reads this after every run; it changes only on purpose."""
+    assert example().as_text() == GOLDEN
+
+
+def test_the_contract_has_its_keys() -> None:
+    """Scripts rely on DESIGN.md's keys; more may be added, none may go."""
+    record = json.loads(example().as_json())
+
+    assert {
+        "schema", "name", "data", "recipe", "machine", "rows", "artifacts",
+        "measurements", "budget",
+    } <= record.keys()  # fmt: skip
+    assert {"name", "train", "val", "classes"} <= record["data"].keys()
+    for row in record["rows"]:
+        assert {
+            "stage", "params", "macs", "size_bytes", "top1", "seconds",
+        } <= row.keys()  # fmt: skip
+    assert {"limits", "violations"} <= record["budget"].keys()
+
+
+def test_a_report_survives_the_disk(tmp_path: Path) -> None:
+    """What is read is what was written, and report.json is what --json prints."""
+    report = example(tmp_path)
+
+    assert report.write(tmp_path) == ()
+    back = Report.read(tmp_path)
+
+    assert json.loads(back.as_json()) == json.loads(report.as_json())
+    assert back.as_text() == report.as_text()
+    assert (tmp_path / "report.json").read_text() == report.as_json() + "\n"
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.json", "report.md", "report.html",
+    }  # fmt: skip
+
+
+def test_lists_of_numbers_take_one_line_and_stay_the_same() -> None:
+    """Hundreds of samples would otherwise be hundreds of lines."""
+    report = example()
+
+    assert json.loads(report.as_json()) == json.loads(json.dumps(report.as_record()))
+    assert len(report.as_json().splitlines()) < 700
+
+
+@pytest.mark.parametrize(
+    ("agreement", "violations", "expected"),
+    [(1.0, [], 0), (0.98, [], 4), (1.0, ["too slow"], 5), (0.98, ["too slow"], 4)],
+)
+def test_the_exit_code_is_the_verdict(
+    agreement: float, violations: list[str], expected: int
+) -> None:
+    """Parity (asked for: 99 %) comes before the budget."""
+    artifact = dict(example().artifacts[0])
+    artifact["parity"] = {"images": 360, "argmax_agreement": agreement}
+
+    report = example(
+        artifacts=(artifact,), budget={"limits": {}, "violations": violations}
+    )
+
+    assert report.exit_code == expected
+    words = {0: "fit to ship", 4: "parity failed", 5: "budget missed: too slow"}
+    assert words[expected] in report.as_text()
+    assert words[expected] in report.as_markdown()
+    assert words[expected] in report.as_html()
+
+
+def test_ratios_are_before_over_after() -> None:
+    """Worked out from the rows by hand; the speed-up is the one timed in turn."""
+    found = gain(example())
+
+    assert found is not None
+    assert found.params == pytest.approx(23_528_522 / 4_214_842)
+    assert found.macs == pytest.approx(1310 / 56.1)
+    assert found.size == pytest.approx(94_326_568 / 16_957_128)
+    assert found.top1_change == pytest.approx(0.975 - 0.98611)
+    assert (found.speed, found.speed_low, found.speed_high) == (7.037, 6.981, 7.102)
+
+
+def test_a_comparison_the_other_way_round_is_turned() -> None:
+    """Student / teacher 0.125 (0.1 to 0.2) is a speed-up of 8 (5 to 10)."""
+    given = dict(example().comparisons[0])
+    turned = {
+        "a": given["b"], "b": given["a"], "ratio": 0.125, "low": 0.1, "high": 0.2,
+    }  # fmt: skip
+
+    found = gain(example(comparisons=(turned,)))
+
+    assert found is not None
+    assert (found.speed, found.speed_low, found.speed_high) == (8, 5, 10)
+
+
+def test_without_a_comparison_the_medians_are_divided() -> None:
+    """And no interval is claimed."""
+    report = example(comparisons=())
+    p50 = [
+        np.sort(row["samples_ns"])[200]  # type: ignore[arg-type]  # a list of int
+        for row in report.measurements
+    ]
+
+    found = gain(report)
+
+    assert found is not None
+    assert found.speed == pytest.approx(p50[0] / p50[1])
+    assert "95 % sure" not in report.as_text()
+
+
+def test_a_run_without_a_teacher_compares_with_its_start() -> None:
+    """Fine-tuning and pruning begin with a model worth comparing with."""
+    rows = [dict(row) for row in example().rows if row["stage"] in ("start", "distill")]
+    rows[1]["stage"] = "finetune"
+
+    report = example(rows=tuple(rows))
+
+    assert [entry.label for entry in entries(report)] == ["start", "finetune"]
+    assert "start / finetune" in report.as_text()
+
+
+def test_a_run_without_stages_shows_its_model_alone() -> None:
+    """Export: one row, no ratios."""
+    rows = tuple(row for row in example().rows if row["stage"] == "start")
+    measurement = {**example().measurements[1], "role": "model"}
+
+    report = example(rows=rows, measurements=(measurement,), comparisons=())
+
+    assert gain(report) is None
+    assert re.search(r"model  mobilenetv3_large_100.* 2\.12 ms", report.as_text())
+    assert " / " not in report.as_text().split("proof")[0]
+    assert "before / after" not in report.as_html()
+
+
+def test_what_is_not_known_is_a_dash() -> None:
+    """Also when nothing at all is known."""
+    report = example(
+        rows=({"stage": "start", "top1": None},),
+        artifacts=(), measurements=(), comparisons=(), curves=(), machine={}, data={},
+    )  # fmt: skip
+
+    assert re.search(r"model .* -  +-  +-  +-  +-$", report.as_text(), re.MULTILINE)
+    assert "<svg" not in report.as_html()
+    assert "| - |" in report.as_markdown()
+
+
+def test_the_table_fits_eighty_columns_whatever_the_names() -> None:
+    """A long name is cut; lines to be copied are not."""
+    rows = tuple(
+        {**row, "model": "a_very_" * 12 + "long_name"} for row in example().rows
+    )
+    doubts = ["latency varies by 31 % of its mean; quiet the machine " * 3]
+    slow = tuple({**row, "doubts": doubts} for row in example().measurements)
+
+    lines = example(rows=rows, measurements=slow).as_text().splitlines()
+
+    copied = ("file ", "report ", "next ", "         16.9 MB", "         94.1 MB")
+    assert all(len(line) <= 80 for line in lines if not line.startswith(copied))
+    assert any("…" in line for line in lines)
+    assert any(line.startswith("doubt ") for line in lines)
+
+
+def test_an_emulated_latency_is_called_one() -> None:
+    """It is no latency of any device, wherever it is shown."""
+    told = tuple({**row, "kind": "emulated"} for row in example().measurements)
+
+    report = example(measurements=told)
+
+    assert "EMULATED" in report.as_text()
+    assert "emulated" in report.as_html()
+
+
+class Page(html.parser.HTMLParser):
+    """What a browser would load or run, and the texts."""
+
+    def __init__(self, page: str) -> None:
+        """Read the whole page."""
+        super().__init__()
+        self.tags: list[str] = []
+        self.links: list[str] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Note tags and whatever points elsewhere."""
+        self.tags.append(tag)
+        self.links += [str(value) for key, value in attrs if key in ("src", "href")]
+
+    def handle_data(self, data: str) -> None:
+        """Note texts."""
+        self.texts.append(data)
+
+
+def test_the_page_needs_nothing_else() -> None:
+    """No script, no picture, no link: it can be mailed and opened anywhere."""
+    page = Page(example().as_html())
+
+    assert page.links == []
+    assert not {"script", "link", "img", "iframe"} & set(page.tags)
+    assert page.tags.count("svg") == 5  # scatter, two curves, two histograms
+    assert "7.04x" in page.texts
+
+
+def test_a_hostile_name_is_shown_not_run() -> None:
+    """Names come from folders of other people: class names, stages, files."""
+    evil = "<script>alert(1)</script>"
+    measured = {**example().measurements[0], "role": evil, "doubts": [evil]}
+    curves = tuple({**point, "stage": evil} for point in example().curves)
+    rows = tuple({**row, "model": evil} for row in example().rows)
+
+    page = example(
+        name=evil, rows=rows, curves=curves, next=evil, data={"name": evil},
+        measurements=(measured,), machine={"cpu": evil}, recipe={evil: evil},
+    ).as_html()  # fmt: skip
+
+    assert "<script" not in page
+    assert page.count("&lt;script&gt;") >= 8
+
+
+def test_markdown_tables_survive_a_bar() -> None:
+    """A bar in a name would be a column."""
+    rows = tuple({**row, "model": "a|b"} for row in example().rows)
+
+    lines = example(rows=rows).as_markdown().splitlines()
+
+    table = [
+        re.sub(r"\\\|", "", line) for line in lines if line.startswith("| teacher")
+    ]
+    assert table[0].count("|") == 8
+
+
+def test_the_page_is_skipped_in_a_sentence_without_jinja2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A smaller installation still gets its report; the verdict does not change."""
+    found = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == "jinja2" else found(name),
+    )
+
+    (sentence,) = example(tmp_path).write(tmp_path)
+
+    assert "pip install 'edgepress[report]'" in sentence
+    assert not (tmp_path / "report.html").exists()
+    assert Report.read(tmp_path).exit_code == 0
+
+
+def test_a_folder_without_a_run_is_a_usage_error(tmp_path: Path) -> None:
+    """So is one that does not exist."""
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(RecipeError, match="no run is there"):
+            Report.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("broken", "words"),
+    [
+        ("{", "not readable as JSON"),
+        ("[]", "not a record"),
+        ('{"schema": 7}', "schema is 7"),
+        ('{"schema": 1, "name": 3}', "name is 3"),
+        ('{"schema": 1, "name": "a", "data": 5}', "data is 5, not a record"),
+    ],
+)
+def test_a_report_that_is_none_is_rejected_in_a_sentence(
+    tmp_path: Path, broken: str, words: str
+) -> None:
+    """Whatever is wrong with it."""
+    (tmp_path / "report.json").write_text(broken)
+
+    with pytest.raises(InputRejectedError, match=words) as rejected:
+        Report.read(tmp_path)
+
+    assert str(tmp_path / "report.json") in str(rejected.value)
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        (count(0), "0"), (count(812), "812"), (count(999.6), "1.00 k"),
+        (count(4_214_842), "4.21 M"), (count(999_600), "1.00 M"),
+        (count(1_310_000_000), "1.31 G"), (size(17), "17 B"),
+        (size(94_326_568), "94.3 MB"), (size(None), "-"), (percent(0.975), "97.50 %"),
+        (points(-0.0111), "-1.11 pt"), (points(0.02), "+2.00 pt"),
+        (milliseconds(0.1234), "0.123 ms"), (milliseconds(9.996), "10.0 ms"),
+        (milliseconds(1234.5), "1234 ms"), (times(5.584), "5.58x"),
+        (times(23.35), "23.4x"),
+        (times(150.2), "150x"), (seconds(1.24), "1.2 s"), (seconds(59.7), "1 min 00 s"),
+        (seconds(142), "2 min 22 s"), (seconds(7500), "2 h 05 min"),
+    ],
+)  # fmt: skip
+def test_numbers_are_written_for_people(shown: str, expected: str) -> None:
+    """Three digits, and the unit that suits them; MB is 10^6 bytes."""
+    assert shown == expected
+
+
+def test_the_page_opens_in_a_browser(tmp_path: Path) -> None:
+    """Chromium draws it without a complaint, and the picture is not empty."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("chromium is not installed; run tests/install-system-packages")
+    from PIL import Image
+
+    (tmp_path / "report.html").write_text(example().as_html(), encoding="utf-8")
+    picture = tmp_path / "report.png"
+    done = subprocess.run(
+        [
+            chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+            "--disable-background-networking", "--disable-component-update",
+            "--disable-sync", "--enable-logging=stderr", "--window-size=1180,2400",
+            f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}",
+            (tmp_path / "report.html").as_uri(),
+        ],
+        capture_output=True, text=True, timeout=120, check=True,
+    )  # fmt: skip
+
+    assert "CONSOLE" not in done.stderr
+    pixels = np.asarray(Image.open(picture).convert("RGB"))
+    assert pixels.shape[1] == 1180
+    # The student's blue, in its disc, its curves and its histogram.
+    blue = (abs(pixels.astype(int) - (37, 99, 235)).sum(axis=2) < 150).sum()
+    assert blue > 2000

@@ -1,0 +1,31 @@
+"""What all tests share: where real images and weights are, and a cache of their own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Two test processes on two cores: one thread each, or they wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+SHARED = Path(
+    os.environ.get("EDGEPRESS_SHARED")
+    or Path(__file__).resolve().parents[2] / "shared" / "data"
+)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real images and weights; where it is missing, the test skips."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real images and weights are not here ({SHARED})")
+    return SHARED
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Keep tests out of the user's cache; decoded pixels are shared by all tests."""
+    folder = tmp_path_factory.getbasetemp() / "cache"
+    monkeypatch.setenv("EDGEPRESS_CACHE", str(folder))
