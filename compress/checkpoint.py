@@ -54,7 +54,11 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
         spec = ModelSpec.model_validate(record["spec"])
         classes = tuple(str(name) for name in record["classes"])  # type: ignore[attr-defined]
         preprocess = Preprocess.from_record(record["preprocess"])  # type: ignore[arg-type]
-        expected, made_by, number = record["sha256"], record["factory"], record["format"]
+        expected, made_by, number = (
+            record["sha256"],
+            record["factory"],
+            record["format"],
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise InputRejectedError(f"{folder / RECORD}: incomplete: {error}") from error
     if number != FORMAT:
@@ -101,7 +105,9 @@ def weights_digest(model: Model) -> str:
     """A name for exactly this network with exactly these weights, in hex."""
     import hashlib
 
-    digest = hashlib.sha256(digest_of(model.spec.model_dump(exclude={"weights"})).encode())
+    digest = hashlib.sha256(
+        digest_of(model.spec.model_dump(exclude={"weights"})).encode()
+    )
     for name, tensor in sorted(detached(model.net).items()):
         digest.update(name.encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -134,5 +140,7 @@ def read_tensors_and_record(
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  # no mapping
             notes = stream.metadata() or {}
     except (SafetensorError, OSError) as error:
-        raise InputRejectedError(f"{path}: not a whole safetensors file: {error}") from error
+        raise InputRejectedError(
+            f"{path}: not a whole safetensors file: {error}"
+        ) from error
     return tensors, json.loads(notes.get("record", "{}"))

@@ -114,10 +114,10 @@ def _answer(module: object, options: argparse.Namespace) -> "Answer":
     if options.threads is not None:
         # Read by OpenMP when torch or an interpreter loads, which is later.
         os.environ["OMP_NUM_THREADS"] = str(options.threads)
-    verbosity = "verbose" if options.verbose else "normal"
-    if options.quiet or not _is_main_process():
-        verbosity = "quiet"
-    screen = Screen(verbosity=verbosity)
+    quiet = options.quiet or not _is_main_process()
+    screen = Screen(
+        verbosity="quiet" if quiet else "verbose" if options.verbose else "normal"
+    )
     return cast("Answer", module.execute(options, screen))  # type: ignore[attr-defined]
 
 

@@ -2,7 +2,6 @@
 
 import argparse
 import types
-import typing
 from collections.abc import Callable, Mapping
 from typing import Annotated, Final, Literal, Union, get_args, get_origin
 

@@ -29,7 +29,7 @@ def make_ready_(net: nn.Module, options: Training, *, seed: int) -> None:
                 f"gradient_checkpointing: {type(net).__name__} does not offer it; "
                 "leave it out, or use the timm network of that name"
             )
-        net.set_grad_checkpointing(enable=True)
+        net.set_grad_checkpointing(enable=True)  # type: ignore[operator]  # timm's
 
 
 def train_mode_(net: nn.Module, options: Training) -> None:
@@ -47,9 +47,7 @@ def batchnorms(net: nn.Module) -> Iterator[nn.Module]:
     return (module for module in net.modules() if isinstance(module, _BatchNorm))
 
 
-def frozen_parameters(
-    net: nn.Module, names: tuple[str, ...]
-) -> Iterator[nn.Parameter]:
+def frozen_parameters(net: nn.Module, names: tuple[str, ...]) -> Iterator[nn.Parameter]:
     """The parameters of the modules that `names` name."""
     modules = dict(net.named_modules())
     for name in names:

@@ -22,6 +22,7 @@ from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError
 from runtime.measure import measure, measure_together
 from runtime.measurement import Comparison, Measurement
+from runtime.preprocess import Preprocess
 from runtime.session import Session, open_session
 from runtime.target import TARGETS
 
@@ -84,9 +85,7 @@ def prove(
             measurements, comparisons = measure_together(sessions, rng=rng)
         else:
             measurements, comparisons = measure(sessions, rng=rng), ()
-    return Proof(
-        files=tuple(files), measurements=measurements, comparisons=comparisons
-    )
+    return Proof(files=tuple(files), measurements=measurements, comparisons=comparisons)
 
 
 def proven(  # noqa: PLR0913  # who, what, on what, how
@@ -98,7 +97,7 @@ def proven(  # noqa: PLR0913  # who, what, on what, how
     job: Job,
 ) -> Proven:
     """Compare a file with its network on real images; count right answers on the way."""
-    images = thinned(images_of(data, model), PARITY_IMAGES)
+    images = thinned(images_of(data, model.preprocess), PARITY_IMAGES)
     expected: list[npt.NDArray[np.int64]] = []
     hits = 0
 
@@ -121,7 +120,7 @@ def proven(  # noqa: PLR0913  # who, what, on what, how
     name = session.artifact.path.name
     found = compare(network, file, batches(), name=name)
     job.screen.tell(f"proof: {name} gives {found.as_text()}")
-    known = data.indexed or model.classes == data.classes
+    known = data.indexed or len(model.classes) == len(data.classes)
     return Proven(
         role=role,
         artifact=session.artifact,
@@ -130,9 +129,9 @@ def proven(  # noqa: PLR0913  # who, what, on what, how
     )
 
 
-def images_of(data: Catalogue, model: Model) -> Images:
-    """Images to look at: held out where there are any, as `model` sees them."""
-    opened = data.open(model.preprocess, train=data.val is None)
+def images_of(data: Catalogue, preprocess: Preprocess) -> Images:
+    """Images to look at: held out where there are any, prepared as asked."""
+    opened = data.open(preprocess, train=data.val is None)
     images = opened.val if opened.val is not None else opened.train
     if images is None:
         raise InputRejectedError(f"data: {data.name} holds no images")
@@ -142,9 +141,7 @@ def images_of(data: Catalogue, model: Model) -> Images:
 def thinned(images: Images, most: int) -> Images:
     """Every n-th image, so that at most `most` are left, without reading any."""
     step = -(-len(images) // most)
-    return replace(
-        images, pixels=images.pixels[::step], labels=images.labels[::step]
-    )
+    return replace(images, pixels=images.pixels[::step], labels=images.labels[::step])
 
 
 def plain(name: str) -> str:

@@ -19,7 +19,8 @@ from pydantic import (
 
 from compress.data.spec import DataSpec, from_source
 from compress.models.spec import ModelSpec, from_name
-from compress.stages import STAGES, Stage
+from compress.stages import STAGES
+from compress.stages.stage import Stage
 from runtime.budget import Budget
 from runtime.errors import RecipeError
 from runtime.files import digest_of
@@ -105,14 +106,16 @@ class Recipe(BaseModel):
     name: str = Field(min_length=1, max_length=100, description="of the run")
     model: Annotated[ModelSpec, BeforeValidator(from_name)]
     data: Annotated[DataSpec, BeforeValidator(from_source)] = DataSpec()
-    stages: tuple[Step, ...] = Field(default=(), strict=False)  # type: ignore[valid-type]  # made above
+    stages: tuple[Step, ...] = Field(default=(), strict=False)
     export: Export = Export()
-    budget: Limits = Limits()  # type: ignore[valid-type]  # made above
+    budget: Limits = Limits()
     seed: int = Field(default=0, ge=0, lt=2**32, description="of every draw of chance")
 
     def steps(self) -> Iterator[tuple[str, Stage]]:
         """Every stage, with its name, in order."""
-        return ((step.name, step.stage) for step in cast("tuple[OneStage]", self.stages))
+        return (
+            (step.name, step.stage) for step in cast("tuple[OneStage]", self.stages)
+        )
 
     def limits(self) -> Budget:
         """What the result may cost."""
@@ -186,7 +189,9 @@ def explained(error: ValidationError, kind: type[BaseModel], origin: str) -> str
         return f"{where}: unknown key{nearest(str(first['loc'][-1]), known)}{more}"
     if trouble == "missing":
         return f"{where}: is missing{more}"
-    reason = first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    reason = (
+        first["msg"].removeprefix("Value error, ").replace("Input should", "should")
+    )
     return f"{where}: found {found!r}, which {lowered(reason)}{more}"
 
 

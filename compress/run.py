@@ -19,7 +19,7 @@ from compress.recipe import Recipe
 from compress.report import Report
 from compress.resume import forget_state
 from compress.screen import Screen
-from compress.stages import Stage
+from compress.stages.stage import Stage
 from runtime.files import read_json, write_json
 
 SECONDS = "seconds.json"
@@ -76,7 +76,9 @@ class _Run:
             model, seconds = self.done(stage, before, data, here, guide)
             self.take(name, model, data, seconds=seconds)
             for title, rival in stage.rivals().items():
-                other, seconds = self.done(rival, before, data, here.within(title), None)
+                other, seconds = self.done(
+                    rival, before, data, here.within(title), None
+                )
                 self.take(title, other, data, seconds=seconds)
         return self.close(model, data)
 
@@ -89,7 +91,12 @@ class _Run:
         self.rows.append(row_of(name, model, data, self.job, seconds=seconds))
 
     def done(
-        self, stage: Stage, model: Model, data: Catalogue, here: Job, guide: Model | None
+        self,
+        stage: Stage,
+        model: Model,
+        data: Catalogue,
+        here: Job,
+        guide: Model | None,
     ) -> tuple[Model, float]:
         """What `stage` makes of `model`, and in how many seconds; made once, kept."""
         clock = here.folder / SECONDS
@@ -108,14 +115,13 @@ class _Run:
 
     def close(self, model: Model, data: Catalogue) -> Report:
         """Files, proof, measurements, and the report of it all."""
-        if not is_main_process():
-            return report_of(self.recipe, self.job, data, self.rows, proof=None)
         roles = {"student" if self.has("teacher") else "model": model}
         roles |= {row.name: row.model for row in self.rows if row.name == "teacher"}
         # The teacher comes first, so that ratios say how much lighter the student is.
         ordered = dict(sorted(roles.items(), key=lambda role: role[0] != "teacher"))
         proof = prove(ordered, data, self.recipe.export, self.job, self.recipe.digest())
         report = report_of(self.recipe, self.job, data, self.rows, proof=proof)
-        report.write(self.job.folder)
+        for sentence in report.write(self.job.folder):
+            self.job.screen.tell(sentence)
         write_manifest(self.job.folder)
         return report

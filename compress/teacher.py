@@ -15,7 +15,7 @@ from compress.train import training_images
 from runtime.files import digest_of
 
 # Enough from scratch on a few thousand small images; `teacher_epochs` says otherwise.
-DEFAULT_EPOCHS = 6
+DEFAULT_EPOCHS = 5
 
 
 def teacher_for(
@@ -32,7 +32,8 @@ def teacher_for(
         epochs = 0 if is_trained_for(spec, data) else DEFAULT_EPOCHS
     if epochs == 0:
         return teacher
-    training = FineTune(epochs=epochs)
+    # A teacher learns in few epochs; SGD would spend half of them getting started.
+    training = FineTune(epochs=epochs, optimizer="adamw")
     key = digest_of(
         weights_digest(teacher),
         teacher.preprocess.as_record(),

@@ -118,7 +118,7 @@ class _Run:
         self.average = (
             AveragedModel(
                 self.bare,
-                multi_avg_fn=get_ema_multi_avg_fn(options.ema),
+                multi_avg_fn=get_ema_multi_avg_fn(options.ema),  # type: ignore[no-untyped-call]
                 use_buffers=True,
             )
             if options.ema is not None
@@ -321,7 +321,7 @@ class _Run:
             self.learned.load_state_dict(self.best)
         net = copy.deepcopy(self.learned).cpu().eval()
         for parameter in net.parameters():
-            parameter.requires_grad_(requires_grad=True)
+            parameter.requires_grad_(True)
         self.accelerator.free_memory()
         return self.model.with_net(net)
 

@@ -110,7 +110,7 @@ class Training(BaseModel):
             "warmup": warmup,
         }
         if self.optimizer not in (None, optimizer):
-            other = "resnet" if self.optimizer == "sgd" else "mobilenet"
+            other: Family = "resnet" if self.optimizer == "sgd" else "mobilenet"
             rate, decay = DEFAULTS[other][1:3]
             filled["learning_rate"] = rate * self.batch_size / REFERENCE_BATCH
             filled["weight_decay"] = decay

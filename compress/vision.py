@@ -26,7 +26,7 @@ def _extension_loads() -> bool:
     libraries = sorted(Path(spec.origin).parent.glob("_C*.so"))
     try:
         for library in libraries:
-            torch.ops.load_library(library)
+            torch.ops.load_library(library)  # type: ignore[no-untyped-call]
     except OSError:
         return False
     return bool(libraries)
@@ -36,9 +36,9 @@ def _declared() -> torch.library.Library | None:
     """The library that declares the missing schemas; it lives as long as it is held."""
     if _extension_loads():
         return None
-    library = torch.library.Library("torchvision", "DEF")  # noqa: TOR901
+    library = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]
     for schema in _SCHEMAS:
-        library.define(schema)
+        library.define(schema)  # type: ignore[no-untyped-call]
     return library
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from compress.data.catalogue import Catalogue
     from compress.answers import Answers
+    from compress.data.catalogue import Catalogue
     from compress.data.data import Batch, Data
     from compress.job import Job
     from compress.models.model import Model
@@ -107,4 +107,6 @@ class Distill(Training):
         """The same student trained alone, with the same budget."""
         if not self.baseline:
             return {}
-        return {"alone": FineTune(**self.model_dump(include=set(Training.model_fields)))}
+        return {
+            "alone": FineTune(**self.model_dump(include=set(Training.model_fields)))
+        }

@@ -23,7 +23,9 @@ class Stage(Protocol):
         """The model that `model` will learn from, ready; None where there is none."""
         ...
 
-    def __call__(self, model: Model, data: Catalogue, job: Job, guide: Model | None) -> Model:
+    def __call__(
+        self, model: Model, data: Catalogue, job: Job, guide: Model | None
+    ) -> Model:
         """The work; `model`, `data` and `guide` are left as they are."""
         ...
 

@@ -189,7 +189,7 @@ def test_what_cannot_be_a_data_set_is_named(  # noqa: PLR0913, PLR0917  # fixtur
     ],
 )
 def test_what_does_not_exist_is_a_mistake_in_the_command(
-    look: Look, source, words
+    look: Look, source: str, words: str
 ) -> None:
     """A wrong name suggests the nearest; a wrong path is repeated."""
     with pytest.raises(RecipeError, match=words):

@@ -143,7 +143,7 @@ def test_every_network_of_the_zoo_has_a_published_number_beside_it() -> None:
 
 @pytest.mark.parametrize("name", SAME_IN_TORCHVISION)
 def test_costs_are_those_torchvision_publishes(name: str) -> None:
-    """torchvision's weights state parameters and 10^9 MACs at their own size."""
+    """Torchvision's weights state parameters and 10^9 MACs at their own size."""
     twin = SAME_IN_TORCHVISION[name]
     weights = torchvision.models.get_model_weights(twin).IMAGENET1K_V1
     size = weights.transforms().crop_size[0]

@@ -1,0 +1,122 @@
+"""How often a model, a run or a model file is right on held-out images."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from compress.census import Accuracy, accuracy
+from compress.data.catalogue import Catalogue, find
+from compress.data.spec import DataSpec
+from compress.device import check_device
+from compress.job import Job, cache_folder
+from compress.models.model import Model
+from compress.models.opening import open_model
+from compress.models.spec import ModelSpec
+from compress.prove import images_of
+from compress.screen import Screen
+from runtime.artifact import Artifact
+from runtime.errors import Exit, InputRejectedError, RecipeError
+from runtime.files import write_json
+from runtime.session import open_session
+
+FILES = (".onnx", ".tflite")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The answer of `eval`: fractions of `images`."""
+
+    subject: str
+    data: str
+    found: Accuracy
+    exit_code: int = Exit.FIT
+
+    def as_json(self) -> str:
+        """{top1, top5, images, classes}."""
+        return json.dumps(asdict(self.found), indent=2)
+
+    def as_text(self) -> str:
+        """Two figures, and what they are worth."""
+        found = self.found
+        # The standard error of a proportion, in points.
+        error = 100 * (found.top1 * (1 - found.top1) / max(1, found.images)) ** 0.5
+        return (
+            f"{self.subject} on {self.data}, {found.images} images, "
+            f"{found.classes} classes\n"
+            f"top-1  {found.top1:7.2%}   (standard error {error:.2f} points)\n"
+            f"top-5  {found.top5:7.2%}"
+        )
+
+
+def evaluate(  # noqa: PLR0913  # what, on what, and the flags every verb has
+    spec: ModelSpec,
+    data: DataSpec,
+    *,
+    seed: int,
+    device: str,
+    threads: int | None,
+    out: Path | None,
+    screen: Screen,
+) -> Evaluation:
+    """Judge what `spec` names by the held-out images of `data`."""
+    check_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    job = Job(folder=out or Path(), seed=seed, device=device, screen=screen)
+    catalogue = find(data, seed=seed, screen=screen, cache=cache_folder())
+    if spec.name.endswith(FILES):
+        found = _of_file(Path(spec.name), catalogue, threads=threads or 1)
+    else:
+        found = _of_model(
+            open_model(spec, catalogue, job, size=data.size, adapt=False),
+            catalogue,
+            device,
+        )
+    answer = Evaluation(subject=spec.name, data=catalogue.name, found=found)
+    if out is not None:
+        write_json(out / "eval.json", asdict(found))
+    return answer
+
+
+def _of_model(model: Model, data: Catalogue, device: str) -> Accuracy:
+    """Judge a network."""
+    _check_classes(model.spec.name, len(model.classes), data)
+    images = images_of(data, model.preprocess)
+    return accuracy(model.with_net(model.net.to(device)), images)
+
+
+def _of_file(path: Path, data: Catalogue, *, threads: int) -> Accuracy:
+    """Judge an exported file, with the preprocessing it carries."""
+    artifact = Artifact.read(path)
+    if artifact.preprocess is None:
+        raise InputRejectedError(
+            f"{path}: does not say how its images are prepared; keep the .json twin "
+            "that edgepress wrote beside it"
+        )
+    preprocess = artifact.preprocess
+    if artifact.classes:
+        _check_classes(str(path), len(artifact.classes), data)
+    session = open_session(artifact, threads=threads)
+
+    def logits(pixels: Tensor) -> Tensor:
+        images = preprocess(pixels.permute(0, 2, 3, 1).numpy())
+        return torch.from_numpy(session.run(images))
+
+    try:
+        return accuracy(logits, images_of(data, preprocess))
+    finally:
+        session.close()
+
+
+def _check_classes(name: str, outputs: int, data: Catalogue) -> None:
+    """Refuse to judge answers by labels that mean something else."""
+    wanted = len(data.classes)
+    if outputs == wanted or (data.indexed and outputs >= wanted):
+        return
+    raise RecipeError(
+        f"{name}: tells {outputs} classes apart, {data.name} has {wanted}; name data "
+        "it was trained for, or fine-tune it first (compress finetune)"
+    )

@@ -1,0 +1,146 @@
+"""From what a run did to what it reports: rows, files, latencies, the verdict."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from compress.census import accuracy, census
+from compress.data.catalogue import Catalogue
+from compress.folder import JOURNAL
+from compress.job import Job
+from compress.models.model import Model
+from compress.models.names import family
+from compress.prove import Proof, Proven, images_of
+from compress.recipe import Recipe
+from compress.records import Record
+from compress.report import Report
+from compress.training import Training
+from runtime.budget import Spent
+from runtime.machine import this_machine
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A model and its line in the report."""
+
+    name: str
+    model: Model
+    record: Record
+
+
+def row_of(
+    name: str, model: Model, data: Catalogue, job: Job, *, seconds: float
+) -> Row:
+    """Take the census of `model`; accuracy only where it knows the data's classes."""
+    job.screen.detail(f"census: {name}")
+    costs = census(model)
+    known = len(model.classes) == len(data.classes) or data.indexed
+    found = accuracy(model, images_of(data, model.preprocess)) if known else None
+    return Row(
+        name=name,
+        model=model,
+        record={
+            "stage": name,
+            "model": model.spec.name,
+            "input_size": model.preprocess.size,
+            "params": costs.params,
+            "macs": costs.macs,
+            "size_bytes": costs.size_bytes,
+            "activation_bytes": costs.activation_bytes,
+            "training_bytes": costs.training_bytes,
+            "top1": found.top1 if found else None,
+            "top5": found.top5 if found else None,
+            "seconds": round(seconds, 3),
+        },
+    )
+
+
+def report_of(
+    recipe: Recipe, job: Job, data: Catalogue, rows: Sequence[Row], proof: Proof
+) -> Report:
+    """Everything the run found, in the terms of the contract."""
+    roles = {each.artifact.path.name: each.role for each in proof.files}
+    measurements = [
+        {**each.as_record(), "role": roles[each.file]} for each in proof.measurements
+    ]
+    limits = recipe.limits()
+    return Report(
+        name=recipe.name,
+        data={
+            "name": data.name,
+            "train": len(data.train) if data.train else 0,
+            "val": len(data.val) if data.val else 0,
+            "classes": len(data.classes),
+        },
+        recipe=resolved(recipe),
+        machine=this_machine().as_record(),
+        rows=tuple(row.record for row in rows),
+        artifacts=tuple(_artifact(each, job.folder) for each in proof.files),
+        measurements=tuple(measurements),
+        comparisons=tuple(each.as_record() for each in proof.comparisons),
+        budget={
+            "limits": limits.limits(),
+            "violations": list(limits.violations(_spent(rows, proof))),
+        },
+        curves=tuple(_curves(job.folder / JOURNAL)),
+        next=_next(proof, job.folder),
+        folder=job.folder,
+    )
+
+
+def resolved(recipe: Recipe) -> Record:
+    """The recipe, with what the family of its model decided filled in."""
+    record = recipe.as_record()
+    kind = family(recipe.model.name)
+    stages = []
+    for name, stage in recipe.steps():
+        options = stage.model_dump(mode="json", exclude_none=True)  # type: ignore[attr-defined]
+        if isinstance(stage, Training):
+            options |= stage.training(kind).model_dump(mode="json", exclude_none=True)
+        stages.append({name: options})
+    return {**record, "stages": stages}
+
+
+def _artifact(file: Proven, folder: Path) -> Record:
+    """A file's entry; its path is relative to the run."""
+    return {
+        **file.artifact.as_record(),
+        "path": file.artifact.path.relative_to(folder).as_posix(),
+        "role": file.role,
+        "top1": file.top1,
+        "int8_macs_fraction": 0.0,
+        "parity": file.parity.as_record(),
+    }
+
+
+def _spent(rows: Sequence[Row], proof: Proof) -> Spent:
+    """What the last file, which is the one to ship, costs."""
+    file, latency = proof.files[-1], proof.measurements[-1]
+    before = next((row.record for row in rows if row.name == "teacher"), rows[0].record)
+    top1 = before["top1"]
+    return Spent(
+        top1=file.top1,
+        top1_start=top1 if isinstance(top1, float) else None,
+        size_bytes=file.artifact.size_bytes,
+        latency_ms=latency.p50_ms if latency.kind == "native" else None,
+        peak_rss_bytes=latency.memory.peak_rss_bytes if latency.memory else None,
+        argmax_agreement=file.parity.argmax_agreement,
+    )
+
+
+def _curves(journal: Path) -> list[Record]:
+    """The training curves that the journal kept; a repeated epoch counts once."""
+    points: dict[tuple[str, float], Record] = {}
+    for line in journal.read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] == "epoch":
+            point = json.loads(event["text"])
+            points[point["stage"], point["epoch"]] = point
+    return list(points.values())
+
+
+def _next(proof: Proof, folder: Path) -> str:
+    """What to do with the result: measure it where it is going to run."""
+    path = proof.files[-1].artifact.path
+    return f"compress profile {folder / 'artifacts' / path.name}"
