@@ -92,8 +92,8 @@ class Asked:
                         logits = teacher(batch).cpu()
                         if not bool(logits.isfinite().all()):
                             raise InputRejectedError(
-                                f"teacher {self.teacher.spec.name}: answers with NaN or "
-                                "infinity; train it again at a lower learning_rate"
+                                f"teacher {self.teacher.spec.name}: answers with NaN "
+                                "or infinity; train it again at a lower learning_rate"
                             )
                         kept[batch.index.numpy()] = logits.clamp(
                             -FLOAT16_MAX, FLOAT16_MAX

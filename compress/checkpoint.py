@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from runtime.errors import InputRejectedError, RecipeError
+from runtime.errors import EdgepressError, InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, sha256_of, write_json, written_whole
 from runtime.preprocess import Preprocess
 
@@ -50,22 +50,19 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
     from compress.models.build import skeleton
 
     record = read_json(folder / RECORD)
-    try:
-        spec = ModelSpec.model_validate(record["spec"])
-        classes = tuple(str(name) for name in record["classes"])  # type: ignore[attr-defined]
-        preprocess = Preprocess.from_record(record["preprocess"])  # type: ignore[arg-type]
-        expected, made_by, number = (
-            record["sha256"],
-            record["factory"],
-            record["format"],
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputRejectedError(f"{folder / RECORD}: incomplete: {error}") from error
-    if number != FORMAT:
+    if (number := record.get("format")) != FORMAT:
         raise InputRejectedError(
             f"{folder / RECORD}: format {number}, this edgepress reads {FORMAT}; "
             "use the edgepress that wrote it"
         )
+    try:
+        spec = ModelSpec.model_validate(record["spec"])
+        classes = tuple(str(name) for name in record["classes"])  # type: ignore[attr-defined]
+        preprocess = Preprocess.from_record(dict(record["preprocess"]))  # type: ignore[call-overload]
+        expected, made_by = record["sha256"], record["factory"]
+    except (EdgepressError, LookupError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise InputRejectedError(f"{folder / RECORD}: incomplete: {reason}") from error
     if made_by is not None and factory is None:
         raise RecipeError(
             f"{folder}: was built by {made_by!r}; name it again with --model-file"
@@ -79,7 +76,13 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
     spec = spec.model_copy(update={"factory": factory})
     net = skeleton(spec, classes=len(classes), size=preprocess.size)
     load_exactly_(net, read_tensors(tensors), origin=str(tensors))
-    return Model(spec=spec, net=net.eval(), preprocess=preprocess, classes=classes)
+    return Model(
+        spec=spec,
+        net=net.eval(),
+        preprocess=preprocess,
+        classes=classes,
+        trained=True,
+    )
 
 
 def load_exactly_(net: nn.Module, tensors: dict[str, Tensor], *, origin: str) -> None:
@@ -87,9 +90,9 @@ def load_exactly_(net: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        first = str(error).splitlines()
+        reason = " ".join(str(error).splitlines()[1:3]).strip()
         raise InputRejectedError(
-            f"{origin}: does not fit {type(net).__name__}: {' '.join(first[1:3]).strip()}"
+            f"{origin}: does not fit {type(net).__name__}: {reason}"
         ) from error
 
 
@@ -108,6 +111,9 @@ def weights_digest(model: Model) -> str:
     digest = hashlib.sha256(
         digest_of(model.spec.model_dump(exclude={"weights"})).encode()
     )
+    if model.spec.factory is not None:  # its code decides what the weights compute
+        code = Path(model.spec.factory.rpartition(":")[0])
+        digest.update(sha256_of(code).encode())
     for name, tensor in sorted(detached(model.net).items()):
         digest.update(name.encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
@@ -139,8 +145,9 @@ def read_tensors_and_record(
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  # no mapping
             notes = stream.metadata() or {}
-    except (SafetensorError, OSError) as error:
+        record = json.loads(notes.get("record", "{}"))
+    except (SafetensorError, OSError, ValueError) as error:
         raise InputRejectedError(
             f"{path}: not a whole safetensors file: {error}"
         ) from error
-    return tensors, json.loads(notes.get("record", "{}"))
+    return tensors, record

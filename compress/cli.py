@@ -1,19 +1,17 @@
 """The command line: one verb, its flags, one answer; heavy imports come after that."""
 
 import argparse
+import errno
 import importlib
+import io
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final, NoReturn, cast
 
-from runtime.errors import (
-    EdgepressError,
-    Exit,
-    InterruptedRunError,
-    MissingDependencyError,
-    RecipeError,
-)
+from compress.arguments import Parser, add_shared_flags, meant
+from runtime.errors import EdgepressError, Exit, RecipeError
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -39,16 +37,17 @@ exit codes:  0 fit to ship, 1 a bug, 2 usage or recipe, 3 input rejected,
 """
 
 
-class Parser(argparse.ArgumentParser):
-    """argparse, complaining in one sentence; overriding `error` is its own way."""
-
-    def error(self, message: str) -> NoReturn:
-        """Turn a complaint into our exit code and one sentence."""
-        raise RecipeError(f"{message} (see `{self.prog} --help`)")
+# What a disk may answer instead of taking a file; none of them is a bug of ours.
+REFUSALS: Final = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
+)
 
 
 def entry() -> NoReturn:
     """Run as the console script."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack our rules
+            stream.reconfigure(errors="replace")
     sys.exit(main())
 
 
@@ -57,54 +56,59 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         return _run(words)
-    except EdgepressError as error:
-        return _complain(str(error), error.exit_code)
-    except KeyboardInterrupt:
-        return _complain(
-            "interrupted; what was finished is kept, run the same command to go on",
-            InterruptedRunError.exit_code,
-        )
-    except BrokenPipeError:  # the reader of our output left, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.FIT
-    except ModuleNotFoundError as error:
-        return _missing(error)
-    except MemoryError:
-        return _complain(
-            "out of memory; try a smaller --batch-size or --image-size", Exit.DEVICE
-        )
-    except Exception as error:  # noqa: BLE001  # the last net: a bug, told as one
-        return _bug(error, words)
+    except SystemExit as done:  # argparse has printed its help
+        with _reader_may_leave():
+            return int(done.code or 0)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last net
+        sentence, code = _told(error, words)
+        with suppress(BrokenPipeError):
+            print(f"compress: {sentence}", file=sys.stderr)  # noqa: T201
+        return int(code)
 
 
 def _run(words: Sequence[str]) -> int:
     """Find the verb, import it, let it work, print its answer."""
     verb = next((word for word in words if not word.startswith("-")), None)
-    if verb is None or words.index(verb) > 0:
-        if _top().parse_args(words).version:
-            from importlib.metadata import version
-
-            print(f"edgepress {version('edgepress')}")  # noqa: T201
-        else:
-            _top().print_help()
+    if verb is None:
+        asked = _top().parsed(words).version
+        with _reader_may_leave():
+            print(_version() if asked else _top().format_help().rstrip())  # noqa: T201
         return Exit.FIT
     if verb not in VERBS:
-        import difflib
-
-        close = difflib.get_close_matches(verb, VERBS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"known: {', '.join(VERBS)}"
+        hint = meant(verb, VERBS) or f"known: {', '.join(VERBS)}"
         raise RecipeError(f"unknown verb {verb!r}; {hint}")
+    if words[0] != verb:
+        raise RecipeError(f"{words[0]}: the verb comes first: `compress {verb} …`")
     module = importlib.import_module(f"compress.verbs.{verb}")
     parser = Parser(
         prog=f"compress {verb}", description=module.__doc__, allow_abbrev=False
     )
-    _add_shared_flags(parser)
+    add_shared_flags(parser)
     module.add_arguments(parser)
-    options = parser.parse_args(words[1:])
+    options = parser.parsed(words[1:])
     answer = _answer(module, options)
     if _is_main_process():
-        print(answer.as_json() if options.json else answer.as_text())  # noqa: T201
+        with _reader_may_leave():
+            print(answer.as_json() if options.json else answer.as_text())  # noqa: T201
     return int(answer.exit_code)
+
+
+@contextmanager
+def _reader_may_leave() -> Iterator[None]:
+    """Write to stdout; a reader that has seen enough, as `head` has, is no error."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would stumble over what is still to be flushed when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _version() -> str:
+    """This program and its version."""
+    from importlib.metadata import version
+
+    return f"edgepress {version('edgepress')}"
 
 
 def _answer(module: object, options: argparse.Namespace) -> "Answer":
@@ -145,39 +149,50 @@ def _top() -> Parser:
     return parser
 
 
-def _add_shared_flags(parser: argparse.ArgumentParser) -> None:
-    """Give a verb the flags that every verb takes."""
-    group = parser.add_argument_group("every verb")
-    group.add_argument("--out", metavar="DIR", help="where results go")
-    group.add_argument("--seed", type=int, metavar="N", help="of every draw of chance")
-    group.add_argument("--json", action="store_true", help="stdout is exactly JSON")
-    group.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps …")
-    group.add_argument("--threads", type=int, metavar="N", help="CPU threads")
-    group.add_argument("-q", "--quiet", action="store_true", help="only the answer")
-    group.add_argument("-v", "--verbose", action="store_true", help="every detail")
+def _told(error: BaseException, words: Sequence[str]) -> tuple[str, Exit]:
+    """What went wrong in one sentence, and the exit code of its kind."""
+    match error:
+        case EdgepressError():
+            told = str(error), error.exit_code
+        case KeyboardInterrupt():
+            told = (
+                "interrupted; what was finished is kept, run the same command to go on",
+                Exit.INTERRUPTED,
+            )
+        case ModuleNotFoundError() if (extra := _extra(error)) is not None:
+            told = (
+                f"needs {error.name}, which is not installed; run: {extra}",
+                Exit.MISSING,
+            )
+        case MemoryError():
+            told = (
+                "out of memory; try a smaller --batch-size or --image-size",
+                Exit.DEVICE,
+            )
+        case OSError() if error.errno in REFUSALS:
+            told = _refused(error), Exit.USAGE
+        case _:
+            told = _bug(error, words), Exit.BUG
+    return told
 
 
-def _complain(sentence: str, code: Exit) -> int:
-    """One sentence on stderr."""
-    print(f"compress: {sentence}", file=sys.stderr)  # noqa: T201
-    return int(code)
+def _extra(error: ModuleNotFoundError) -> str | None:
+    """The command that brings a missing library; None if no extra has it."""
+    from compress.extras import missing_extra, pip_line
+
+    extra = missing_extra(error.name or "")
+    return None if extra is None else pip_line(extra)
 
 
-def _missing(error: ModuleNotFoundError) -> int:
-    """Name the extra that brings a missing library."""
-    from compress.extras import missing_extra
-
-    name = (error.name or "").partition(".")[0]
-    extra = missing_extra(name)
-    if extra is None:
-        return _bug(error, [])
-    return _complain(
-        f"needs {name}, which is not installed; pip install 'edgepress[{extra}]'",
-        MissingDependencyError.exit_code,
+def _refused(error: OSError) -> str:
+    """What to do when the disk takes no more."""
+    return (
+        f"{error.filename or 'the disk'}: cannot be written: {error.strerror}; what "
+        "was finished is kept; make room, then run the same command again"
     )
 
 
-def _bug(error: BaseException, words: Sequence[str]) -> int:
+def _bug(error: BaseException, words: Sequence[str]) -> str:
     """Keep the traceback in a file and tell where."""
     import tempfile
     import traceback
@@ -186,8 +201,7 @@ def _bug(error: BaseException, words: Sequence[str]) -> int:
     with os.fdopen(handle, "w", encoding="utf-8") as stream:
         stream.write(f"compress {' '.join(words)}\n\n")
         stream.writelines(traceback.format_exception(error))
-    return _complain(
-        f"this is a bug in edgepress ({type(error).__name__}: {error}); please report it "
-        f"with {path}",
-        Exit.BUG,
+    return (
+        f"this is a bug in edgepress ({type(error).__name__}: {error}); please report "
+        f"it with {path}"
     )

@@ -4,7 +4,10 @@ The table repeats the extras of pyproject.toml, which a checkout that is not ins
 cannot ask for at run time; a test holds the two together.
 """
 
+from importlib.util import find_spec
 from typing import Final, NamedTuple
+
+from runtime.errors import MissingDependencyError
 
 
 class Library(NamedTuple):
@@ -76,3 +79,14 @@ def missing_extra(module_name: str) -> str | None:
 def pip_line(*extras: str) -> str:
     """Spell the command that installs `extras`."""
     return f"pip install 'edgepress[{','.join(extras)}]'"
+
+
+def check_installed(*modules: str) -> None:
+    """Refuse to begin what would end, much later, for want of a library."""
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        extras = dict.fromkeys(filter(None, map(missing_extra, missing)))
+        raise MissingDependencyError(
+            f"needs {', '.join(missing)}, which is not installed; "
+            f"run: {pip_line(*extras)}"
+        )

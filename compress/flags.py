@@ -27,9 +27,14 @@ def add_flags(
     """
     group = parser.add_argument_group(title)
     for key, field in record.model_fields.items():
-        flag = names.get(key, "--" + key.replace("_", "-"))
+        flag = flag_of(key, names)
         if flag is not None:
             _add(group, flag, f"{prefix}.{key}", field)
+
+
+def flag_of(key: str, names: Names) -> str | None:
+    """The flag of a record's key; None where it has none."""
+    return names.get(key, "--" + key.replace("_", "-"))
 
 
 def given(options: argparse.Namespace, prefix: str) -> dict[str, object]:

@@ -3,10 +3,11 @@
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
+from compress.job import is_main_process
 from compress.recipe import Recipe, read_recipe, written
 from runtime.errors import RecipeError
 from runtime.files import sha256_of, write_json, write_text
@@ -23,9 +24,14 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
     """Hold `folder` for `recipe` while the block runs.
 
     A folder of the same recipe is taken up where it was left; anything else in it is
-    a RecipeError, before a byte is written.
+    a RecipeError, before a byte is written. Of the processes that `torchrun` started
+    the first one claims the folder for all.
     """
+    if not is_main_process():
+        yield
+        return
     _check_contents(folder, recipe)
+    made = not folder.exists()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
@@ -41,11 +47,31 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
                 f"--out {folder}: another process is running in it; wait for it, or "
                 "choose another --out"
             ) from error
-        if not (folder / RECIPE).is_file():
-            write_text(folder / RECIPE, written(recipe))
-        yield
+        try:
+            if not (folder / RECIPE).is_file():
+                write_text(folder / RECIPE, written(recipe))
+            yield
+        except BaseException:
+            _give_up(folder, remove=made)
+            raise
     finally:
         os.close(handle)
+
+
+def _give_up(folder: Path, *, remove: bool) -> None:
+    """Take back a claim under which nothing was made.
+
+    A command that was wrong must not keep the corrected one out of its folder.
+    """
+    claim = {RECIPE, JOURNAL, LOCK}
+    found = list(folder.rglob("*"))
+    if any(path.is_file() and path.name not in claim for path in found):
+        return
+    with suppress(OSError):  # what led here is what the user must hear
+        for path in sorted(found, reverse=True):  # what is inside comes first
+            path.rmdir() if path.is_dir() else path.unlink()
+        if remove:
+            folder.rmdir()
 
 
 def _check_contents(folder: Path, recipe: Recipe) -> None:
@@ -53,7 +79,8 @@ def _check_contents(folder: Path, recipe: Recipe) -> None:
     if folder.exists() and not folder.is_dir():
         raise RecipeError(f"--out {folder}: is a file; choose another --out")
     try:
-        names = sorted(os.listdir(folder)) if folder.is_dir() else []
+        there = folder.iterdir() if folder.is_dir() else ()
+        names = sorted(path.name for path in there)
     except OSError as error:
         raise RecipeError(
             f"--out {folder}: cannot be read: {error.strerror}; choose another --out"
@@ -77,7 +104,9 @@ def write_manifest(folder: Path) -> None:
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.is_file() and path.name not in {MANIFEST, LOCK, JOURNAL}
+        if path.is_file()
+        and path.name not in {MANIFEST, LOCK, JOURNAL}
+        and path.suffix != ".part"  # left by a process that was killed
     )
     entries = [
         {

@@ -15,6 +15,7 @@ from compress.prove import Proof, Proven, images_of
 from compress.recipe import Recipe
 from compress.records import Record
 from compress.report import Report
+from compress.stages import STAGES
 from compress.training import Training
 from runtime.budget import Spent
 from runtime.machine import this_machine
@@ -73,7 +74,7 @@ def report_of(
             "val": len(data.val) if data.val else 0,
             "classes": len(data.classes),
         },
-        recipe=resolved(recipe),
+        recipe=resolved(recipe, rows),
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
         artifacts=tuple(_artifact(each, job.folder) for each in proof.files),
@@ -89,17 +90,17 @@ def report_of(
     )
 
 
-def resolved(recipe: Recipe) -> Record:
-    """The recipe, with what the family of its model decided filled in."""
-    record = recipe.as_record()
-    kind = family(recipe.model.name)
+def resolved(recipe: Recipe, rows: Sequence[Row]) -> Record:
+    """The recipe, with what each stage decided by the model it was given filled in."""
+    given = [row.model for row in rows if row.name == "start" or row.name in STAGES]
     stages = []
-    for name, stage in recipe.steps():
+    for (name, stage), model in zip(recipe.steps(), given, strict=False):
         options = stage.model_dump(mode="json", exclude_none=True)  # type: ignore[attr-defined]
         if isinstance(stage, Training):
-            options |= stage.training(kind).model_dump(mode="json", exclude_none=True)
+            chosen = stage.training(family(model.spec.name), trained=model.trained)
+            options |= chosen.model_dump(mode="json", exclude_none=True)
         stages.append({name: options})
-    return {**record, "stages": stages}
+    return {**recipe.as_record(), "stages": stages}
 
 
 def _artifact(file: Proven, folder: Path) -> Record:
@@ -125,7 +126,6 @@ def _spent(rows: Sequence[Row], proof: Proof) -> Spent:
         size_bytes=file.artifact.size_bytes,
         latency_ms=latency.p50_ms if latency.kind == "native" else None,
         peak_rss_bytes=latency.memory.peak_rss_bytes if latency.memory else None,
-        argmax_agreement=file.parity.argmax_agreement,
     )
 
 

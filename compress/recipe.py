@@ -1,7 +1,7 @@
 """A recipe: everything a run depends on, typed, checked before any work is done."""
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_type_hints
@@ -25,7 +25,9 @@ from runtime.budget import Budget
 from runtime.errors import RecipeError
 from runtime.files import digest_of
 
-STRICT: Final = ConfigDict(frozen=True, extra="forbid", strict=True)
+STRICT: Final = ConfigDict(
+    frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+)
 # A recipe is small; a file beyond this is something else (10 kB is a long recipe).
 LARGEST_BYTES: Final = 1_000_000
 
@@ -111,6 +113,12 @@ class Recipe(BaseModel):
     budget: Limits = Limits()
     seed: int = Field(default=0, ge=0, lt=2**32, description="of every draw of chance")
 
+    @model_validator(mode="after")
+    def with_limits_that_mean_something(self) -> "Recipe":
+        """Let the record of limits judge them now, not after the training."""
+        self.limits()
+        return self
+
     def steps(self) -> Iterator[tuple[str, Stage]]:
         """Every stage, with its name, in order."""
         return (
@@ -132,14 +140,27 @@ class Recipe(BaseModel):
 
 UNKNOWN_KEY: Final = "extra_forbidden"
 Record = TypeVar("Record", bound=BaseModel)
+# A place in a record, such as ("stages", 0, "distill", "alpha"), and what the user
+# calls it: a key of a file, or a flag.
+Location = tuple[int | str, ...]
+Naming = Callable[[Location], str]
 
 
-def record_from(kind: type[Record], record: object, origin: str) -> Record:
-    """Check `record`; every complaint is one sentence that starts with `origin`."""
+def keys_of(origin: str) -> Naming:
+    """Name a place in a file: `origin: stages.0.distill.alpha`."""
+
+    def named(location: Location) -> str:
+        return ": ".join(filter(None, (origin, ".".join(map(str, location)))))
+
+    return named
+
+
+def record_from(kind: type[Record], record: object, named: Naming) -> Record:
+    """Check `record`; a complaint is one sentence that starts with the place's name."""
     try:
         return kind.model_validate(record)
     except ValidationError as error:
-        raise RecipeError(explained(error, kind, origin)) from None
+        raise RecipeError(explained(error, kind, named)) from None
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -168,7 +189,7 @@ def read_recipe(path: Path) -> Recipe:
             f"{path}: factory: a recipe carries no code; name your own network on the "
             "command line with --model-file"
         )
-    return record_from(Recipe, record, str(path))
+    return record_from(Recipe, record, keys_of(str(path)))
 
 
 def written(recipe: Recipe) -> str:
@@ -176,12 +197,11 @@ def written(recipe: Recipe) -> str:
     return yaml.safe_dump(recipe.as_record(), sort_keys=False, allow_unicode=True)
 
 
-def explained(error: ValidationError, kind: type[BaseModel], origin: str) -> str:
+def explained(error: ValidationError, kind: type[BaseModel], named: Naming) -> str:
     """The first complaint of pydantic, in one sentence: where, what, what to do."""
     # A misspelt key explains the missing one, so it is told first.
     first = min(error.errors(), key=lambda each: each["type"] != UNKNOWN_KEY)
-    place = ".".join(str(part) for part in first["loc"])
-    where = f"{origin}: {place}" if place else origin
+    where = named(tuple(first["loc"]))
     trouble, found = first["type"], first["input"]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if trouble == UNKNOWN_KEY:
@@ -200,7 +220,7 @@ def lowered(reason: str) -> str:
     return reason if reason.startswith("should") else f"is wrong: {reason}"
 
 
-def known_keys(kind: type[BaseModel], location: tuple[int | str, ...]) -> list[str]:
+def known_keys(kind: type[BaseModel], location: Location) -> list[str]:
     """The keys that a recipe allows at `location`, read off the schema."""
     schema = kind.model_json_schema()
     node: Mapping[str, Any] = schema

@@ -37,7 +37,7 @@ def forget_state(folder: Path) -> None:
     (folder / STATE).unlink(missing_ok=True)
 
 
-def save_state(  # noqa: PLR0913  # the four things that make up a state, and where
+def save_state(  # noqa: PLR0913, PLR0917  # the four things that make up a state, and where
     path: Path,
     progress: Progress,
     net: nn.Module,

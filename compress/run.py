@@ -9,6 +9,7 @@ import torch
 from compress.checkpoint import is_model, load_model, save_model
 from compress.data.catalogue import Catalogue, find
 from compress.device import check_device
+from compress.extras import check_installed
 from compress.folder import JOURNAL, REPORT, claimed, write_manifest
 from compress.job import Job, cache_folder, is_main_process
 from compress.models.model import Model
@@ -23,6 +24,8 @@ from compress.stages.stage import Stage
 from runtime.files import read_json, write_json
 
 SECONDS = "seconds.json"
+# What every run ends with; better missed before the training than after it.
+EXPORTERS = ("onnx", "onnxscript", "onnxruntime")
 
 
 def run(
@@ -33,6 +36,7 @@ def run(
     Every process that `torchrun` started calls this; the first one writes and speaks.
     """
     check_device(device)
+    check_installed(*EXPORTERS)
     if threads is not None:
         torch.set_num_threads(threads)
     with claimed(folder, recipe):
@@ -44,7 +48,9 @@ def run(
             seed=recipe.seed,
             device=device,
             cache=cache_folder(),
-            screen=replace(screen, journal=folder / JOURNAL),
+            screen=replace(
+                screen, journal=folder / JOURNAL if is_main_process() else None
+            ),
         )
         return _Run(recipe=recipe, job=job).carry_out()
 
@@ -113,8 +119,16 @@ class _Run:
             forget_state(here.folder)
         return made, seconds
 
+    def awaited(self) -> Report:
+        """The report that the first of several processes writes."""
+        if torch.distributed.is_initialized():
+            torch.distributed.barrier()
+        return Report.read(self.job.folder)
+
     def close(self, model: Model, data: Catalogue) -> Report:
         """Files, proof, measurements, and the report of it all."""
+        if not is_main_process():  # the others would only disturb the measurements
+            return self.awaited()
         roles = {"student" if self.has("teacher") else "model": model}
         roles |= {row.name: row.model for row in self.rows if row.name == "teacher"}
         # The teacher comes first, so that ratios say how much lighter the student is.
@@ -124,4 +138,6 @@ class _Run:
         for sentence in report.write(self.job.folder):
             self.job.screen.tell(sentence)
         write_manifest(self.job.folder)
+        if torch.distributed.is_initialized():  # the others wait in `awaited`
+            torch.distributed.barrier()
         return report

@@ -4,7 +4,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -15,6 +15,12 @@ Advance = Callable[[int, str], None]
 def _ignore(steps: int, note: str) -> None:
     """Take no notice of progress."""
     del steps, note
+
+
+def _say(sentence: str) -> None:
+    """One line on stderr; a run goes on when nobody is left to listen."""
+    with suppress(BrokenPipeError):
+        print(sentence, file=sys.stderr, flush=True)  # noqa: T201
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,13 +34,13 @@ class Screen:
         """Say what is going on, once."""
         self.note("tell", sentence)
         if self.verbosity != "quiet":
-            print(sentence, file=sys.stderr, flush=True)  # noqa: T201
+            _say(sentence)
 
     def detail(self, sentence: str) -> None:
         """Say what only the curious want to hear (`-v`)."""
         self.note("detail", sentence)
         if self.verbosity == "verbose":
-            print(sentence, file=sys.stderr, flush=True)  # noqa: T201
+            _say(sentence)
 
     def curve(self, title: str, epochs: int, point: Mapping[str, float]) -> None:
         """Keep one epoch of a training curve in the journal, for the report."""

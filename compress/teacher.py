@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from compress.checkpoint import is_model, load_model, save_model, weights_digest
 from compress.data.catalogue import Catalogue
-from compress.job import Job
+from compress.job import Job, is_main_process
 from compress.models.model import Model
 from compress.models.names import family
 from compress.models.opening import is_trained_for, open_model
@@ -12,6 +12,7 @@ from compress.models.spec import ModelSpec
 from compress.resume import forget_state
 from compress.stages.finetune import FineTune
 from compress.train import training_images
+from runtime.errors import InputRejectedError
 from runtime.files import digest_of
 
 # Enough from scratch on a few thousand small images; `teacher_epochs` says otherwise.
@@ -38,20 +39,28 @@ def teacher_for(
         weights_digest(teacher),
         teacher.preprocess.as_record(),
         training_images(data.open(teacher.preprocess)).digest,
-        training.training(family(spec.name)).model_dump(),
+        training.training(
+            family(teacher.spec.name), trained=teacher.trained
+        ).model_dump(),
         job.seed,
     )
     folder = job.cache / "teachers" / key[:32]
     if is_model(folder):
-        job.screen.tell(f"teacher {spec.name}: reused, trained earlier ({folder})")
-        return load_model(folder, factory=spec.factory)
+        try:
+            kept = load_model(folder, factory=spec.factory)
+        except InputRejectedError as error:
+            job.screen.tell(f"teacher {spec.name}: the kept one is of no use: {error}")
+        else:
+            job.screen.tell(f"teacher {spec.name}: reused, trained earlier ({folder})")
+            return kept
     job.screen.tell(
         f"teacher {spec.name}: has no weights for {data.name}, so it is trained first, "
         f"{epochs} epochs; the next run will reuse it"
     )
     trained = training(teacher, data, replace(job, folder=folder))
-    save_model(trained, folder)
-    forget_state(folder)
+    if is_main_process():
+        save_model(trained, folder)
+        forget_state(folder)
     return trained
 
 

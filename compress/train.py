@@ -1,16 +1,12 @@
 """The only training loop: fine-tuning, teachers, distillation and later QAT use it."""
 
-import copy
 import math
 import time
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import Tensor
 
 from compress.census import accuracy
 from compress.checkpoint import weights_digest
@@ -19,11 +15,12 @@ from compress.data.batches import batch_count, batches
 from compress.data.data import Batch, Data, Images
 from compress.interrupt import Stop, stopping_politely
 from compress.job import Job
+from compress.learner import Learner
 from compress.mixing import mixed
+from compress.models import meta
 from compress.models.model import Model
 from compress.models.names import family
-from compress.optimise import make_ready_, optimizer_for, set_rate_, train_mode_
-from compress.resume import STATE, Progress, load_state, save_state
+from compress.resume import STATE, Progress
 from compress.schedule import rate_factor
 from compress.training import Training
 from runtime.errors import InputRejectedError, InterruptedRunError, RecipeError
@@ -76,16 +73,16 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     SIGINT or SIGTERM, with the state saved.
     """
     train = training_images(data)
-    options = options.training(family(model.spec.name))
+    options = options.training(family(model.spec.name), trained=model.trained)
     run = _Run(model, train, data, loss, options, job, title, views)
     with stopping_politely() as stop, torch.random.fork_rng(devices=[]):
         return run.finish(stop)
 
 
 class _Run:
-    """One call of `fit`: what changes while it lasts."""
+    """One call of `fit`: the learner, the data, and how far it has come."""
 
-    def __init__(  # noqa: PLR0913  # the arguments of `fit`, nothing else
+    def __init__(  # noqa: PLR0913, PLR0917  # the arguments of `fit`, nothing else
         self,
         model: Model,
         train: Images,
@@ -98,36 +95,15 @@ class _Run:
     ) -> None:
         self.model, self.train, self.data, self.loss = model, train, data, loss
         self.options, self.job, self.title, self.views = options, job, title, views
-        self.accelerator = accelerator_for(job.device, options.precision)
-        self.world = self.accelerator.num_processes
+        self.learner = Learner(model.net, options, seed=job.seed, device=job.device)
         self.augment = augmentation(data, options)
+        self.drop_last = len(train) > options.batch_size
         self.steps = batch_count(
-            len(train),
-            batch_size=options.batch_size,
-            drop_last=len(train) > options.batch_size,
+            len(train), batch_size=options.batch_size, drop_last=self.drop_last
         )
-        net = copy.deepcopy(model.net)
-        make_ready_(net, options, seed=job.seed)
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        optimizer = optimizer_for(net, options)
-        self.net, self.prepared = self.accelerator.prepare(net, optimizer)
-        self.bare: nn.Module = self.accelerator.unwrap_model(
-            self.net, keep_fp32_wrapper=False
-        )
-        self.optimizer: torch.optim.Optimizer = self.prepared.optimizer
-        self.average = (
-            AveragedModel(
-                self.bare,
-                multi_avg_fn=get_ema_multi_avg_fn(options.ema),  # type: ignore[no-untyped-call]
-                use_buffers=True,
-            )
-            if options.ema is not None
-            else None
-        )
-        self.best: dict[str, Tensor] | None = None
-        self.state_file = job.folder / STATE
         self.progress = Progress(
             key=digest_of(
+                title,
                 options.model_dump(),
                 data.name,
                 train.digest,
@@ -138,6 +114,30 @@ class _Run:
             )
         )
         self.saved_at = time.monotonic()
+        self.check()
+
+    def check(self) -> None:
+        """Refuse what would only come out in the middle of the run."""
+        processes = self.learner.world
+        shared = min(self.options.batch_size, len(self.train))
+        if shared % processes:
+            # Averaged over processes, gradients are the mean over the batch only then.
+            raise RecipeError(
+                f"batch_size: {processes} processes cannot share {shared} images "
+                f"evenly; use a multiple of {processes}"
+            )
+        if self.options.patience is not None and self.data.val is None:
+            raise RecipeError(
+                f"patience: {self.data.name} has no validation split; leave it out"
+            )
+        if self.options.progressive is None:
+            return
+        smallest = self.side()
+        if meta.outputs(meta.on_meta(self.model.net), smallest) is None:
+            raise RecipeError(
+                f"progressive: {self.model.spec.name} cannot run on {smallest}x"
+                f"{smallest} images; start at a larger share, or leave it out"
+            )
 
     def finish(self, stop: Stop) -> Model:
         """Train from wherever the state file stands to the end."""
@@ -148,18 +148,16 @@ class _Run:
             advance(done, "")
             while self.progress.epoch < self.options.epochs and not self.patience_lost:
                 self.epoch(stop, advance)
-        return self.result()
+        return replace(self.model, net=self.learner.result(), trained=True)
 
     def resume(self) -> None:
         """Take up the state of an earlier, unfinished run of the same thing."""
-        found = load_state(
-            self.state_file, self.progress.key, self.bare, self.optimizer, self.average
-        )
+        found = self.learner.load(self.job.folder / STATE, self.progress.key)
         if found is not None:
-            self.progress, self.best = found
+            self.progress = found
             self.job.screen.tell(
-                f"{self.title}: goes on at epoch {self.progress.epoch + 1}, "
-                f"step {self.progress.step + 1}"
+                f"{self.title}: goes on at epoch {found.epoch + 1}, "
+                f"step {found.step + 1}"
             )
 
     @property
@@ -172,7 +170,7 @@ class _Run:
     def epoch(self, stop: Stop, advance: Callable[[int, str], None]) -> None:
         """Train the rest of the current epoch, then look at the validation images."""
         epoch = self.progress.epoch
-        train_mode_(self.bare, self.options)
+        self.learner.train_mode()
         loader = batches(
             self.train,
             batch_size=self.options.batch_size,
@@ -181,10 +179,10 @@ class _Run:
             view=epoch if self.views is None else epoch % self.views,
             augment=self.augment,
             shuffle=True,
-            drop_last=len(self.train) > self.options.batch_size,
+            drop_last=self.drop_last,
             workers=self.job.workers,
-            rank=self.accelerator.process_index,
-            world=self.world,
+            rank=self.learner.rank,
+            world=self.learner.world,
             start=self.progress.step,
         )
         for batch in loader:
@@ -193,41 +191,34 @@ class _Run:
             advance(1, f"loss {value:.3f}")
             self.save_if_due(stop)
         self.close_epoch()
+        self.save_if_due(stop)  # asked while the validation images were looked at
 
     def step(self, batch: Batch) -> float:
         """One optimiser step; returns the loss."""
+        options, device = self.options, self.learner.device
         position = self.progress.epoch * self.steps + self.progress.step
         # Dropout and mixing draw from here: a function of the seed and the step alone.
         torch.manual_seed((self.job.seed * 1_000_003 + position) % 2**63)
-        options, device = self.options, self.accelerator.device
-        batch = Batch(
+        moved = Batch(
             batch.index.to(device),
             batch.view,
             batch.pixels.to(device, non_blocking=True),
             batch.labels.to(device),
         )
-        batch = mixed(batch, options, classes=len(self.data.classes))
-        images = self.model.prepare(batch.pixels, size=self.side())
+        shown = mixed(moved, options, classes=len(self.data.classes))
         factor = rate_factor(
             options.schedule or "constant",
             position,
             options.epochs * self.steps,
             warmup=options.warmup or 0.0,
         )
-        set_rate_(self.optimizer, factor * (options.learning_rate or 0.0))
-        with self.accelerator.autocast():
-            logits = self.net(images)
-        loss = self.loss(logits.float(), batch)
-        value = float(self.accelerator.reduce(loss.detach(), reduction="mean"))
+        value = self.learner.step(
+            self.model.prepare(shown.pixels, size=self.side()),
+            lambda logits: self.loss(logits, shown),
+            rate=factor * (options.learning_rate or 0.0),
+        )
         if not math.isfinite(value):
             raise self.diverged(value)
-        self.accelerator.backward(loss)
-        if options.clip_norm is not None:
-            self.accelerator.clip_grad_norm_(self.net.parameters(), options.clip_norm)
-        self.prepared.step()
-        self.prepared.zero_grad()
-        if self.average is not None:
-            self.average.update_parameters(self.bare)
         return value
 
     def side(self) -> int:
@@ -237,7 +228,8 @@ class _Run:
             return full
         grown = self.progress.epoch / max(1, PROGRESSIVE_UNTIL * self.options.epochs)
         side = full * min(1.0, share + (1 - share) * grown)
-        return min(full, math.ceil(side / PROGRESSIVE_STEP_PIXELS) * 16)
+        grid = PROGRESSIVE_STEP_PIXELS
+        return min(full, grid * math.ceil(side / grid))
 
     def close_epoch(self) -> None:
         """Note what the epoch brought."""
@@ -248,13 +240,12 @@ class _Run:
         best, best_epoch = self.progress.best_top1, self.progress.best_epoch
         if self.data.val is not None:
             point["top1"] = accuracy(
-                self.model.with_net(self.learned), self.data.val
+                self.model.with_net(self.learner.learned), self.data.val
             ).top1
             if point["top1"] > best:
                 best, best_epoch = point["top1"], self.progress.epoch
                 if self.options.patience is not None:
-                    state = self.learned.state_dict()
-                    self.best = {k: v.detach().clone() for k, v in state.items()}
+                    self.learner.keep_best()
         self.progress = replace(
             self.progress,
             epoch=self.progress.epoch + 1,
@@ -270,68 +261,26 @@ class _Run:
             f"{self.title}: epoch {self.progress.epoch}/{self.options.epochs}: {told}"
         )
 
-    @property
-    def learned(self) -> nn.Module:
-        """The network as it would be handed back now: averaged where asked for."""
-        if self.average is None:
-            return self.bare
-        module: nn.Module = self.average.module
-        return module
-
     def save_if_due(self, stop: Stop) -> None:
         """Save every so often, and before giving way to an interrupt."""
-        asked = stop.asked
-        if self.world > 1:  # all processes must stop at the same step
-            asked = bool(self.accelerator.reduce(torch.tensor(float(asked))).item())
+        asked = self.learner.any_asks(stop.asked)
         due = time.monotonic() - self.saved_at >= self.job.save_seconds
         if not (asked or due):
             return
-        self.save()
+        self.learner.save(self.job.folder / STATE, self.progress)
+        self.saved_at = time.monotonic()
         if asked:
             raise InterruptedRunError(
-                f"{self.title}: stopped in epoch {self.progress.epoch + 1} of "
-                f"{self.options.epochs}; run the same command again to go on from there"
+                f"{self.title}: stopped after {self.progress.epoch} of "
+                f"{self.options.epochs} epochs and {self.progress.step} steps; "
+                "run the same command again to go on from there"
             )
-
-    def save(self) -> None:
-        """Write the state, once for all processes."""
-        if self.accelerator.is_main_process:
-            save_state(
-                self.state_file,
-                self.progress,
-                self.bare,
-                self.optimizer,
-                self.average,
-                self.best,
-            )
-        self.saved_at = time.monotonic()
 
     def diverged(self, value: float) -> RecipeError:
         """What to say when the loss is no longer a number."""
         return RecipeError(
-            f"{self.title}: the loss became {value} at step {self.progress.step + 1} of "
-            f"epoch {self.progress.epoch + 1}; the last saved state is kept; try a lower "
-            f"learning_rate (now {self.options.learning_rate:g}), clip_norm: 1, "
+            f"{self.title}: the loss became {value} at step {self.progress.step + 1} "
+            f"of epoch {self.progress.epoch + 1}; the last saved state is kept; try a "
+            f"lower learning_rate (now {self.options.learning_rate:g}), clip_norm: 1, "
             "a longer warmup, or precision: float32"
         )
-
-    def result(self) -> Model:
-        """The trained network: averaged, and the best epoch where patience was asked."""
-        if self.best is not None:
-            self.learned.load_state_dict(self.best)
-        net = copy.deepcopy(self.learned).cpu().eval()
-        for parameter in net.parameters():
-            parameter.requires_grad_(True)
-        self.accelerator.free_memory()
-        return self.model.with_net(net)
-
-
-def accelerator_for(device: str, precision: str) -> Accelerator:
-    """The accelerator of one training run.
-
-    accelerate keeps its state in a singleton that refuses a second precision; each run
-    has its own, so only the process group is kept.
-    """
-    AcceleratorState._reset_state(reset_partial_state=False)  # noqa: SLF001
-    mixed_precision = {"float32": "no"}.get(precision, precision)
-    return Accelerator(cpu=device == "cpu", mixed_precision=mixed_precision)

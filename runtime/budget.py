@@ -19,7 +19,6 @@ class Spent:
     size_bytes: int | None = None
     latency_ms: float | None = None
     peak_rss_bytes: int | None = None
-    argmax_agreement: float | None = None  # fraction
 
     @property
     def top1_drop(self) -> float | None:
@@ -36,18 +35,17 @@ def _limit(text: str) -> Any:  # noqa: ANN401  # as `dataclasses.field` itself i
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Limits; accuracies and agreement are fractions in [0, 1]."""
+    """Limits; accuracies are fractions in [0, 1]."""
 
     top1_drop: float | None = _limit("points of top-1 that may be lost, a fraction")
     top1_min: float | None = _limit("least top-1 accuracy, a fraction")
     size_bytes: int | None = _limit("largest file, bytes")
     latency_ms: float | None = _limit("longest median latency, milliseconds")
     peak_rss_bytes: int | None = _limit("most memory of the process, bytes")
-    parity: float | None = _limit("least argmax agreement with the network")
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can meet or that mean nothing."""
-        for name in ("top1_drop", "top1_min", "parity"):
+        for name in ("top1_drop", "top1_min"):
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise RecipeError(
@@ -119,5 +117,4 @@ _RULES: Final = (
     _Rule("size_bytes", "size_bytes", "the file's size", "at most", _bytes),
     _Rule("latency_ms", "latency_ms", "latency (p50)", "at most", _ms),
     _Rule("peak_rss_bytes", "peak_rss_bytes", "peak memory", "at most", _bytes),
-    _Rule("parity", "argmax_agreement", "argmax agreement", "at least", _percent),
 )

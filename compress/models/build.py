@@ -72,6 +72,7 @@ def build(  # noqa: PLR0913  # what a model depends on is spelt out
         net=net.eval(),
         preprocess=preprocess_for(resolved, size=side, native_size=native_size),
         classes=classes or tuple(str(index) for index in range(outputs)),
+        trained=state is not None,
     )
 
 
@@ -130,6 +131,7 @@ def _from_factory(
         net=net.eval(),
         preprocess=preprocess_of_factory(size),
         classes=classes or tuple(str(index) for index in range(int(outputs))),
+        trained=state is not None,
     )
 
 

@@ -18,6 +18,7 @@ class Model:
     net: nn.Module
     preprocess: Preprocess
     classes: tuple[str, ...]
+    trained: bool = False  # whether its weights come from an earlier training
 
     def with_net(self, net: nn.Module) -> "Model":
         """The same model around another network."""

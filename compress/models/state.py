@@ -113,7 +113,7 @@ def _read_pickle(path: Path) -> object:
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        found = re.search(r"(?:Unsupported global: GLOBAL|global) (\S+)", str(error))
+        found = re.search(r"GLOBAL (\S+)", str(error))
         if found is None:
             raise _truncated(path) from error
         raise InputRejectedError(
@@ -150,10 +150,14 @@ def _unwrapped(record: object, path: Path) -> dict[str, Tensor]:
             "write it again with torch.save(net.state_dict(), …)"
         )
     state: dict[str, Tensor] = {str(name): tensor for name, tensor in record.items()}
-    for prefix in _PREFIXES:
-        if all(name.startswith(prefix) for name in state):
-            state = {name.removeprefix(prefix): t for name, t in state.items()}
+    while prefix := next((p for p in _PREFIXES if _all_start(state, p)), ""):
+        state = {name.removeprefix(prefix): t for name, t in state.items()}
     return state
+
+
+def _all_start(names: Iterable[str], prefix: str) -> bool:
+    """Whether every name begins with `prefix`."""
+    return all(name.startswith(prefix) for name in names)
 
 
 def _counted(names: list[str]) -> str:

@@ -18,6 +18,8 @@ def small_stem_(net: nn.Module, *, name: str, size: int) -> None:
     where the network starts otherwise than with a strided convolution.
     """
     shadow = meta.on_meta(net)
+    if meta.outputs(shadow, size) is None:
+        raise _built_for_one_size(name)
     strided = [
         (path, module)
         for path, module, _ in meta.strided_modules(shadow, size)
@@ -36,7 +38,12 @@ def small_stem_(net: nn.Module, *, name: str, size: int) -> None:
         if meta.outputs(trial, size) is not None:
             _apply_(net, stem, dropped)
             return
-    raise RecipeError(
+    raise _built_for_one_size(name)
+
+
+def _built_for_one_size(name: str) -> RecipeError:
+    """The error for a network whose later layers know the size of their maps."""
+    return RecipeError(
         f"stem: {name} is built for one input size and cannot do with another stem; "
         "leave the option out, or choose the resolution instead"
     )

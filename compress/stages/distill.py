@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 class Distill(Training):
     """Learn from a teacher's soft answers (Hinton et al. 2015)."""
 
+    # A student needs more passes than its teacher: what it is told is cheap to look up.
+    epochs: int = Field(default=20, ge=1, description="passes over the training images")
     teacher: Annotated[ModelSpec, BeforeValidator(from_name)] = Field(
         description="architecture, run directory or checkpoint to learn from"
     )
@@ -80,8 +82,23 @@ class Distill(Training):
             return self.alpha * soft + (1 - self.alpha) * hard
 
         return fit(
-            model, opened, loss, self, job, title="distill", views=self.views or None
+            model,
+            opened,
+            loss,
+            self,
+            job,
+            title="distill",
+            views=self.distinct_views(opened),
         )
+
+    def distinct_views(self, data: Data) -> int | None:
+        """How many views of each image there are; None is a new one each time."""
+        from compress.train import augmentation
+
+        if self.views == 0:
+            return None
+        most = self.epochs if augmentation(data, self) is not None else 1
+        return min(self.views, most)
 
     def answers(self, teacher: Model, data: Data, job: Job) -> Answers:
         """What the teacher says of a batch: looked up, or asked anew."""
@@ -94,14 +111,15 @@ class Distill(Training):
             augment=augmentation(data, self),
             job=job,
         )
-        if self.views == 0:
+        views = self.distinct_views(data)
+        if views is None:
             return asked.online()
         if self.mixup or self.cutmix:
             job.screen.tell(
-                "teacher: mixed images have no answers on disk, so it is asked every time"
+                "teacher: asked every time, since mixed images have no answers on disk"
             )
             return asked.online()
-        return asked.kept(min(self.views, self.epochs))
+        return asked.kept(views)
 
     def rivals(self) -> Mapping[str, Stage]:
         """The same student trained alone, with the same budget."""

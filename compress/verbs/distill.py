@@ -41,6 +41,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         options,
         stage="distill",
         name=f"distill-{plain(teacher)}-{plain(student)}",
-        nested={"teacher": teacher},
+        model=STUDENT,
+        teacher=TEACHER,
     )
     return execute_recipe(recipe, options, screen)

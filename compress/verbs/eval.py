@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.models.spec import ModelSpec
-from compress.verbs.one_stage import DATA_FLAGS, model_flags
+from compress.verbs.one_stage import DATA_FLAGS, flags_of, model_flags
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -28,8 +28,8 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     from compress.recipe import record_from
 
     return evaluate(
-        record_from(ModelSpec, given(options, "model"), "--model"),
-        record_from(DataSpec, given(options, "data"), "--data"),
+        record_from(ModelSpec, given(options, "model"), flags_of({(): MODEL})),
+        record_from(DataSpec, given(options, "data"), flags_of({(): DATA_FLAGS})),
         seed=options.seed or 0,
         device=options.device,
         threads=options.threads,

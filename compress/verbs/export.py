@@ -27,4 +27,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the recipe without stages that the flags describe."""
     name = f"export-{plain(given(options, 'model'))}"
-    return execute_recipe(recipe_of(options, stage=None, name=name), options, screen)
+    recipe = recipe_of(options, stage=None, name=name, model=MODEL)
+    return execute_recipe(recipe, options, screen)

@@ -27,5 +27,5 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
     name = f"finetune-{plain(given(options, 'model'))}"
-    recipe = recipe_of(options, stage="finetune", name=name)
+    recipe = recipe_of(options, stage="finetune", name=name, model=MODEL)
     return execute_recipe(recipe, options, screen)

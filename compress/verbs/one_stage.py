@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
 from compress.data.spec import DataSpec
-from compress.flags import Names, add_flags, given
+from compress.flags import Names, add_flags, flag_of, given
 from compress.models.spec import ModelSpec
-from compress.recipe import Export, Limits, Recipe, record_from
+from compress.recipe import Export, Limits, Location, Naming, Recipe, record_from
 from compress.stages import STAGES
 
 if TYPE_CHECKING:
@@ -47,9 +47,13 @@ def recipe_of(
     *,
     stage: str | None,
     name: str,
-    nested: Mapping[str, object] | None = None,
+    model: Names,
+    teacher: Names | None = None,
 ) -> Recipe:
-    """The recipe that the flags describe; `nested` joins the stage's options."""
+    """The recipe that the flags describe.
+
+    `model` and `teacher` say what the keys of these two are called as flags.
+    """
     record: dict[str, object] = {
         "name": name,
         "model": given(options, "model"),
@@ -58,10 +62,28 @@ def recipe_of(
         "budget": given(options, "budget"),
     }
     if stage is not None:
-        record["stages"] = [{stage: given(options, "stage") | dict(nested or {})}]
+        nested = {} if teacher is None else {"teacher": given(options, "teacher")}
+        record["stages"] = [{stage: given(options, "stage") | nested}]
     if options.seed is not None:
         record["seed"] = options.seed
-    return record_from(Recipe, record, "command line")
+    tables: dict[tuple[str, ...], Names] = {
+        ("model",): model,
+        ("data",): DATA_FLAGS,
+        ("export",): EXPORT_FLAGS,
+    }
+    if teacher is not None:
+        tables["stages", str(stage), "teacher"] = teacher
+    return record_from(Recipe, record, flags_of(tables))
+
+
+def flags_of(tables: Mapping[tuple[str, ...], Names]) -> Naming:
+    """Name a place by its flag; `tables` says which are not simply `--key`."""
+
+    def named(location: Location) -> str:
+        *place, key = [part for part in location if isinstance(part, str)] or ["?"]
+        return flag_of(key, tables.get(tuple(place), {})) or "command line"
+
+    return named
 
 
 def execute_recipe(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.recipe import Recipe, read_recipe, record_from, written
+from compress.recipe import Recipe, keys_of, read_recipe, record_from, written
 from compress.stages import STAGES
 from compress.stages.distill import Distill
 from runtime.errors import RecipeError
@@ -20,13 +20,13 @@ WHOLE = {
 def complaint(**changes: object) -> str:
     """What a recipe with `changes` is refused with."""
     with pytest.raises(RecipeError) as refused:
-        record_from(Recipe, WHOLE | changes, "r.yaml")
+        record_from(Recipe, WHOLE | changes, keys_of("r.yaml"))
     return str(refused.value)
 
 
 def test_a_recipe_survives_writing_and_reading(tmp_path: Path) -> None:
     """The YAML that a run keeps is the recipe again, defaults and all."""
-    recipe = record_from(Recipe, WHOLE, "r.yaml")
+    recipe = record_from(Recipe, WHOLE, keys_of("r.yaml"))
     (tmp_path / "r.yaml").write_text(written(recipe))
 
     again = read_recipe(tmp_path / "r.yaml")

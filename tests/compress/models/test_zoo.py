@@ -48,7 +48,7 @@ SAME_IN_TORCHVISION: Final = {
     "shufflenet_v2_x0_5": "shufflenet_v2_x0_5",
     "shufflenet_v2_x1_0": "shufflenet_v2_x1_0",
 }
-# torchvision's count of Inception-v3 includes the auxiliary classifier, which ours lacks:
+# torchvision counts Inception-v3 with the auxiliary classifier, which ours lacks:
 # conv0 768x128, conv1 128x768x5x5, two batch-norms, a linear layer 768 -> 1000.
 INCEPTION_AUXILIARY: Final = 768 * 128 + 128 * 768 * 25 + 2 * (128 + 768) + 769_000
 
@@ -95,14 +95,14 @@ PUBLISHED: Final[dict[str, tuple[float, float, int, float]]] = {
     "mobilenetv4_conv_small": (3.8, 200.0, 224, 0.25),
     "mobilenetv4_conv_medium": (9.7, 1100.0, 256, 0.05),
     "mobilenetv4_conv_large": (32.6, 6400.0, 384, 0.01),
-    # github.com/tensorflow/tpu, efficientnet/lite/README: parameters and multiply-adds
+    # github.com/tensorflow/tpu, efficientnet/lite/README: parameters and MAdds
     # (which count batch-norm and activations too, hence the tolerance).
     "tf_efficientnet_lite0": (4.7, 407.0, 224, 0.07),
     "tf_efficientnet_lite1": (5.4, 631.0, 240, 0.07),
     "tf_efficientnet_lite2": (6.1, 899.0, 260, 0.07),
     "tf_efficientnet_lite3": (8.2, 1440.0, 280, 0.07),
     "tf_efficientnet_lite4": (13.0, 2640.0, 300, 0.07),
-    # Dai et al. 2021, table 4: CoAtNet-0 25 M, 4.2 G (without the attention's products).
+    # Dai et al. 2021, table 4: CoAtNet-0 25 M, 4.2 G (attention's products left out).
     "coatnet_0_224": (25.0, 4200.0, 224, 0.09),
     # Radosavovic et al. 2020, tables 2 and 3 of the appendix.
     "regnetx_008": (7.3, 800.0, 224, 0.01),
@@ -157,7 +157,7 @@ def test_costs_are_those_torchvision_publishes(name: str) -> None:
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_costs_are_those_the_paper_prints(name: str) -> None:
-    """Where torchvision has no such network, its paper or its authors' table decides."""
+    """Where torchvision has no such network, its paper or its authors decide."""
     params, macs, size, tolerance = PUBLISHED[name]
     digit = 0.05 if params > 1 else 0.005  # half of the last digit that is printed
 
@@ -169,7 +169,7 @@ def test_costs_are_those_the_paper_prints(name: str) -> None:
 
 @pytest.mark.parametrize("row", ZOO, ids=lambda row: row.name)
 def test_every_network_tells_seven_classes_apart_on_small_images(row: Listed) -> None:
-    """Real numbers pass through, in eval and in train mode, at 32 pixels if they can."""
+    """Real numbers pass through, in eval and in train mode, at 32 pixels if can be."""
     size = SMALLEST.get(row.name, 32)
     net = shaped(row.name, classes=7, size=size).to_empty(device="cpu")
     generator = torch.Generator().manual_seed(0)

@@ -1,0 +1,74 @@
+"""argparse in our voice: one sentence a complaint, with what was probably meant."""
+
+import argparse
+import difflib
+from collections.abc import Callable, Iterable, Sequence
+from typing import NoReturn
+
+from runtime.errors import RecipeError
+
+
+class Parser(argparse.ArgumentParser):
+    """argparse, complaining in one sentence; overriding `error` is its own way."""
+
+    def error(self, message: str) -> NoReturn:
+        """Turn a complaint into our exit code and one sentence."""
+        sentence = message.removeprefix("argument ")
+        raise RecipeError(f"{sentence} (see `{self.prog} --help`)")
+
+    def parsed(self, words: Sequence[str]) -> argparse.Namespace:
+        """Read `words`; one that is not known is told with what was probably meant."""
+        options, rest = self.parse_known_args(words)
+        if not rest:
+            return options
+        word = next((each for each in rest if each.startswith("-")), rest[0])
+        known = [flag for action in self._actions for flag in action.option_strings]
+        kind, hint = "word", None
+        if word.startswith("-"):
+            kind, hint = "flag", meant(word.partition("=")[0], known)
+        raise RecipeError(
+            f"unknown {kind} {word!r}; {hint or f'`{self.prog} --help` lists them all'}"
+        )
+
+
+def meant(word: str, known: Iterable[str]) -> str | None:
+    """A question with the nearest of `known`, if one is near; dashes do not count."""
+    bare = {each.lstrip("-"): each for each in known}
+    close = difflib.get_close_matches(word.lstrip("-"), bare, n=1)
+    return f"did you mean {bare[close[0]]!r}?" if close else None
+
+
+def whole(least: int, most: int) -> Callable[[str], int]:
+    """A conversion to a whole number between two others, both included."""
+
+    def convert(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if least <= number <= most:
+            return number
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, which should be a whole number from {least} to {most}"
+        )
+
+    return convert
+
+
+def add_shared_flags(parser: argparse.ArgumentParser) -> None:
+    """Give a verb the flags that every verb takes."""
+    group = parser.add_argument_group("every verb")
+    group.add_argument("--out", metavar="DIR", help="where results go")
+    group.add_argument(
+        "--seed",
+        type=whole(0, 2**32 - 1),
+        metavar="N",
+        help="of every draw of chance (default: 0)",
+    )
+    group.add_argument("--json", action="store_true", help="stdout is exactly JSON")
+    group.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps …")
+    group.add_argument(
+        "--threads", type=whole(1, 1024), metavar="N", help="CPU threads"
+    )
+    group.add_argument("-q", "--quiet", action="store_true", help="only the answer")
+    group.add_argument("-v", "--verbose", action="store_true", help="every detail")
