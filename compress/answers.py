@@ -86,21 +86,21 @@ class Asked:
         with self.job.screen.progress("ask the teacher", rows * len(views)) as advance:
             for view in views:
                 path = self.file(folder, view)
-                with written_whole(path) as draft:
-                    kept = np.memmap(draft, np.float16, "w+", shape=self.shape)
+                with written_whole(path) as draft, draft.open("wb") as stream:
                     for batch in self.batches(view):
-                        logits = teacher(batch).cpu()
-                        if not bool(logits.isfinite().all()):
-                            raise InputRejectedError(
-                                f"teacher {self.teacher.spec.name}: answers with NaN "
-                                "or infinity; train it again at a lower learning_rate"
-                            )
-                        kept[batch.index.numpy()] = logits.clamp(
-                            -FLOAT16_MAX, FLOAT16_MAX
-                        ).numpy()
+                        stream.write(self.checked(teacher(batch)).tobytes())
                         advance(len(batch.index), f"view {view + 1}")
-                    kept.flush()
                 write_json(path.with_suffix(".json"), {"sha256": sha256_of(path)})
+
+    def checked(self, logits: Tensor) -> npt.NDArray[np.float16]:
+        """Answers as they are kept; a teacher that gives no numbers is refused."""
+        if not bool(logits.isfinite().all()):
+            raise InputRejectedError(
+                f"teacher {self.teacher.spec.name}: answers with NaN or infinity; train "
+                "it again at a lower learning_rate"
+            )
+        kept = logits.cpu().clamp(-FLOAT16_MAX, FLOAT16_MAX).numpy()
+        return kept.astype(np.float16)
 
     def batches(self, view: int) -> Iterator[Batch]:
         """Every image, in order, as `view` shows it."""

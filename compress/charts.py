@@ -1,22 +1,40 @@
-"""Charts of a report as SVG, written out by hand: sharp, small, coloured by the page.
+"""Charts of a report, drawn by matplotlib as SVG that follows the page's theme."""
 
-Every text goes through `escape`; colours are the page's CSS classes, so that a chart
-follows the reader's light or dark theme.
-"""
-
-import math
-from collections.abc import Sequence
+import importlib.util
+import io
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from compress.units import three_digits
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
-WIDTH: Final = 440
-HEIGHT: Final = 280
-_LEFT, _RIGHT, _TOP, _BOTTOM = 56, 14, 16, 46
+# The page's variables, by the colours that stand for them while a chart is drawn.
+COLOURS: Final = {
+    "c1": "#64748b", "c2": "#2563eb", "c3": "#d97706", "c4": "#0d9488",
+    "card": "#ffffff", "ink": "#18202b", "soft": "#5d6877", "rule": "#e1e5ea",
+}  # fmt: skip
+_SIZE: Final = (340 / 72, 240 / 72)  # inches; a point becomes a unit of the viewBox
+_LETTERS: Final = 32  # of a name
+_RADIUS: Final = 22.0  # points, of the largest disc
+_INK, _SOFT = COLOURS["ink"], COLOURS["soft"]
+_STYLE: Final = {
+    "axes.edgecolor": _SOFT, "axes.labelcolor": _SOFT, "axes.labelpad": 7,
+    "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False,
+    "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True,
+    "axes.formatter.useoffset": False, "grid.color": COLOURS["rule"], "font.size": 12,
+    "font.family": "DejaVu Sans",  # comes with matplotlib, so all measure alike
+    "xtick.color": _SOFT, "xtick.major.size": 0,
+    "ytick.color": _SOFT, "ytick.major.size": 0,
+    "legend.frameon": False, "svg.fonttype": "none", "text.color": _INK,
+    "text.parse_math": False,  # names may hold dollars
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +42,7 @@ class Mark:
     """A point of the scatter: its area says how large it is."""
 
     label: str
-    colour: str  # a CSS class of the page
+    colour: str  # a key of COLOURS
     x: float
     y: float
     size: float
@@ -35,81 +53,68 @@ class Line:
     """One curve, points in order."""
 
     label: str
-    colour: str
+    colour: str  # a key of COLOURS
     points: tuple[tuple[float, float], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Axis:
-    """An axis: what it says, and from where to where it goes."""
-
-    title: str
-    low: float
-    high: float
-    factor: float = 1.0  # of the numbers at its ticks, such as 100 for percent
-
-    def share(self, value: float) -> float:
-        """Where `value` lies between the ends, 0 to 1."""
-        return (value - self.low) / (self.high - self.low)
+def available() -> bool:
+    """Whether there is a matplotlib to draw with."""
+    return importlib.util.find_spec("matplotlib") is not None
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers from `low` to `high`: 1, 2 or 5 times a power of 10 apart."""
-    rough = (high - low) / most
-    power = 10.0 ** math.floor(math.log10(rough))
-    step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * (1 - 1e-9))
-    first = math.ceil(low / step - 1e-9)
-    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+@contextmanager
+def _house_style() -> Iterator[None]:
+    """Settings for as long as a chart is drawn, whatever the reader's own are."""
+    from matplotlib import style
+
+    with style.context(["default", _STYLE]):
+        yield
 
 
-def axis(
-    title: str, values: Sequence[float], *, zero: bool = False, factor: float = 1.0
-) -> Axis:
-    """An axis with room around `values`."""
-    low, high = min(values), max(values)
-    room = (high - low) * 0.12 or abs(high) * 0.1 or 1.0
-    return Axis(
-        title=title, low=0.0 if zero else low - room, high=high + room, factor=factor
-    )
-
-
-def scatter(marks: Sequence[Mark], x: Axis, y: Axis, *, title: str) -> str:
-    """Points with their names; the largest has a radius of 26 pixels."""
+@_house_style()
+def scatter(marks: Sequence[Mark], *, x: str, y: str, title: str) -> str:
+    """Discs with their names, from zero on; `x` and `y` say what the axes are."""
+    figure, axes = _empty(x, y)
     largest = max(mark.size for mark in marks)
-    parts = []
+    middle = max(mark.x for mark in marks) / 2
     for mark in sorted(marks, key=lambda mark: -mark.size):
-        left, top = _place(x, y, mark.x, mark.y)
-        radius = max(4.0, 26 * math.sqrt(mark.size / largest))
-        after = left + radius + 130 < WIDTH
-        side = left + radius + 6 if after else left - radius - 6
-        anchor = "start" if after else "end"
-        parts.append(
-            f'<circle class="fill {mark.colour}" cx="{left:.1f}" cy="{top:.1f}" '
-            f'r="{radius:.1f}"/>'
-            f'<text class="name" x="{side:.1f}" y="{top + 4:.1f}" '
-            f'text-anchor="{anchor}">{escape(mark.label)}</text>'
-        )
-    return _chart(parts, x, y, title=title)
+        radius = max(4.0, _RADIUS * (mark.size / largest) ** 0.5)
+        axes.scatter(
+            mark.x, mark.y, s=(2 * radius) ** 2, alpha=0.8, clip_on=False,
+            color=COLOURS[mark.colour], edgecolor=COLOURS["card"],
+        )  # fmt: skip
+        side = 1 if mark.x < middle else -1
+        axes.annotate(
+            _short(mark.label), (mark.x, mark.y), (side * (radius + 6), 0), va="center",
+            textcoords="offset points", ha="left" if side > 0 else "right",
+        )  # fmt: skip
+    axes.margins(x=0.12, y=0.3)
+    axes.set_xlim(left=0)
+    return _svg(figure, title)
 
 
-def curves(lines: Sequence[Line], x: Axis, y: Axis, *, title: str) -> str:
-    """Lines with a dot at the end and a legend."""
-    parts = []
-    for line in lines:
-        places = [_place(x, y, *point) for point in line.points]
-        path = " ".join(f"{left:.1f},{top:.1f}" for left, top in places)
-        left, top = places[-1]
-        parts.append(
-            f'<polyline class="line {line.colour}" points="{path}"/>'
-            f'<circle class="dot {line.colour}" cx="{left:.1f}" cy="{top:.1f}" r="3"/>'
-        )
-    # Out of the way of the curves' ends: below those that rise, above those that fall.
-    ends = [y.share(line.points[-1][1]) for line in lines]
-    below = sum(ends) / len(ends) > 0.5  # noqa: PLR2004  # half the height
-    parts.append(_legend([(line.label, line.colour) for line in lines], below=below))
-    return _chart(parts, x, y, title=title)
+@_house_style()
+def curves(
+    lines: Sequence[Line], *, x: str, y: str, title: str, zero: bool = False
+) -> str:
+    """Lines with a dot at the end, and a legend; `zero`: `y` begins there."""
+    figure, axes = _empty(x, y)
+    drawn = [
+        axes.plot(
+            *zip(*line.points, strict=True), color=COLOURS[line.colour], linewidth=2.2,
+            marker="o", markevery=[-1], clip_on=False,
+        )[0]
+        for line in lines
+    ]  # fmt: skip
+    axes.margins(x=0.02)
+    axes.locator_params(axis="x", integer=True)
+    if zero:
+        axes.set_ylim(bottom=0)
+    axes.legend(drawn, [_short(line.label) for line in lines])
+    return _svg(figure, title)
 
 
+@_house_style()
 def histogram(
     samples: Sequence[float], *, label: str, colour: str, marks: Sequence[float]
 ) -> str:
@@ -118,95 +123,62 @@ def histogram(
     The last bin holds everything beyond p99 and a little, so that one interrupted run
     does not squeeze the rest into a corner.
     """
-    values = np.asarray(samples, float)
-    low, most = float(values.min()), float(values.max())
-    seen = [mark for mark in marks if low <= mark <= most]
-    p99 = max(float(np.quantile(values, 0.99)), *seen, low)
-    high = p99 + max((p99 - low) * 0.15, abs(p99) * 1e-3)
-    counts, edges = np.histogram(np.clip(values, low, high), bins=36, range=(low, high))
-    x = Axis(title=f"{label}, ms", low=low, high=high)
-    y = Axis(title="runs", low=0.0, high=float(counts.max()) * 1.12)
-    parts = []
-    for found, start, end in zip(counts, edges, edges[1:], strict=False):
-        if found == 0:
-            continue
-        left, top = _place(x, y, float(start), float(found))
-        right, foot = _place(x, y, float(end), 0.0)
-        parts.append(
-            f'<rect class="fill {colour}" x="{left + 0.5:.1f}" y="{top:.1f}" '
-            f'width="{max(right - left - 1, 0.5):.1f}" height="{foot - top:.1f}"/>'
-        )
-    for name, value in zip(("p50", "p90", "p99"), marks, strict=False):
-        if not low <= value <= high:
-            continue
-        left, _ = _place(x, y, value, 0.0)
-        parts.append(
-            f'<line class="mark" x1="{left:.1f}" x2="{left:.1f}" y1="{_TOP}" '
-            f'y2="{HEIGHT - _BOTTOM}"/><text class="tick" x="{left + 3:.1f}" '
-            f'y="{_TOP + 10}">{name}</text>'
-        )
-    return _chart(parts, x, y, title=f"latency of {label}")
-
-
-def _place(x: Axis, y: Axis, across: float, up: float) -> tuple[float, float]:
-    """Pixels from the left and from the top."""
-    left = _LEFT + x.share(across) * (WIDTH - _LEFT - _RIGHT)
-    top = HEIGHT - _BOTTOM - y.share(up) * (HEIGHT - _TOP - _BOTTOM)
-    return left, top
-
-
-def _legend(entries: Sequence[tuple[str, str]], *, below: bool) -> str:
-    """Names and colours, in the lower right corner or the upper one."""
-    first = HEIGHT - _BOTTOM - 17 * len(entries) if below else _TOP + 8
-    rows = []
-    for index, (label, colour) in enumerate(entries):
-        top = first + 17 * index
-        rows.append(
-            f'<circle class="dot {colour}" cx="{WIDTH - _RIGHT - 8}" cy="{top}" r="4"/>'
-            f'<text class="name" x="{WIDTH - _RIGHT - 18}" y="{top + 4}" '
-            f'text-anchor="end">{escape(label)}</text>'
-        )
-    return "".join(rows)
-
-
-def _tick(value: float, places: Sequence[float], factor: float) -> str:
-    """A number at a tick, with as many digits as its neighbours need."""
-    step = (places[1] - places[0]) * factor if len(places) > 1 else abs(value * factor)
-    if step == 0:
-        return three_digits(value * factor)
-    digits = max(0, -math.floor(math.log10(abs(step)) + 1e-9))
-    return f"{value * factor:.{digits}f}"
-
-
-def _chart(parts: Sequence[str], x: Axis, y: Axis, *, title: str) -> str:
-    """Put axes and grid behind the parts."""
-    grid = []
-    across, up = ticks(x.low, x.high), ticks(y.low, y.high, most=5)
-    foot = HEIGHT - _BOTTOM
-    for value in across:
-        left, _ = _place(x, y, value, y.low)
-        grid.append(
-            f'<text class="tick" x="{left:.1f}" y="{foot + 17}" '
-            f'text-anchor="middle">{_tick(value, across, x.factor)}</text>'
-        )
-    for value in up:
-        _, top = _place(x, y, x.low, value)
-        grid.append(
-            f'<line class="grid" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{top:.1f}" '
-            f'y2="{top:.1f}"/><text class="tick" x="{_LEFT - 8}" y="{top + 4:.1f}" '
-            f'text-anchor="end">{_tick(value, up, y.factor)}</text>'
-        )
-    middle = (_LEFT + WIDTH - _RIGHT) / 2
-    half = (_TOP + foot) / 2
-    grid.append(
-        f'<line class="axis" x1="{_LEFT}" x2="{WIDTH - _RIGHT}" y1="{foot}" '
-        f'y2="{foot}"/>'
-        f'<text class="axis-title" x="{middle}" y="{HEIGHT - 8}" '
-        f'text-anchor="middle">{escape(x.title)}</text>'
-        f'<text class="axis-title" transform="translate(14 {half}) rotate(-90)" '
-        f'text-anchor="middle">{escape(y.title)}</text>'
+    label = _short(label)
+    figure, axes = _empty(f"{label}, ms", "runs")
+    low, most = np.min(samples), np.max(samples)
+    p99 = max(
+        np.quantile(samples, 0.99), *(mark for mark in marks if mark <= most), low
     )
-    return (
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">'
-        f"<title>{escape(title)}</title>{''.join(grid)}{''.join(parts)}</svg>"
-    )
+    high = p99 + max((p99 - low) * 0.15, p99 * 1e-3)
+    kept = np.clip(samples, low, high)
+    axes.hist(kept, 36, range=(low, high), color=COLOURS[colour], alpha=0.8, rwidth=0.9)
+    axes.margins(x=0)
+    # Each name a step lower, since p50 and p90 may be neighbours.
+    for step, (name, at) in enumerate(zip(("p50", "p90", "p99"), marks, strict=False)):
+        if low <= at <= high:
+            axes.axvline(at, color=_SOFT, linestyle="--", linewidth=1)
+            axes.annotate(
+                name, (at, 1), (4, -4 - 15 * step), va="top",
+                xycoords=("data", "axes fraction"), textcoords="offset points",
+            )  # fmt: skip
+    return _svg(figure, f"latency of {label}")
+
+
+def _short(name: str) -> str:
+    """One line that leaves room for the chart."""
+    line = "".join(letter if letter.isprintable() else " " for letter in name)
+    return line if len(line) <= _LETTERS else line[: _LETTERS - 1] + "…"
+
+
+def _empty(x: str, y: str) -> "tuple[Figure, Axes]":
+    """A figure that no global state knows, and its axes."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=_SIZE, layout="constrained")
+    axes = figure.add_subplot(xlabel=x, ylabel=y)
+    axes.locator_params(nbins=6)
+    return figure, axes
+
+
+def _svg(figure: "Figure", title: str) -> str:
+    """An element of the page: always the same bytes, with every text escaped."""
+    from matplotlib import rc_context
+
+    file = io.StringIO()
+    # The title keeps the identifiers of a page's charts apart.
+    with rc_context({"svg.hashsalt": f"chart {title}"}), warnings.catch_warnings():
+        # The reader's browser has other fonts than the one that measures here.
+        warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
+        described = {"Title": title, "Date": None}
+        figure.savefig(file, format="svg", transparent=True, metadata=described)
+    _, _, svg = file.getvalue().partition("<svg ")
+    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
+    return re.sub(r"<[^<>]+>", _of_the_page, f'<svg role="img" {svg}')
+
+
+def _of_the_page(tag: re.Match[str]) -> str:
+    """A tag in the page's colours, without a name that another chart has too."""
+    found = re.sub(r'^<g id="[^"]*"', "<g", tag[0])
+    for name, colour in COLOURS.items():
+        found = found.replace(f": {colour}", f": var(--{name})")
+    return found

@@ -1,5 +1,7 @@
 """Which device a run computes on, checked before any work."""
 
+import os
+
 from runtime.errors import DeviceError, RecipeError
 
 
@@ -19,8 +21,10 @@ def check_device(name: str) -> None:
         raise DeviceError(
             f"--device {name}: no such device here; this machine has {', '.join(there)}"
         )
-    if device.type == "cuda" and device.index is not None:
-        torch.cuda.set_device(device)
+    if device.type == "cuda":
+        # Of the processes that `torchrun` starts on one machine, each has its own GPU.
+        own = os.environ.get("LOCAL_RANK", 0)
+        torch.cuda.set_device(int(own) if device.index is None else device.index)
 
 
 def available() -> tuple[str, ...]:

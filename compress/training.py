@@ -13,10 +13,11 @@ REFERENCE_BATCH = 256
 TUNING_SHARE = 0.1
 
 # optimiser, learning rate at REFERENCE_BATCH, weight decay, schedule, warm-up (share of
-# all steps), largest norm of the gradient. ResNet and VGG: SGD with Nesterov momentum as
-# in He et al. 2015 and torchvision's reference. MobileNet and EfficientNet: warm-up and
-# cosine as in Howard et al. 2019, with AdamW in place of RMSprop, which needs no tuned
-# epsilon; their rate served MobileNetV3 best on the digits, where it needs the clipped gradient.
+# all steps), largest norm of the gradient (0 is off). ResNet and VGG: SGD with Nesterov
+# momentum as in He et al. 2015 and torchvision's reference. MobileNet and EfficientNet:
+# warm-up and cosine as in Howard et al. 2019, with AdamW in place of RMSprop, which
+# needs no tuned epsilon; their rate served MobileNetV3 best on the digits, where it
+# needs the clipped gradient.
 DEFAULTS: dict[
     Family, tuple[Literal["sgd", "adamw"], float, float, str, float, float]
 ] = {

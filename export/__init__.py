@@ -1,1 +1,1 @@
-"""From a torch network to a file for a device, with proof that both compute the same."""
+"""From a torch network to a file for a device, with proof that they agree."""
