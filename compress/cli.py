@@ -83,8 +83,8 @@ def _run(words: Sequence[str]) -> int:
     parser = Parser(
         prog=f"compress {verb}", description=module.__doc__, allow_abbrev=False
     )
-    add_shared_flags(parser)
     module.add_arguments(parser)
+    add_shared_flags(parser)
     options = parser.parsed(words[1:])
     answer = _answer(module, options)
     if _is_main_process():

@@ -23,7 +23,7 @@ def check_device(name: str) -> None:
         )
     if device.type == "cuda":
         # Of the processes that `torchrun` starts on one machine, each has its own GPU.
-        own = os.environ.get("LOCAL_RANK", 0)
+        own = os.environ.get("LOCAL_RANK", "0")
         torch.cuda.set_device(int(own) if device.index is None else device.index)
 
 

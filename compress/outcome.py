@@ -13,10 +13,10 @@ from compress.models.model import Model
 from compress.models.names import family
 from compress.prove import Proof, Proven, images_of
 from compress.recipe import Recipe
-from compress.records import Record
-from compress.report import Report
+from compress.report.records import Record
+from compress.report.report import Report
 from compress.stages import STAGES
-from compress.training import Training
+from compress.training.options import Training
 from runtime.budget import Spent
 from runtime.machine import this_machine
 

@@ -17,10 +17,10 @@ from compress.models.opening import open_model
 from compress.outcome import Row, report_of, row_of
 from compress.prove import prove
 from compress.recipe import Recipe
-from compress.report import Report
-from compress.resume import forget_state
+from compress.report.report import Report
 from compress.screen import Screen
 from compress.stages.stage import Stage
+from compress.training.resume import forget_state
 from runtime.files import read_json, write_json
 
 SECONDS = "seconds.json"

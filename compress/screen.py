@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 Advance = Callable[[int, str], None]
+LINE_SECONDS: Final = 15.0  # between two lines of progress in a log
 
 
 def _ignore(steps: int, note: str) -> None:
@@ -56,35 +57,68 @@ class Screen:
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Advance]:
-        """Show a bar with an estimate; the block calls `advance(steps, note)`."""
-        if self.verbosity == "quiet" or not sys.stderr.isatty():
-            started = time.monotonic()
+        """Show how far a task is, and for how long it will go on.
+
+        The block calls `advance(steps, note)`. A terminal gets a bar, a log a line now
+        and then.
+        """
+        started = time.monotonic()
+        if self.verbosity == "quiet":
             yield _ignore
-            self.note("done", f"{title}: {time.monotonic() - started:.1f} s")
+        elif sys.stderr.isatty():
+            with _bar(title, total) as advance:
+                yield advance
+        else:
+            yield _lines(title, total)
+        self.note("done", f"{title}: {time.monotonic() - started:.1f} s")
+
+
+def _lines(title: str, total: int) -> Advance:
+    """Say a line every so often; for logs, where a bar would be noise."""
+    started = said = time.monotonic()
+    done = skipped = 0
+
+    def advance(steps: int, note: str) -> None:
+        nonlocal done, skipped, said
+        done += steps
+        now = time.monotonic()
+        if not note:  # taken up from an earlier run, not done in this one
+            skipped += steps
+        if now - said < LINE_SECONDS or done == skipped:
             return
-        from rich.console import Console
-        from rich.progress import (
-            BarColumn,
-            Progress,
-            TextColumn,
-            TimeElapsedColumn,
-            TimeRemainingColumn,
-        )
+        said = now
+        left = (now - started) * (total - done) / (done - skipped)
+        _say(f"{title}: {done / total:.0%}, about {left:.0f} s left, {note}")
 
-        bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[note]}"),
-            console=Console(stderr=True),
-        )
-        with bar:
-            task = bar.add_task(title, total=total, note="")
+    return advance
 
-            def advance(steps: int, note: str) -> None:
-                bar.update(task, advance=steps, note=note)
 
-            yield advance
+@contextmanager
+def _bar(title: str, total: int) -> Iterator[Advance]:
+    """Draw a bar with an estimate."""
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:>3.0f} %"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=Console(stderr=True),
+    )
+    with bar:
+        task = bar.add_task(title, total=total, note="")
+
+        def advance(steps: int, note: str) -> None:
+            bar.update(task, advance=steps, note=note)
+
+        yield advance

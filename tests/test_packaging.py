@@ -78,7 +78,7 @@ def test_the_wheel_holds_the_three_packages_and_their_data(wheel: Path) -> None:
         if path.suffix == ".py" or path.name in DATA
     }
     assert inside == expected
-    assert "compress/report.html.jinja" in inside
+    assert "compress/report/report.html.jinja" in inside
     assert {f"{package}/py.typed" for package in PACKAGES} <= inside
 
 

@@ -150,7 +150,7 @@ def _build(shot: _Shot, screen: Screen) -> None:
             for chunk in decoded_images(listing, geometry):
                 for image in chunk:
                     tally.take(image, listing, stream)
-                advance(len(chunk), "")
+                advance(len(chunk), "decoded once, then kept")
         if not tally.images:
             raise InputRejectedError(
                 f"{shot.title}: none of its {len(listing)} images can be decoded; the "

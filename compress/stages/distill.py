@@ -8,19 +8,19 @@ from pydantic import BeforeValidator, Field
 
 from compress.models.spec import ModelSpec, from_name
 from compress.stages.finetune import FineTune
-from compress.training import Training
+from compress.training.options import Training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from compress.answers import Answers
     from compress.data.catalogue import Catalogue
     from compress.data.data import Batch, Data
     from compress.job import Job
     from compress.models.model import Model
     from compress.stages.stage import Stage
+    from compress.training.answers import Answers
 
 
 class Distill(Training):
@@ -55,7 +55,7 @@ class Distill(Training):
 
     def guide(self, model: Model, data: Catalogue, job: Job) -> Model:
         """The teacher, fine-tuned for `data` where it has to be."""
-        from compress.teacher import teacher_for
+        from compress.training.teacher import teacher_for
 
         del model
         return teacher_for(self.teacher, data, job, epochs=self.teacher_epochs)
@@ -64,9 +64,9 @@ class Distill(Training):
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
     ) -> Model:
         """A copy of `model` that minimises alpha T^2 KL + (1 - alpha) cross-entropy."""
-        from compress.losses import classification_loss, distillation_loss
-        from compress.teacher import larger
-        from compress.train import fit
+        from compress.training.fit import fit
+        from compress.training.losses import classification_loss, distillation_loss
+        from compress.training.teacher import larger
 
         teacher = self.guide(model, data, job) if guide is None else guide
         opened = data.open(larger(model, teacher).preprocess)
@@ -93,7 +93,7 @@ class Distill(Training):
 
     def distinct_views(self, data: Data) -> int | None:
         """How many views of each image there are; None is a new one each time."""
-        from compress.train import augmentation
+        from compress.training.fit import augmentation
 
         if self.views == 0:
             return None
@@ -102,8 +102,8 @@ class Distill(Training):
 
     def answers(self, teacher: Model, data: Data, job: Job) -> Answers:
         """What the teacher says of a batch: looked up, or asked anew."""
-        from compress.answers import Asked
-        from compress.train import augmentation, training_images
+        from compress.training.answers import Asked
+        from compress.training.fit import augmentation, training_images
 
         asked = Asked(
             teacher=teacher,

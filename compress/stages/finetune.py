@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from compress.training import Training
+from compress.training.options import Training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,8 +31,8 @@ class FineTune(Training):
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
     ) -> Model:
         """A copy of `model`, trained with cross-entropy."""
-        from compress.losses import classification_loss
-        from compress.train import fit
+        from compress.training.fit import fit
+        from compress.training.losses import classification_loss
 
         del guide
 

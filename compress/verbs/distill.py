@@ -30,6 +30,7 @@ TEACHER: Final[Names] = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the teacher, the student, and every key of the stage."""
+    parser.usage = "compress distill --teacher T --student S [--data D] [options]"
     add_flags(parser, ModelSpec, title="teacher", names=TEACHER, prefix="teacher")
     add_recipe_flags(parser, stage="distill", model=STUDENT)
 

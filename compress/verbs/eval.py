@@ -18,6 +18,7 @@ MODEL: Final = model_flags("--model", "--weights")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model or file, and the images to judge it by."""
+    parser.usage = "compress eval --model M|RUN|FILE [--weights F] [--data D] [options]"
     add_flags(parser, ModelSpec, title="model", names=MODEL, prefix="model")
     add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
 

@@ -21,6 +21,7 @@ MODEL: Final = model_flags("--model", "--weights")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model, the formats, the images to prove it on."""
+    parser.usage = "compress export --model M|RUN [--weights F] [--data D] [options]"
     add_recipe_flags(parser, stage=None, model=MODEL)
 
 

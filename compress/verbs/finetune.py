@@ -21,6 +21,7 @@ MODEL: Final = model_flags("--model", "--weights")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model and every key of the stage."""
+    parser.usage = "compress finetune --model M [--weights F] [--data D] [options]"
     add_recipe_flags(parser, stage="finetune", model=MODEL)
 
 

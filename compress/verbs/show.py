@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress.report import Report
+from compress.report.report import Report
 
 if TYPE_CHECKING:
     from compress.answer import Answer

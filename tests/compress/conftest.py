@@ -67,7 +67,10 @@ def draw_folder() -> Callable[..., Path]:
 @pytest.fixture(scope="session")
 def tiny() -> ModuleType:
     """The file tiny_training.py, which also runs in processes of its own."""
-    name, file = "tiny_training", Path(__file__).with_name("tiny_training.py")
+    name, file = (
+        "tiny_training",
+        Path(__file__).parent / "training" / "tiny_training.py",
+    )
     if name not in sys.modules:
         spec = importlib.util.spec_from_file_location(name, file)
         assert spec is not None

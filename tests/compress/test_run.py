@@ -283,13 +283,13 @@ def test_a_missed_budget_is_the_verdict(whole: Whole, tmp_path: Path) -> None:
 # Where a run can be met, in its order: what it calls there, and once in a while.
 STAGES = {
     "decoding": "compress.data.pixels.decoded_images",
-    "teacher training": "compress.losses.classification_loss",
-    "teacher's answers": "compress.answers.batches",
-    "student training": "compress.losses.distillation_loss",
+    "teacher training": "compress.training.losses.classification_loss",
+    "teacher's answers": "compress.training.answers.batches",
+    "student training": "compress.training.losses.distillation_loss",
     "export": "torch.onnx.export",
     "proof": "compress.prove.compare",
     "measurement": "compress.prove.measure_together",
-    "report": "compress.report.write_text",
+    "report": "compress.report.report.write_text",
 }
 
 

@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from compress.data.augment import Augment
 from compress.data.batches import batches
 from compress.data.data import Batch, Data
-from compress.resume import STATE
-from compress.train import fit
+from compress.training.fit import fit
+from compress.training.resume import STATE
 from runtime.errors import InputRejectedError, RecipeError
 
 if TYPE_CHECKING:
-    from compress.training import Training
+    from compress.training.options import Training
 
 
 class Seen(nn.Module):

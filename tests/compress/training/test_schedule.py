@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from compress.schedule import rate_factor
+from compress.training.schedule import rate_factor
 
 
 def test_one_cycle_is_torchs_one_cycle() -> None:

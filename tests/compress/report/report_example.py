@@ -4,7 +4,7 @@ import math
 import random
 from pathlib import Path
 
-from compress.report import Report
+from compress.report.report import Report
 
 TEACHER = "artifacts/teacher-resnet50.onnx"
 STUDENT = "artifacts/student-mobilenetv3_large_100.onnx"

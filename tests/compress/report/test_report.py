@@ -12,9 +12,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.contest import entries, gain
-from compress.report import Report
-from compress.units import count, milliseconds, percent, points, seconds, size, times
+from compress.report.contest import entries, gain
+from compress.report.report import Report
+from compress.report.units import (
+    count,
+    milliseconds,
+    percent,
+    points,
+    seconds,
+    size,
+    times,
+)
 from runtime.errors import InputRejectedError, RecipeError
 
 _FILE = Path(__file__).with_name("report_example.py")

@@ -5,10 +5,10 @@ import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from compress import units
-from compress.contest import Entry, Gain, entries, gain
-from compress.records import Record, inner, number, sentences, text
-from compress.report import Report
+from compress.report import units
+from compress.report.contest import Entry, Gain, entries, gain
+from compress.report.records import Record, inner, number, sentences, text
+from compress.report.report import Report
 from runtime.errors import Exit
 
 WIDTH: Final = 80

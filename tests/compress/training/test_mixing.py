@@ -7,7 +7,7 @@ import torch
 
 from compress.data.batches import evaluation_batches
 from compress.data.data import Batch
-from compress.mixing import mixed
+from compress.training.mixing import mixed
 
 
 @pytest.fixture

@@ -10,9 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.optimise import he_init_, make_ready_, optimizer_for, set_rate_
-from compress.train import fit
-from compress.training import CHOSEN, DEFAULTS, Training
+from compress.training.fit import fit
+from compress.training.optimise import he_init_, make_ready_, optimizer_for, set_rate_
+from compress.training.options import CHOSEN, DEFAULTS, Training
 from compress.vision import timm
 from runtime.errors import RecipeError
 

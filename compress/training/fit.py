@@ -13,16 +13,16 @@ from compress.checkpoint import weights_digest
 from compress.data.augment import Augment, default_augment
 from compress.data.batches import batch_count, batches
 from compress.data.data import Batch, Data, Images
-from compress.interrupt import Stop, stopping_politely
 from compress.job import Job
-from compress.learner import Learner
-from compress.mixing import mixed
 from compress.models import meta
 from compress.models.model import Model
 from compress.models.names import family
-from compress.resume import STATE, Progress
-from compress.schedule import rate_factor
-from compress.training import Training
+from compress.training.interrupt import Stop, stopping_politely
+from compress.training.learner import Learner
+from compress.training.mixing import mixed
+from compress.training.options import Training
+from compress.training.resume import STATE, Progress
+from compress.training.schedule import rate_factor
 from runtime.errors import InputRejectedError, InterruptedRunError, RecipeError
 from runtime.files import digest_of
 

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from compress.losses import classification_loss, distillation_loss
+from compress.training.losses import classification_loss, distillation_loss
 
 LOGITS = arrays(np.float64, (4, 5), elements=st.floats(-8, 8))
 

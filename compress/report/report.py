@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from compress.folder import REPORT
-from compress.records import (
+from compress.report.records import (
     Record,
     checked_record,
     checked_records,
@@ -16,7 +16,7 @@ from compress.records import (
     sentences,
     text,
 )
-from compress.units import percent
+from compress.report.units import percent
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.files import read_json, write_text
 
@@ -106,19 +106,19 @@ class Report:
 
     def as_text(self) -> str:
         """The table a run ends with, at most 80 columns wide."""
-        from compress.printed import printed
+        from compress.report.printed import printed
 
         return printed(self)
 
     def as_markdown(self) -> str:
         """The same as a page for a repository or a pull request."""
-        from compress.printed import markdown
+        from compress.report.printed import markdown
 
         return markdown(self)
 
     def as_html(self) -> str:
         """A page that needs nothing else; raises if jinja2 is missing."""
-        from compress.page import page
+        from compress.report.page import page
 
         return page(self)
 
@@ -126,7 +126,7 @@ class Report:
         """Write every form into `folder`; give a sentence for what is left out."""
         from importlib.util import find_spec
 
-        from compress import charts
+        from compress.report import charts
 
         here = replace(self, folder=folder)
         write_text(folder / REPORT, here.as_json() + "\n")

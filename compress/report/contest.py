@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from compress.records import Record, each, inner, number, text
-from compress.report import Report
+from compress.report.records import Record, each, inner, number, text
+from compress.report.report import Report
 
 Part = Literal["before", "after", "other"]
 

@@ -9,9 +9,9 @@ from compress.models.model import Model
 from compress.models.names import family
 from compress.models.opening import is_trained_for, open_model
 from compress.models.spec import ModelSpec
-from compress.resume import forget_state
 from compress.stages.finetune import FineTune
-from compress.train import training_images
+from compress.training.fit import training_images
+from compress.training.resume import forget_state
 from runtime.errors import InputRejectedError
 from runtime.files import digest_of
 

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from compress.training import Training
+from compress.training.options import Training
 from compress.vision import timm
 from runtime.errors import RecipeError
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from compress.interrupt import stopping_politely
+from compress.training.interrupt import stopping_politely
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.answers import Asked
 from compress.data.augment import Augment
 from compress.data.batches import batches
 from compress.data.data import Batch
+from compress.training.answers import Asked
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 

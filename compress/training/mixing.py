@@ -3,7 +3,7 @@
 import torch
 
 from compress.data.data import Batch
-from compress.training import Training
+from compress.training.options import Training
 from compress.vision import torchvision
 
 

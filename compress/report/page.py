@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from compress import charts, units
-from compress.contest import Entry, Gain, entries, gain
-from compress.printed import notes, ratios, subject, verdict
-from compress.records import Record, inner, number, numbers, sentences, text
-from compress.report import Report
+from compress.report import charts, units
+from compress.report.contest import Entry, Gain, entries, gain
+from compress.report.printed import notes, ratios, subject, verdict
+from compress.report.records import Record, inner, number, numbers, sentences, text
+from compress.report.report import Report
 from runtime.errors import Exit, MissingDependencyError
 
 _TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
@@ -111,7 +111,6 @@ def _scatter(found: tuple[Entry, ...]) -> Iterator[Figure]:
             marks,
             x="latency (p50), ms",
             y="top-1, %",
-            title="accuracy against latency",
         )
         caption = "Accuracy against latency; the area of a disc is the model's size."
         yield Figure(caption=caption, svg=svg)
@@ -138,7 +137,6 @@ def _curves(report: Report) -> Iterator[Figure]:
                 lines,
                 x="epoch",
                 y=label,
-                title=f"{label} by epoch",
                 zero=key == "loss",
             )
             what = "Held-out accuracy" if key == "top1" else "Training loss"

@@ -96,8 +96,8 @@ class Asked:
         """Answers as they are kept; a teacher that gives no numbers is refused."""
         if not bool(logits.isfinite().all()):
             raise InputRejectedError(
-                f"teacher {self.teacher.spec.name}: answers with NaN or infinity; train "
-                "it again at a lower learning_rate"
+                f"teacher {self.teacher.spec.name}: answers with NaN or infinity; "
+                "train it again at a lower learning_rate"
             )
         kept = logits.cpu().clamp(-FLOAT16_MAX, FLOAT16_MAX).numpy()
         return kept.astype(np.float16)

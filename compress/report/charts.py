@@ -23,7 +23,7 @@ COLOURS: Final = {
 _SIZE: Final = (340 / 72, 240 / 72)  # inches; a point becomes a unit of the viewBox
 _LETTERS: Final = 32  # of a name
 _RADIUS: Final = 22.0  # points, of the largest disc
-_INK, _SOFT = COLOURS["ink"], COLOURS["soft"]
+_SOFT: Final = COLOURS["soft"]
 _STYLE: Final = {
     "axes.edgecolor": _SOFT, "axes.labelcolor": _SOFT, "axes.labelpad": 7,
     "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False,
@@ -32,7 +32,7 @@ _STYLE: Final = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so all measure alike
     "xtick.color": _SOFT, "xtick.major.size": 0,
     "ytick.color": _SOFT, "ytick.major.size": 0,
-    "legend.frameon": False, "svg.fonttype": "none", "text.color": _INK,
+    "legend.frameon": False, "svg.fonttype": "none", "text.color": COLOURS["ink"],
     "text.parse_math": False,  # names may hold dollars
 }  # fmt: skip
 
@@ -72,7 +72,7 @@ def _house_style() -> Iterator[None]:
 
 
 @_house_style()
-def scatter(marks: Sequence[Mark], *, x: str, y: str, title: str) -> str:
+def scatter(marks: Sequence[Mark], *, x: str, y: str) -> str:
     """Discs with their names, from zero on; `x` and `y` say what the axes are."""
     figure, axes = _empty(x, y)
     largest = max(mark.size for mark in marks)
@@ -90,28 +90,24 @@ def scatter(marks: Sequence[Mark], *, x: str, y: str, title: str) -> str:
         )  # fmt: skip
     axes.margins(x=0.12, y=0.3)
     axes.set_xlim(left=0)
-    return _svg(figure, title)
+    return _svg(figure, f"{y} against {x}")
 
 
 @_house_style()
-def curves(
-    lines: Sequence[Line], *, x: str, y: str, title: str, zero: bool = False
-) -> str:
+def curves(lines: Sequence[Line], *, x: str, y: str, zero: bool = False) -> str:
     """Lines with a dot at the end, and a legend; `zero`: `y` begins there."""
     figure, axes = _empty(x, y)
-    drawn = [
-        axes.plot(
-            *zip(*line.points, strict=True), color=COLOURS[line.colour], linewidth=2.2,
-            marker="o", markevery=[-1], clip_on=False,
-        )[0]
-        for line in lines
-    ]  # fmt: skip
+    drawn = []
+    for line in lines:
+        across, up = zip(*line.points, strict=True)
+        colour = COLOURS[line.colour]
+        drawn += axes.plot(across, up, "o-", color=colour, lw=2.2, markevery=[-1])
     axes.margins(x=0.02)
     axes.locator_params(axis="x", integer=True)
     if zero:
         axes.set_ylim(bottom=0)
     axes.legend(drawn, [_short(line.label) for line in lines])
-    return _svg(figure, title)
+    return _svg(figure, f"{y} by {x}")
 
 
 @_house_style()
@@ -125,22 +121,19 @@ def histogram(
     """
     label = _short(label)
     figure, axes = _empty(f"{label}, ms", "runs")
-    low, most = np.min(samples), np.max(samples)
-    p99 = max(
-        np.quantile(samples, 0.99), *(mark for mark in marks if mark <= most), low
-    )
+    low = np.min(samples)
+    p99 = min(np.max(samples), max(np.quantile(samples, 0.99), *marks))
     high = p99 + max((p99 - low) * 0.15, p99 * 1e-3)
     kept = np.clip(samples, low, high)
     axes.hist(kept, 36, range=(low, high), color=COLOURS[colour], alpha=0.8, rwidth=0.9)
     axes.margins(x=0)
     # Each name a step lower, since p50 and p90 may be neighbours.
     for step, (name, at) in enumerate(zip(("p50", "p90", "p99"), marks, strict=False)):
-        if low <= at <= high:
-            axes.axvline(at, color=_SOFT, linestyle="--", linewidth=1)
-            axes.annotate(
-                name, (at, 1), (4, -4 - 15 * step), va="top",
-                xycoords=("data", "axes fraction"), textcoords="offset points",
-            )  # fmt: skip
+        axes.axvline(at, color=_SOFT, linestyle="--", linewidth=1)
+        axes.annotate(
+            name, (at, 1), (4, -4 - 15 * step), va="top",
+            xycoords=("data", "axes fraction"), textcoords="offset points",
+        )  # fmt: skip
     return _svg(figure, f"latency of {label}")
 
 

@@ -13,7 +13,13 @@ import torch
 from torch import Tensor
 
 from compress.checkpoint import read_tensors_and_record, write_tensors
-from compress.resume import STATE, Progress, forget_state, load_state, save_state
+from compress.training.resume import (
+    STATE,
+    Progress,
+    forget_state,
+    load_state,
+    save_state,
+)
 from runtime.errors import InterruptedRunError
 
 # Of tiny_training.py; listed here, because collecting tests must not import torch nets.
@@ -92,7 +98,7 @@ def test_an_interrupt_during_the_last_validation_is_not_lost(
     tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No step follows; the run still stops, and the next has nothing left to train."""
-    import compress.train as module
+    import compress.training.fit as module
 
     case, made = tiny.cases()["adamw"], tiny.job(tmp_path / "stopped")
     looked, measure = 0, module.accuracy

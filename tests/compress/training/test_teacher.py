@@ -12,8 +12,8 @@ from compress.data.data import Data
 from compress.job import Job
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.resume import STATE
-from compress.teacher import larger, teacher_for
+from compress.training.resume import STATE
+from compress.training.teacher import larger, teacher_for
 from runtime.preprocess import Preprocess
 
 CODE = """

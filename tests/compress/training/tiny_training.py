@@ -24,8 +24,8 @@ from compress.job import Job
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.screen import Screen
-from compress.train import fit
-from compress.training import Training
+from compress.training.fit import fit
+from compress.training.options import Training
 from runtime.errors import InterruptedRunError, RecipeError
 from runtime.preprocess import Preprocess
 

@@ -10,15 +10,15 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from compress.optimise import (
+from compress.training.optimise import (
     as_before_,
     make_ready_,
     optimizer_for,
     set_rate_,
     train_mode_,
 )
-from compress.resume import Progress, load_state, save_state
-from compress.training import Training
+from compress.training.options import Training
+from compress.training.resume import Progress, load_state, save_state
 from runtime.errors import RecipeError
 
 

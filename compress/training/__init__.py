@@ -1,0 +1,1 @@
+"""How networks learn: the loop, what drives it, teachers and their answers."""
