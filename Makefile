@@ -20,10 +20,10 @@ types: $(VENV)/.developer
 	$(BIN)/mypy
 
 everyday: $(VENV)/.developer
-	$(BIN)/pytest -m "not slow" --cov --cov-report=term
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --cov
 
 slow: $(VENV)/.developer
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m slow --durations 10
 
 bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/ratios.py
@@ -35,9 +35,11 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.workstation: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install --editable '.[all]'
+	@echo "installing edgepress and what it needs; a minute or two, 2 GB"
+	$(BIN)/pip install --quiet --editable '.[all]'
 	touch $@
 
 $(VENV)/.developer: pyproject.toml | $(VENV)/bin/pip
-	$(BIN)/pip install --editable '.[all,dev]'
+	@echo "installing edgepress, what it needs, and what its tests need; 2 GB"
+	$(BIN)/pip install --quiet --editable '.[all,dev]'
 	touch $@ $(VENV)/.workstation

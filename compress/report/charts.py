@@ -62,55 +62,44 @@ def available() -> bool:
     return importlib.util.find_spec("matplotlib") is not None
 
 
-@contextmanager
-def _house_style() -> Iterator[None]:
-    """Settings for as long as a chart is drawn, whatever the reader's own are."""
-    from matplotlib import style
-
-    with style.context(["default", _STYLE]):
-        yield
-
-
-@_house_style()
 def scatter(marks: Sequence[Mark], *, x: str, y: str) -> str:
     """Discs with their names, from zero on; `x` and `y` say what the axes are."""
-    figure, axes = _empty(x, y)
     largest = max(mark.size for mark in marks)
     middle = max(mark.x for mark in marks) / 2
-    for mark in sorted(marks, key=lambda mark: -mark.size):
-        radius = max(4.0, _RADIUS * (mark.size / largest) ** 0.5)
-        axes.scatter(
-            mark.x, mark.y, s=(2 * radius) ** 2, alpha=0.8, clip_on=False,
-            color=COLOURS[mark.colour], edgecolor=COLOURS["card"],
-        )  # fmt: skip
-        side = 1 if mark.x < middle else -1
-        axes.annotate(
-            _short(mark.label), (mark.x, mark.y), (side * (radius + 6), 0), va="center",
-            textcoords="offset points", ha="left" if side > 0 else "right",
-        )  # fmt: skip
-    axes.margins(x=0.12, y=0.3)
-    axes.set_xlim(left=0)
-    return _svg(figure, f"{y} against {x}")
+    with _empty(x, y) as (figure, axes):
+        for mark in sorted(marks, key=lambda mark: -mark.size):
+            radius = max(4.0, _RADIUS * (mark.size / largest) ** 0.5)
+            axes.scatter(
+                mark.x, mark.y, s=(2 * radius) ** 2, alpha=0.8, clip_on=False,
+                color=COLOURS[mark.colour], edgecolor=COLOURS["card"],
+            )  # fmt: skip
+            side = 1 if mark.x < middle else -1
+            axes.annotate(
+                _short(mark.label), (mark.x, mark.y), (side * (radius + 6), 0),
+                textcoords="offset points", va="center",
+                ha="left" if side > 0 else "right",
+            )  # fmt: skip
+        axes.margins(x=0.12, y=0.3)
+        axes.set_xlim(left=0)
+        return _svg(figure, f"{y} against {x}")
 
 
-@_house_style()
 def curves(lines: Sequence[Line], *, x: str, y: str, zero: bool = False) -> str:
     """Lines with a dot at the end, and a legend; `zero`: `y` begins there."""
-    figure, axes = _empty(x, y)
-    drawn = []
-    for line in lines:
-        across, up = zip(*line.points, strict=True)
-        colour = COLOURS[line.colour]
-        drawn += axes.plot(across, up, "o-", color=colour, lw=2.2, markevery=[-1])
-    axes.margins(x=0.02)
-    axes.locator_params(axis="x", integer=True)
-    if zero:
-        axes.set_ylim(bottom=0)
-    axes.legend(drawn, [_short(line.label) for line in lines])
-    return _svg(figure, f"{y} by {x}")
+    with _empty(x, y) as (figure, axes):
+        drawn = []
+        for line in lines:
+            across, up = zip(*line.points, strict=True)
+            colour = COLOURS[line.colour]
+            drawn += axes.plot(across, up, "o-", color=colour, lw=2.2, markevery=[-1])
+        axes.margins(x=0.02)
+        axes.locator_params(axis="x", integer=True)
+        if zero:
+            axes.set_ylim(bottom=0)
+        axes.legend(drawn, [_short(line.label) for line in lines])
+        return _svg(figure, f"{y} by {x}")
 
 
-@_house_style()
 def histogram(
     samples: Sequence[float], *, label: str, colour: str, marks: Sequence[float]
 ) -> str:
@@ -119,22 +108,22 @@ def histogram(
     The last bin holds everything beyond p99 and a little, so that one interrupted run
     does not squeeze the rest into a corner.
     """
-    label = _short(label)
-    figure, axes = _empty(f"{label}, ms", "runs")
+    name, fill = _short(label), COLOURS[colour]
     low = np.min(samples)
-    p99 = min(np.max(samples), max(np.quantile(samples, 0.99), *marks))
+    p99 = min(np.max(samples), max([np.quantile(samples, 0.99), *marks]))
     high = p99 + max((p99 - low) * 0.15, p99 * 1e-3)
     kept = np.clip(samples, low, high)
-    axes.hist(kept, 36, range=(low, high), color=COLOURS[colour], alpha=0.8, rwidth=0.9)
-    axes.margins(x=0)
-    # Each name a step lower, since p50 and p90 may be neighbours.
-    for step, (name, at) in enumerate(zip(("p50", "p90", "p99"), marks, strict=False)):
-        axes.axvline(at, color=_SOFT, linestyle="--", linewidth=1)
-        axes.annotate(
-            name, (at, 1), (4, -4 - 15 * step), va="top",
-            xycoords=("data", "axes fraction"), textcoords="offset points",
-        )  # fmt: skip
-    return _svg(figure, f"latency of {label}")
+    with _empty(f"{name}, ms", "runs") as (figure, axes):
+        axes.hist(kept, 36, range=(low, high), color=fill, alpha=0.8, rwidth=0.9)
+        axes.margins(x=0)
+        # Each name a step lower, since p50 and p90 may be neighbours.
+        for step, at in enumerate(marks):
+            axes.axvline(at, color=_SOFT, linestyle="--", linewidth=1)
+            axes.annotate(
+                ("p50", "p90", "p99")[step], (at, 1), (4, -4 - 15 * step), va="top",
+                xycoords=("data", "axes fraction"), textcoords="offset points",
+            )  # fmt: skip
+        return _svg(figure, f"latency of {name}")
 
 
 def _short(name: str) -> str:
@@ -143,14 +132,17 @@ def _short(name: str) -> str:
     return line if len(line) <= _LETTERS else line[: _LETTERS - 1] + "…"
 
 
-def _empty(x: str, y: str) -> "tuple[Figure, Axes]":
-    """A figure that no global state knows, and its axes."""
+@contextmanager
+def _empty(x: str, y: str) -> "Iterator[tuple[Figure, Axes]]":
+    """A figure without global state, in our style whatever the reader's own is."""
+    from matplotlib import style
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_SIZE, layout="constrained")
-    axes = figure.add_subplot(xlabel=x, ylabel=y)
-    axes.locator_params(nbins=6)
-    return figure, axes
+    with style.context(["default", _STYLE]):
+        figure = Figure(figsize=_SIZE, layout="constrained")
+        axes = figure.add_subplot(xlabel=x, ylabel=y)
+        axes.locator_params(nbins=6)
+        yield figure, axes
 
 
 def _svg(figure: "Figure", title: str) -> str:
@@ -164,14 +156,10 @@ def _svg(figure: "Figure", title: str) -> str:
         warnings.filterwarnings("ignore", "Glyph .* missing", UserWarning)
         described = {"Title": title, "Date": None}
         figure.savefig(file, format="svg", transparent=True, metadata=described)
-    _, _, svg = file.getvalue().partition("<svg ")
-    svg = re.sub(r"<(metadata|style)\b.*?</\1>", "", svg, flags=re.DOTALL)
-    return re.sub(r"<[^<>]+>", _of_the_page, f'<svg role="img" {svg}')
-
-
-def _of_the_page(tag: re.Match[str]) -> str:
-    """A tag in the page's colours, without a name that another chart has too."""
-    found = re.sub(r'^<g id="[^"]*"', "<g", tag[0])
-    for name, colour in COLOURS.items():
-        found = found.replace(f": {colour}", f": var(--{name})")
-    return found
+    svg = '<svg role="img" ' + file.getvalue().partition("<svg ")[2]
+    # Away with what every chart has, and with what would speak for the whole page.
+    gone = r'(?<=<g) id="[^"]*"|<(metadata|style)\b.*?</\1>'
+    svg = re.sub(gone, "", svg, flags=re.DOTALL)
+    for name, colour in COLOURS.items():  # inside tags: no text holds a bare < or >
+        svg = re.sub(rf"{colour}(?=[^<>]*>)", f"var(--{name})", svg)
+    return svg

@@ -261,6 +261,27 @@ def test_the_page_needs_nothing_else() -> None:
     assert "7.04x" in page.texts
 
 
+def test_charts_follow_the_theme_and_nothing_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only the page's colours, texts as texts, and the same bytes on every machine."""
+    import matplotlib as mpl
+
+    page = example().as_html()
+    charts = "".join(re.findall(r"<svg.*?</svg>", page, re.DOTALL))
+    names = set(re.findall(r"var\((--\w+)\)", charts))
+
+    assert re.findall("(?:fill|stroke): (?!none|var)", charts) == []
+    assert names >= {"--c1", "--c2", "--c3", "--ink", "--soft", "--rule"}
+    assert all(page.count(f"{name}: #") == 2 for name in names)  # light and dark
+    assert ">student (17.0 MB)</text>" in charts
+    identifiers = re.findall(r'\bid="([^"]*)"', charts)
+    assert len(identifiers) == len(set(identifiers))
+    monkeypatch.setitem(mpl.rcParams, "lines.linestyle", ":")
+    monkeypatch.setitem(mpl.rcParams, "svg.hashsalt", "another")
+    assert example().as_html() == page
+
+
 def test_a_hostile_name_is_shown_not_run() -> None:
     """Names come from folders of other people: class names, stages, files."""
     evil = "<script>alert(1)</script>"
@@ -289,16 +310,37 @@ def test_markdown_tables_survive_a_bar() -> None:
     assert table[0].count("|") == 8
 
 
-def test_the_page_is_skipped_in_a_sentence_without_jinja2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A smaller installation still gets its report; the verdict does not change."""
+def without(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let it look as if `library` were not installed."""
     found = importlib.util.find_spec
     monkeypatch.setattr(
         importlib.util,
         "find_spec",
-        lambda name: None if name == "jinja2" else found(name),
+        lambda name: None if name == library else found(name),
     )
+
+
+def test_the_page_does_without_charts_without_matplotlib(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The rest of it is written, and a sentence says what is missing."""
+    without("matplotlib", monkeypatch)
+
+    (sentence,) = example(tmp_path).write(tmp_path)
+
+    assert "no charts" in sentence
+    assert "pip install 'edgepress[report]'" in sentence
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "<svg" not in page
+    assert "7.04x" in page
+    assert Report.read(tmp_path).exit_code == 0
+
+
+def test_the_page_is_skipped_in_a_sentence_without_jinja2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A smaller installation still gets its report; the verdict does not change."""
+    without("jinja2", monkeypatch)
 
     (sentence,) = example(tmp_path).write(tmp_path)
 
