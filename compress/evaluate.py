@@ -113,10 +113,9 @@ def _of_file(path: Path, data: Catalogue, *, threads: int) -> Accuracy:
 
 def _check_classes(name: str, outputs: int, data: Catalogue) -> None:
     """Refuse to judge answers by labels that mean something else."""
-    wanted = len(data.classes)
-    if outputs == wanted or (data.indexed and outputs >= wanted):
-        return
-    raise RecipeError(
-        f"{name}: tells {outputs} classes apart, {data.name} has {wanted}; name data "
-        "it was trained for, or fine-tune it first (compress finetune)"
-    )
+    if not data.judges(outputs):
+        raise RecipeError(
+            f"{name}: tells {outputs} classes apart, {data.name} has "
+            f"{len(data.classes)}; name data it was trained for, or fine-tune it first "
+            "(compress finetune)"
+        )

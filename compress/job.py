@@ -23,6 +23,7 @@ class Job:
     """Seed, device, folders and voice; handed to every stage, changed by none."""
 
     folder: Path  # private to the stage: checkpoints for resuming
+    title: str = "train"  # what the work is called on screen and in reports
     seed: int = 0
     device: str = "cpu"
     workers: int = 0
@@ -30,6 +31,6 @@ class Job:
     cache: Path = field(default_factory=cache_folder)
     screen: Screen = field(default_factory=Screen)
 
-    def within(self, name: str) -> "Job":
-        """The same job with a folder of its own."""
-        return replace(self, folder=self.folder / name)
+    def within(self, name: str, *, title: str) -> "Job":
+        """A part of the job, with a folder and a title of its own."""
+        return replace(self, folder=self.folder / name, title=title)

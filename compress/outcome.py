@@ -36,7 +36,7 @@ def row_of(
     """Take the census of `model`; accuracy only where it knows the data's classes."""
     job.screen.detail(f"census: {name}")
     costs = census(model)
-    known = len(model.classes) == len(data.classes) or data.indexed
+    known = data.judges(len(model.classes))
     found = accuracy(model, images_of(data, model.preprocess)) if known else None
     return Row(
         name=name,

@@ -1,6 +1,5 @@
 """From trained models to files that provably compute the same, and their latency."""
 
-import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
@@ -20,6 +19,7 @@ from export.to_onnx import to_onnx
 from export.verify import Parity, Scores, compare
 from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError
+from runtime.files import file_name
 from runtime.measure import measure, measure_together
 from runtime.measurement import Comparison, Measurement
 from runtime.preprocess import Preprocess
@@ -65,7 +65,8 @@ def prove(
         sessions: dict[str, Session] = {}
         for role, model in models.items():
             job.screen.tell(f"export: {role} {model.spec.name} to ONNX")
-            path = job.folder / "artifacts" / f"{role}-{plain(model.spec.name)}.onnx"
+            name = f"{role}-{file_name(model.spec.name)}.onnx"
+            path = job.folder / "artifacts" / name
             artifact = to_onnx(
                 model.net,
                 size=model.preprocess.size,
@@ -77,7 +78,7 @@ def prove(
                 name=model.spec.name,
             )
             session = open_session(artifact, threads=target.threads)
-            sessions[path.name] = session
+            sessions[name] = session
             opened.enter_context(closing(session))
             files.append(proven(role, model, session, data, job))
         job.screen.tell(f"measure: {', '.join(sessions)}, {target.threads} thread")
@@ -116,7 +117,7 @@ def proven(
     name = session.artifact.path.name
     found = compare(network, file, batches(), name=name)
     job.screen.tell(f"proof: {name} gives {found.as_text()}")
-    known = data.indexed or len(model.classes) == len(data.classes)
+    known = data.judges(len(model.classes))
     return Proven(
         role=role,
         artifact=session.artifact,
@@ -138,8 +139,3 @@ def thinned(images: Images, most: int) -> Images:
     """Every n-th image, so that at most `most` are left, without reading any."""
     step = -(-len(images) // most)
     return replace(images, pixels=images.pixels[::step], labels=images.labels[::step])
-
-
-def plain(name: str) -> str:
-    """A model's name as part of a file name."""
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[-60:]

@@ -73,7 +73,7 @@ class _Run:
         )
         self.take("start", model, data, seconds=0.0)
         for number, (name, stage) in enumerate(steps, start=1):
-            here = job.within(f"{number:02d}-{name}")
+            here = job.within(f"{number:02d}-{name}", title=name)
             guide = stage.guide(model, data, here)
             if guide is not None and not self.has("teacher"):
                 self.take("teacher", guide, data, seconds=0.0)
@@ -83,7 +83,7 @@ class _Run:
             self.take(name, model, data, seconds=seconds)
             for title, rival in stage.rivals().items():
                 other, seconds = self.done(
-                    rival, before, data, here.within(title), None
+                    rival, before, data, here.within(title, title=title), None
                 )
                 self.take(title, other, data, seconds=seconds)
         return self.close(model, data)

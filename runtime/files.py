@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,6 +73,11 @@ def sha256_of(path: Path) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def file_name(text: str) -> str:
+    """`text` as part of a file's name: harmless characters, at most 60."""
+    return re.sub(r"[^A-Za-z0-9_.-]+", "-", text).strip("-.")[-60:]
 
 
 def digest_of(*parts: object) -> str:

@@ -47,6 +47,11 @@ class Catalogue:
     cache: Path = field(repr=False)
     screen: Screen = field(repr=False)
 
+    def judges(self, outputs: int) -> bool:
+        """Whether the labels can tell right from wrong for so many outputs."""
+        wanted = len(self.classes)
+        return outputs == wanted or (self.indexed and outputs > wanted)
+
     def open(self, preprocess: Preprocess, *, train: bool = True) -> Data:
         """Decode every split once, as `preprocess` looks at it, or find it decoded.
 

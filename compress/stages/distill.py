@@ -87,7 +87,6 @@ class Distill(Training):
             loss,
             self,
             job,
-            title="distill",
             views=self.distinct_views(opened),
         )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from compress.training.options import Training
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 class FineTune(Training):
     """Train on the labels alone."""
-
-    title: ClassVar[str] = "finetune"
 
     def guide(self, model: Model, data: Catalogue, job: Job) -> None:
         """Labels are the only guide."""
@@ -42,7 +40,7 @@ class FineTune(Training):
             )
 
         opened = data.open(model.preprocess)
-        return fit(model, opened, loss, self, job, title=self.title)
+        return fit(model, opened, loss, self, job)
 
     def rivals(self) -> Mapping[str, Stage]:
         """None."""

@@ -57,7 +57,6 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     options: Training,
     job: Job,
     *,
-    title: str = "train",
     views: int | None = None,
 ) -> Model:
     """Train a copy of `model` on `data.train` and return it, in eval mode, on the CPU.
@@ -74,7 +73,7 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     """
     train = training_images(data)
     options = options.training(family(model.spec.name), trained=model.trained)
-    run = _Run(model, train, data, loss, options, job, title, views)
+    run = _Run(model, train, data, loss, options, job, views)
     with stopping_politely() as stop, torch.random.fork_rng(devices=[]):
         return run.finish(stop)
 
@@ -90,11 +89,10 @@ class _Run:
         loss: Loss,
         options: Training,
         job: Job,
-        title: str,
         views: int | None,
     ) -> None:
         self.model, self.train, self.data, self.loss = model, train, data, loss
-        self.options, self.job, self.title, self.views = options, job, title, views
+        self.options, self.job, self.views = options, job, views
         self.learner = Learner(model.net, options, seed=job.seed, device=job.device)
         self.augment = augmentation(data, options)
         self.drop_last = len(train) > options.batch_size
@@ -103,7 +101,6 @@ class _Run:
         )
         self.progress = Progress(
             key=digest_of(
-                title,
                 options.model_dump(),
                 data.name,
                 train.digest,
@@ -144,7 +141,7 @@ class _Run:
         self.resume()
         total = self.options.epochs * self.steps
         done = self.progress.epoch * self.steps + self.progress.step
-        with self.job.screen.progress(self.title, total) as advance:
+        with self.job.screen.progress(self.job.title, total) as advance:
             advance(done, "")
             while self.progress.epoch < self.options.epochs and not self.patience_lost:
                 self.epoch(stop, advance)
@@ -156,7 +153,7 @@ class _Run:
         if found is not None:
             self.progress = found
             self.job.screen.tell(
-                f"{self.title}: goes on at epoch {found.epoch + 1}, "
+                f"{self.job.title}: goes on at epoch {found.epoch + 1}, "
                 f"step {found.step + 1}"
             )
 
@@ -256,10 +253,9 @@ class _Run:
             curve=(*self.progress.curve, point),
         )
         told = ", ".join(f"{k} {v:.4f}" for k, v in point.items() if k != "epoch")
-        self.job.screen.curve(self.title, self.options.epochs, point)
-        self.job.screen.detail(
-            f"{self.title}: epoch {self.progress.epoch}/{self.options.epochs}: {told}"
-        )
+        self.job.screen.curve(self.job.title, self.options.epochs, point)
+        counted = f"epoch {self.progress.epoch}/{self.options.epochs}"
+        self.job.screen.detail(f"{self.job.title}: {counted}: {told}")
 
     def save_if_due(self, stop: Stop) -> None:
         """Save every so often, and before giving way to an interrupt."""
@@ -271,7 +267,7 @@ class _Run:
         self.saved_at = time.monotonic()
         if asked:
             raise InterruptedRunError(
-                f"{self.title}: stopped after {self.progress.epoch} of "
+                f"{self.job.title}: stopped after {self.progress.epoch} of "
                 f"{self.options.epochs} epochs and {self.progress.step} steps; "
                 "run the same command again to go on from there"
             )
@@ -279,8 +275,9 @@ class _Run:
     def diverged(self, value: float) -> RecipeError:
         """What to say when the loss is no longer a number."""
         return RecipeError(
-            f"{self.title}: the loss became {value} at step {self.progress.step + 1} "
-            f"of epoch {self.progress.epoch + 1}; the last saved state is kept; try a "
-            f"lower learning_rate (now {self.options.learning_rate:g}), clip_norm: 1, "
-            "a longer warmup, or precision: float32"
+            f"{self.job.title}: the loss became {value} at step "
+            f"{self.progress.step + 1} of epoch {self.progress.epoch + 1}; the last "
+            f"saved state is kept; try a lower learning_rate (now "
+            f"{self.options.learning_rate:g}), clip_norm: 1, a longer warmup, or "
+            "precision: float32"
         )

@@ -57,7 +57,7 @@ def teacher_for(
         f"teacher {spec.name}: has no weights for {data.name}, so it is trained first, "
         f"{epochs} epochs; the next run will reuse it"
     )
-    trained = training(teacher, data, replace(job, folder=folder))
+    trained = training(teacher, data, replace(job, folder=folder, title="teacher"))
     if is_main_process():
         save_model(trained, folder)
         forget_state(folder)

@@ -1,7 +1,6 @@
 """A verb that is sugar for a recipe: its flags are the recipe's keys."""
 
 import argparse
-import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
@@ -10,6 +9,7 @@ from compress.flags import Names, add_flags, flag_of, given
 from compress.models.spec import ModelSpec
 from compress.recipe import Export, Limits, Location, Naming, Recipe, record_from
 from compress.stages import STAGES
+from runtime.files import file_name
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -106,5 +106,4 @@ def execute_recipe(
 
 def plain(spec: Mapping[str, object]) -> str:
     """A model's name as part of a file name."""
-    name = str(spec.get("name") or spec.get("factory") or "?")
-    return re.sub(r"[^A-Za-z0-9_.-]+", "-", name).strip("-.")[-40:]
+    return file_name(str(spec.get("name") or spec.get("factory") or "?"))
