@@ -2,18 +2,16 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.models.spec import ModelSpec
-from compress.verbs.one_stage import DATA_FLAGS, flags_of, model_flags
+from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
 
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
-
-MODEL: Final = model_flags("--model", "--weights")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,13 +1,13 @@
 """Write a model file and prove on real images that it computes what was trained."""
 
 import argparse
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from compress.flags import given
 from compress.verbs.one_stage import (
+    MODEL,
     add_recipe_flags,
     execute_recipe,
-    model_flags,
     plain,
     recipe_of,
 )
@@ -15,8 +15,6 @@ from compress.verbs.one_stage import (
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
-
-MODEL: Final = model_flags("--model", "--weights")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

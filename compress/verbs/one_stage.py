@@ -28,6 +28,10 @@ def model_flags(name: str, weights: str) -> Names:
     return {"name": name, "weights": weights, "factory": "--model-file"}
 
 
+# What most verbs call the model; `distill` has a student instead.
+MODEL: Final = model_flags("--model", "--weights")
+
+
 def add_recipe_flags(
     parser: argparse.ArgumentParser, *, stage: str | None, model: Names
 ) -> None:
