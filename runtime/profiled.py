@@ -71,9 +71,13 @@ def _table(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def _row(name: str, cells: Sequence[str]) -> str:
-    """One line; of a name that is too long the end is shown, where names differ."""
-    shown = name if len(name) <= _NAME else "…" + name[1 - _NAME :]
-    return (shown.ljust(_NAME) + "".join(c.rjust(_NUMBER) for c in cells)).rstrip()
+    """One line: a name and numbers."""
+    return (_short(name).ljust(_NAME) + "".join(c.rjust(_NUMBER) for c in cells)).rstrip()
+
+
+def _short(name: str) -> str:
+    """Of a name that is too long the end is shown, where names differ."""
+    return name if len(name) <= _NAME else "…" + name[1 - _NAME :]
 
 
 def _how(measurement: Measurement) -> str:
@@ -90,7 +94,7 @@ def _doubts(measurements: Sequence[Measurement]) -> list[str]:
     about: dict[str, list[str]] = {}
     for each in measurements:
         for doubt in each.doubts():
-            about.setdefault(doubt, []).append(each.file)
+            about.setdefault(doubt, []).append(_short(each.file))
     everything = len(measurements)
     return [
         f"Doubt: {doubt}."

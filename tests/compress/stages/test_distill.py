@@ -282,7 +282,7 @@ def test_a_stopped_distillation_goes_on_to_the_same_bits(
     whole = stage(student, data, tiny.job(tmp_path / "whole"), teacher)  # type: ignore[arg-type]
     made = tiny.job(tmp_path / "stopped")
     Stoppable.countdown[:] = [3]
-    with pytest.raises(InterruptedRunError, match="distill: stopped after 1 of 3"):
+    with pytest.raises(InterruptedRunError, match="stopped after 1 of 3"):
         stage(student, data, made, teacher)  # type: ignore[arg-type]
 
     again = stage(student, data, made, teacher)  # type: ignore[arg-type]
