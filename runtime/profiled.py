@@ -72,7 +72,8 @@ def _table(measurements: Sequence[Measurement]) -> list[str]:
 
 def _row(name: str, cells: Sequence[str]) -> str:
     """One line: a name and numbers."""
-    return (_short(name).ljust(_NAME) + "".join(c.rjust(_NUMBER) for c in cells)).rstrip()
+    numbers = "".join(cell.rjust(_NUMBER) for cell in cells)
+    return (_short(name).ljust(_NAME) + numbers).rstrip()
 
 
 def _short(name: str) -> str:

@@ -25,24 +25,32 @@ def open_model(
         if not adapt or len(model.classes) == len(data.classes):
             return model
         spec = model.spec.model_copy(update={"weights": str(folder / TENSORS)})
-    return build(
+    model = build(
         spec,
         classes=data.classes if adapt else None,
-        native_size=data.native_size,
+        # A network that is only asked or exported keeps the size it was made for.
+        native_size=data.native_size if adapt else None,
         size=size,
         seed=job.seed,
         screen=job.screen,
     )
+    if not (adapt or model.trained):
+        job.screen.tell(
+            f"{model.spec.name}: has no weights, so it answers at random; name some "
+            "with --weights"
+        )
+    return model
 
 
 def is_trained_for(spec: ModelSpec, data: Catalogue) -> bool:
-    """Whether `spec` comes with weights whose head has the classes of `data`."""
+    """Whether `spec` comes with weights that already know the classes of `data`.
+
+    A saved model names its classes; of a bare checkpoint only their number is known.
+    """
     folder = saved_model(spec.name)
-    if folder is not None:
-        return len(load_model(folder, factory=spec.factory).classes) == len(
-            data.classes
-        )
-    return fits(spec, data.classes)
+    if folder is None:
+        return fits(spec, data.classes)
+    return load_model(folder, factory=spec.factory).classes == data.classes
 
 
 def saved_model(name: str) -> Path | None:

@@ -287,5 +287,5 @@ def test_a_stopped_distillation_goes_on_to_the_same_bits(
 
     again = stage(student, data, made, teacher)  # type: ignore[arg-type]
 
-    assert "distill: goes on at epoch 2, step 2" in tiny.events(made, "tell")[-1]
+    assert "goes on at epoch 2, step 2" in tiny.events(made, "tell")[-1]
     assert tiny.same(again.net.state_dict(), whole.net.state_dict())

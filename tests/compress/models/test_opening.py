@@ -1,0 +1,70 @@
+"""Models by whatever name: saved ones know their classes, others keep their size."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from compress.checkpoint import save_model
+from compress.data.catalogue import Catalogue, find
+from compress.data.spec import DataSpec
+from compress.job import Job
+from compress.models.opening import is_trained_for, open_model
+from compress.models.spec import ModelSpec
+from compress.screen import Screen
+from runtime.errors import RecipeError
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A job that says nothing."""
+    return Job(folder=tmp_path, cache=tmp_path, screen=Screen(verbosity="quiet"))
+
+
+@pytest.fixture
+def digits(job: Job) -> Catalogue:
+    """Ten classes, 8x8 pixels."""
+    return find(DataSpec(), seed=0, screen=job.screen, cache=job.cache)
+
+
+def test_a_network_that_is_only_exported_keeps_its_own_size_and_head(
+    job: Job, digits: Catalogue
+) -> None:
+    """MobileNetV3-Small was published for 224x224 and 1000 classes."""
+    spec = ModelSpec(name="mobilenetv3_small_050")
+
+    kept = open_model(spec, digits, job, size=None, adapt=False)
+    adapted = open_model(spec, digits, job, size=None, adapt=True)
+
+    assert (kept.preprocess.size, len(kept.classes)) == (224, 1000)
+    assert (adapted.preprocess.size, len(adapted.classes)) == (48, 10)
+
+
+def test_weights_that_are_random_are_said_to_be(
+    job: Job, digits: Catalogue, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = replace(job, screen=Screen())
+
+    open_model(ModelSpec(name="lenet5"), digits, told, size=None, adapt=False)
+
+    assert "lenet5: has no weights, so it answers at random" in capsys.readouterr().err
+
+
+def test_a_saved_model_is_trained_for_its_own_classes_only(
+    job: Job, digits: Catalogue
+) -> None:
+    """Ten classes are not the same ten classes: a teacher of these must learn first."""
+    model = open_model(ModelSpec(name="lenet5"), digits, job, size=None, adapt=True)
+    save_model(model, job.folder / "own")
+    other = replace(model, classes=tuple("abcdefghij"))
+    save_model(other, job.folder / "other")
+
+    assert is_trained_for(ModelSpec(name=str(job.folder / "own")), digits)
+    assert not is_trained_for(ModelSpec(name=str(job.folder / "other")), digits)
+
+
+def test_a_folder_without_a_model_is_no_model(job: Job, digits: Catalogue) -> None:
+    spec = ModelSpec(name=str(job.folder))
+
+    with pytest.raises(RecipeError, match="holds no saved model"):
+        open_model(spec, digits, job, size=None, adapt=False)
