@@ -13,6 +13,11 @@ Advance = Callable[[int, str], None]
 LINE_SECONDS: Final = 15.0  # between two lines of progress in a log
 
 
+def counted(number: int, thing: str) -> str:
+    """`1 epoch`, `2 epochs`."""
+    return f"{number} {thing}{'s' * (number != 1)}"
+
+
 def _ignore(steps: int, note: str) -> None:
     """Take no notice of progress."""
     del steps, note

@@ -1,5 +1,6 @@
 """What a recipe may say about a model; plain data, no torch."""
 
+from pathlib import PurePath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -33,5 +34,13 @@ class ModelSpec(BaseModel):
 
 
 def from_name(found: object) -> object:
-    """Let a recipe say `model: resnet50` for `model: {name: resnet50}`."""
-    return {"name": found} if isinstance(found, str) else found
+    """Let a recipe say `model: resnet50` for `model: {name: resnet50}`.
+
+    A network of the user's own is called as its file is, if nothing else is said.
+    """
+    if isinstance(found, str):
+        return {"name": found}
+    if isinstance(found, dict) and "name" not in found and found.get("factory"):
+        file, _, _ = str(found["factory"]).rpartition(":")
+        return {**found, "name": PurePath(file).stem or "own"}
+    return found

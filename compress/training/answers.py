@@ -16,6 +16,7 @@ from compress.data.batches import batches
 from compress.data.data import Batch, Images
 from compress.job import Job
 from compress.models.model import Model
+from compress.screen import counted
 from runtime.errors import InputRejectedError
 from runtime.files import digest_of, read_json, sha256_of, write_json, written_whole
 
@@ -53,7 +54,9 @@ class Asked:
         if missing:
             self.ask(folder, missing)
         else:
-            self.job.screen.tell(f"teacher's answers: reused, {views} views ({folder})")
+            self.job.screen.tell(
+                f"teacher's answers: reused, {counted(views, 'view')} ({folder})"
+            )
         return _Kept([self.opened(folder, view) for view in range(views)])
 
     @property

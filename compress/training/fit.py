@@ -17,6 +17,7 @@ from compress.job import Job
 from compress.models import meta
 from compress.models.model import Model
 from compress.models.names import family
+from compress.screen import counted
 from compress.training.interrupt import Stop, stopping_politely
 from compress.training.learner import Learner
 from compress.training.mixing import mixed
@@ -268,7 +269,8 @@ class _Run:
         if asked:
             raise InterruptedRunError(
                 f"{self.job.title}: stopped after {self.progress.epoch} of "
-                f"{self.options.epochs} epochs and {self.progress.step} steps; "
+                f"{counted(self.options.epochs, 'epoch')} and "
+                f"{counted(self.progress.step, 'step')}; "
                 "run the same command again to go on from there"
             )
 

@@ -9,6 +9,7 @@ from compress.models.model import Model
 from compress.models.names import family
 from compress.models.opening import is_trained_for, open_model
 from compress.models.spec import ModelSpec
+from compress.screen import counted
 from compress.stages.finetune import FineTune
 from compress.training.fit import training_images
 from compress.training.resume import forget_state
@@ -55,7 +56,7 @@ def teacher_for(
             return kept
     job.screen.tell(
         f"teacher {spec.name}: has no weights for {data.name}, so it is trained first, "
-        f"{epochs} epochs; the next run will reuse it"
+        f"{counted(epochs, 'epoch')}; the next run will reuse it"
     )
     trained = training(teacher, data, replace(job, folder=folder, title="teacher"))
     if is_main_process():

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
-from compress.models.spec import ModelSpec
+from compress.models.spec import ModelSpec, from_name
 from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
 
 if TYPE_CHECKING:
@@ -27,7 +27,9 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     from compress.recipe import record_from
 
     return evaluate(
-        record_from(ModelSpec, given(options, "model"), flags_of({(): MODEL})),
+        record_from(
+            ModelSpec, from_name(given(options, "model")), flags_of({(): MODEL})
+        ),
         record_from(DataSpec, given(options, "data"), flags_of({(): DATA_FLAGS})),
         seed=options.seed or 0,
         device=options.device,
