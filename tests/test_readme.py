@@ -38,6 +38,16 @@ def test_every_verb_is_in_the_readme() -> None:
         assert f"compress {verb}" in readme()
 
 
+def test_the_recipe_of_the_readme_is_one(tmp_path: Path) -> None:
+    """What a user copies must be accepted as it stands."""
+    from compress.recipe import read_recipe
+
+    (text,) = re.findall(r"```yaml\n(.*?)```", readme(), flags=re.DOTALL)
+    (tmp_path / "recipe.yaml").write_text(text)
+
+    assert read_recipe(tmp_path / "recipe.yaml").name == "flowers"
+
+
 def readme() -> str:
     """The README."""
     return (ROOT / "README.md").read_text()
