@@ -1,5 +1,6 @@
 """A model by whatever name the user gave: an architecture, a run, a saved model."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from compress.checkpoint import TENSORS, is_model, load_model
@@ -22,8 +23,10 @@ def open_model(
     folder = saved_model(spec.name)
     if folder is not None:
         model = load_model(folder, factory=spec.factory)
-        if not adapt or len(model.classes) == len(data.classes):
+        if not adapt:
             return model
+        if len(model.classes) == len(data.classes):
+            return replace(model, classes=data.classes)
         spec = model.spec.model_copy(update={"weights": str(folder / TENSORS)})
     model = build(
         spec,

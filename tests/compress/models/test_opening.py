@@ -59,6 +59,11 @@ def test_a_saved_model_is_trained_for_its_own_classes_only(
     other = replace(model, classes=tuple("abcdefghij"))
     save_model(other, job.folder / "other")
 
+    again = open_model(
+        ModelSpec(name=str(job.folder / "other")), digits, job, size=None, adapt=True
+    )
+
+    assert again.classes == digits.classes  # what it will answer once it has learnt
     assert is_trained_for(ModelSpec(name=str(job.folder / "own")), digits)
     assert not is_trained_for(ModelSpec(name=str(job.folder / "other")), digits)
 
