@@ -37,6 +37,9 @@ exit codes:  0 fit to ship, 1 a bug, 2 usage or recipe, 3 input rejected,
 """
 
 
+# Verbs that make nothing but their answer, which `--out DIR` keeps as DIR/VERB.json;
+# the others know what belongs there.
+ONLY_ANSWER: Final = frozenset({"eval", "show", "models", "doctor"})
 # What a disk may answer instead of taking a file; none of them is a bug of ours.
 REFUSALS: Final = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -87,6 +90,12 @@ def _run(words: Sequence[str]) -> int:
     add_shared_flags(parser)
     options = parser.parsed(words[1:])
     answer = _answer(module, options)
+    if verb in ONLY_ANSWER and options.out is not None:
+        from pathlib import Path
+
+        from runtime.files import write_text
+
+        write_text(Path(options.out) / f"{verb}.json", answer.as_json() + "\n")
     if _is_main_process():
         with _reader_may_leave():
             print(answer.as_json() if options.json else answer.as_text())  # noqa: T201

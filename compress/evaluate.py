@@ -19,7 +19,6 @@ from compress.prove import images_of
 from compress.screen import Screen
 from runtime.artifact import Artifact
 from runtime.errors import Exit, InputRejectedError, RecipeError
-from runtime.files import write_json
 from runtime.session import open_session
 
 FILES = (".onnx", ".tflite")
@@ -58,14 +57,13 @@ def evaluate(  # noqa: PLR0913  # what, on what, and the flags every verb has
     seed: int,
     device: str,
     threads: int | None,
-    out: Path | None,
     screen: Screen,
 ) -> Evaluation:
     """Judge what `spec` names by the held-out images of `data`."""
     check_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    job = Job(folder=out or Path(), seed=seed, device=device, screen=screen)
+    job = Job(folder=Path(), seed=seed, device=device, screen=screen)
     catalogue = find(data, seed=seed, screen=screen, cache=cache_folder())
     if spec.name.endswith(FILES):
         found = _of_file(Path(spec.name), catalogue, threads=threads or 1)
@@ -75,10 +73,7 @@ def evaluate(  # noqa: PLR0913  # what, on what, and the flags every verb has
             catalogue,
             device,
         )
-    answer = Evaluation(subject=spec.name, data=catalogue.name, found=found)
-    if out is not None:
-        write_json(out / "eval.json", asdict(found))
-    return answer
+    return Evaluation(subject=spec.name, data=catalogue.name, found=found)
 
 
 def _of_model(model: Model, data: Catalogue, device: str) -> Accuracy:

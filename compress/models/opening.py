@@ -57,8 +57,14 @@ def is_trained_for(spec: ModelSpec, data: Catalogue) -> bool:
 
 
 def saved_model(name: str) -> Path | None:
-    """The folder of the newest model that a run directory or stage folder holds."""
+    """The folder of the model that `name` leads to; None if it is no path to one.
+
+    A run directory leads to its newest model, a stage folder and the safetensors file
+    in it to theirs.
+    """
     folder = Path(name)
+    if folder.name == TENSORS and is_model(folder.parent):
+        return folder.parent
     if not folder.is_dir():
         return None
     if is_model(folder):

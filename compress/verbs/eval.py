@@ -1,7 +1,6 @@
 """Top-1 and top-5 of an architecture with weights, a run, or an exported file."""
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from compress.data.spec import DataSpec
@@ -34,6 +33,5 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         seed=options.seed or 0,
         device=options.device,
         threads=options.threads,
-        out=Path(options.out) if options.out else None,
         screen=screen,
     )

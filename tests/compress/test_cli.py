@@ -326,3 +326,13 @@ def test_both_console_scripts_enter_here() -> None:
         if each.value.startswith("compress.")
     }
     assert scripts == {"compress": cli.entry, "edgepress": cli.entry}
+
+
+def test_an_answer_can_be_kept(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What `--json` prints is what `--out` keeps, for verbs that make nothing else."""
+    assert main(["doctor", "--json", "--out", str(tmp_path / "kept")]) == Exit.FIT
+
+    kept = (tmp_path / "kept" / "doctor.json").read_text()
+    assert kept == capsys.readouterr().out

@@ -63,6 +63,9 @@ def test_a_saved_model_is_trained_for_its_own_classes_only(
         ModelSpec(name=str(job.folder / "other")), digits, job, size=None, adapt=True
     )
 
+    file = ModelSpec(name=str(job.folder / "own" / "model.safetensors"))
+
+    assert is_trained_for(file, digits)
     assert again.classes == digits.classes  # what it will answer once it has learnt
     assert is_trained_for(ModelSpec(name=str(job.folder / "own")), digits)
     assert not is_trained_for(ModelSpec(name=str(job.folder / "other")), digits)
