@@ -74,7 +74,7 @@ def test_a_signal_to_one_stops_both_at_the_same_step(
     """SIGINT reaches the second in step 4; both stop after it and resume."""
     sentences = [notes(shared, rank)["stopped"] for rank in RANKS]
     assert sentences[0] == sentences[1]
-    assert "after 1 of 2 epochs and 1 steps" in str(sentences[0])
+    assert "after 1 of 2 epochs and 1 step;" in str(sentences[0])
     for rank in RANKS:
         resumed = load_file(shared / f"resumed-{rank}.safetensors")
         assert tiny.same(resumed, load_file(shared / f"through-{rank}.safetensors"))

@@ -84,7 +84,7 @@ def school(tiny: ModuleType, tmp_path: Path) -> School:
 def test_a_teacher_without_weights_is_trained_once_and_reused(school: School) -> None:
     """The second time nothing is trained, the bits are the same, and it is said."""
     first = school.teacher()
-    assert "has no weights for colours, so it is trained first, 1 epochs" in school.told
+    assert "has no weights for colours, so it is trained first, 1 epoch;" in school.told
     assert "reused" not in school.told
     epochs = len(school.tiny.curve(school.job))
 
