@@ -62,6 +62,11 @@ class CifarResNet(nn.Module):
             if isinstance(module, nn.Conv2d | nn.Linear):
                 nn.init.kaiming_normal_(module.weight)  # He et al. 2015, as the author
 
+    def group_matcher(self, *, coarse: bool = False) -> dict[str, str]:
+        """The order of the layers, in timm's terms, for rates that differ by depth."""
+        blocks = r"^layer(\d+)" if coarse else r"^layer(\d+)\.(\d+)"
+        return {"stem": r"^conv1|^bn1", "blocks": blocks}
+
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, classes] of `images` [n, 3, 32, 32]; other sizes work too."""
         maps = F.relu(self.bn1(self.conv1(images)))

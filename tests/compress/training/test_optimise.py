@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress.nets.cifar_resnet import CifarResNet
 from compress.training.fit import fit
 from compress.training.optimise import he_init_, make_ready_, optimizer_for, set_rate_
 from compress.training.options import CHOSEN, DEFAULTS, Training
@@ -147,6 +148,20 @@ def test_each_layer_learns_at_its_share_of_the_next() -> None:
     assert rates[0] <= head / 2
     for upper, lower in itertools.pairwise(rates):
         assert lower == pytest.approx(upper / 2)
+
+
+def test_layer_decay_knows_our_own_residual_networks() -> None:
+    """Nine blocks between stem and head: eleven rates, each half of the next."""
+    net = CifarResNet(blocks=3)
+    options = Training(learning_rate=1.0, layer_decay=0.5).training("resnet")
+    steps = optimizer_for(net, options)
+
+    set_rate_(steps, 1.0)
+
+    rates = {rate_of(steps, parameter) for parameter in net.parameters()}
+    assert sorted(rates, reverse=True) == pytest.approx([0.5**i for i in range(11)])
+    assert rate_of(steps, net.linear.weight) == 1.0
+    assert rate_of(steps, net.conv1.weight) == 0.5**10
 
 
 def test_layer_decay_needs_layers_in_order(tiny: ModuleType, tmp_path: Path) -> None:
