@@ -24,6 +24,7 @@ from compress.training.resume import forget_state
 from runtime.files import read_json, write_json
 
 SECONDS = "seconds.json"
+AHEAD = 4  # threads that prepare batches while an accelerator computes
 # What every run ends with; better missed before the training than after it.
 EXPORTERS = ("onnx", "onnxscript", "onnxruntime")
 
@@ -47,6 +48,8 @@ def run(
             folder=folder,
             seed=recipe.seed,
             device=device,
+            # On a CPU loading and training share the cores, and loading is cheap.
+            workers=0 if device == "cpu" else AHEAD,
             cache=cache_folder(),
             screen=replace(
                 screen, journal=folder / JOURNAL if is_main_process() else None
