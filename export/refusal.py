@@ -8,7 +8,7 @@ from typing import Final
 
 import torch
 
-from runtime.session import one_line
+from runtime.errors import one_line
 
 _TORCH: Final = Path(torch.__file__).parent
 _OURS: Final = Path(__file__).parent

@@ -16,10 +16,14 @@ from torch import Tensor, nn
 
 from export.refusal import refusal
 from runtime.artifact import Artifact
-from runtime.errors import InputRejectedError, MissingDependencyError, RecipeError
+from runtime.errors import (
+    InputRejectedError,
+    MissingDependencyError,
+    RecipeError,
+    one_line,
+)
 from runtime.files import sha256_of, written_whole
 from runtime.preprocess import Preprocess
-from runtime.session import one_line
 
 INPUT: Final = "image"
 OUTPUT: Final = "logits"

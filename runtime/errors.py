@@ -58,3 +58,10 @@ class InterruptedRunError(EdgepressError):
     """The user stopped the run; what was finished is kept and can be resumed."""
 
     exit_code = Exit.INTERRUPTED
+
+
+def one_line(error: Exception) -> str:
+    """What a library complained about, short enough for a sentence."""
+    limit = 200
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.artifact import Artifact
-from runtime.errors import InputRejectedError, MissingDependencyError
-from runtime.session import Batch, check_fits, in_slices, one_line
+from runtime.batch import Batch, check_fits, in_slices
+from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 
 # Import name and distribution, the one to prefer first: tflite-runtime ended at 2.14.
 _INTERPRETERS: Final = (

@@ -7,11 +7,11 @@ import numpy as np
 
 from runtime.bootstrap import Samples, estimate, percentile
 from runtime.disturbance import Disturbance, watch
-from runtime.errors import DeviceError, EdgepressError, RecipeError
+from runtime.errors import DeviceError, EdgepressError, RecipeError, one_line
 from runtime.machine import Machine, this_machine
 from runtime.measurement import Comparison, Measurement
 from runtime.memory import Memory, memory_of
-from runtime.session import Session, one_line
+from runtime.session import Session
 from runtime.timing import Clock, Series, sample
 
 FEWEST_RUNS = 10

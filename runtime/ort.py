@@ -8,8 +8,8 @@ from typing import Final
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.errors import InputRejectedError, MissingDependencyError
-from runtime.session import Batch, check_fits, in_slices, one_line
+from runtime.batch import Batch, check_fits, in_slices
+from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 
 _INPUT_TYPES: Final = {
     "tensor(float)": np.float32,

@@ -7,10 +7,10 @@ import pytest
 
 import runtime.measure as measuring
 from runtime.artifact import Artifact
+from runtime.batch import Batch
 from runtime.errors import DeviceError, RecipeError
 from runtime.measure import measure, measure_together
 from runtime.memory import Memory
-from runtime.session import Batch
 
 
 @dataclass
