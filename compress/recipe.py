@@ -176,20 +176,33 @@ def read_recipe(path: Path) -> Recipe:
         raise RecipeError(f"{path}: not readable as YAML: {reason}") from error
     if not isinstance(record, Mapping):
         raise RecipeError(f"{path}: expected keys such as `model:` and `stages:`")
-    specs = [record.get("model")]
-    specs += [
-        options.get("teacher")
-        for step in record.get("stages") or ()
-        if isinstance(step, Mapping)
-        for options in step.values()
-        if isinstance(options, Mapping)
-    ]
-    if any(isinstance(spec, Mapping) and "factory" in spec for spec in specs):
+    if names_code(record):
         raise RecipeError(
             f"{path}: factory: a recipe carries no code; name your own network on the "
             "command line with --model-file"
         )
     return record_from(Recipe, record, keys_of(str(path)))
+
+
+def names_code(record: object) -> bool:
+    """Whether anything in `record`, however deep, names a factory to be called.
+
+    Each part is looked at once, so that YAML's aliases can neither loop nor explode.
+    """
+    seen: set[int] = set()
+    parts = [record]
+    while parts:
+        part = parts.pop()
+        if id(part) in seen:
+            continue
+        seen.add(id(part))
+        if isinstance(part, Mapping):
+            if "factory" in part:
+                return True
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+    return False
 
 
 def written(recipe: Recipe) -> str:

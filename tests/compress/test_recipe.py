@@ -89,6 +89,9 @@ def test_bad_recipes_are_told_in_one_sentence(
         "name: [",
         "- a list",
         "model: {name: mine, factory: 'my_net.py:build'}\nname: x",
+        "name: x\nmodel: m\nstages: [{distill: {teacher: {factory: 'a.py:b'}}}]",
+        "name: x\nmodel: m\nstages: 3",
+        "name: x\nmodel: m\nstages: &loop [*loop]",
     ],
 )
 def test_recipes_carry_no_code_and_no_nonsense(tmp_path: Path, text: str) -> None:
