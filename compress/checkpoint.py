@@ -41,6 +41,11 @@ def is_model(folder: Path) -> bool:
     return (folder / RECORD).is_file()
 
 
+def saved_classes(folder: Path) -> tuple[str, ...]:
+    """The classes that a saved model tells apart; its weights are not read."""
+    return tuple(map(str, read_json(folder / RECORD).get("classes", ())))  # type: ignore[call-overload]
+
+
 def load_model(folder: Path, *, factory: str | None = None) -> Model:
     """Read back what `save_model` wrote.
 

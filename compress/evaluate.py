@@ -15,7 +15,6 @@ from compress.job import Job, cache_folder
 from compress.models.model import Model
 from compress.models.opening import open_model
 from compress.models.spec import ModelSpec
-from compress.prove import images_of
 from compress.screen import Screen
 from runtime.artifact import Artifact
 from runtime.errors import Exit, InputRejectedError, RecipeError
@@ -79,7 +78,7 @@ def evaluate(  # noqa: PLR0913  # what, on what, and the flags every verb has
 def _of_model(model: Model, data: Catalogue, device: str) -> Accuracy:
     """Judge a network."""
     _check_classes(model.spec.name, len(model.classes), data)
-    images = images_of(data, model.preprocess)
+    images = data.images(model.preprocess)
     return accuracy(model.with_net(model.net.to(device)), images)
 
 
@@ -101,7 +100,7 @@ def _of_file(path: Path, data: Catalogue, *, threads: int) -> Accuracy:
         return torch.from_numpy(session.run(images))
 
     try:
-        return accuracy(logits, images_of(data, preprocess))
+        return accuracy(logits, data.images(preprocess))
     finally:
         session.close()
 

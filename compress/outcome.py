@@ -11,7 +11,7 @@ from compress.folder import JOURNAL
 from compress.job import Job
 from compress.models.model import Model
 from compress.models.names import family
-from compress.prove import Proof, Proven, images_of
+from compress.prove import Proof, Proven
 from compress.recipe import Recipe
 from compress.report.records import Record
 from compress.report.report import Report
@@ -37,7 +37,7 @@ def row_of(
     job.screen.detail(f"census: {name}")
     costs = census(model)
     known = data.judges(len(model.classes))
-    found = accuracy(model, images_of(data, model.preprocess)) if known else None
+    found = accuracy(model, data.images(model.preprocess)) if known else None
     return Row(
         name=name,
         model=model,
@@ -85,7 +85,8 @@ def report_of(
             "violations": list(limits.violations(_spent(rows, proof))),
         },
         curves=tuple(_curves(job.folder / JOURNAL)),
-        next=_next(proof, job.folder),
+        # Measure it where it is going to run.
+        next=f"compress profile {proof.files[-1].artifact.path}",
         folder=job.folder,
     )
 
@@ -138,9 +139,3 @@ def _curves(journal: Path) -> list[Record]:
             point = json.loads(event["text"])
             points[point["stage"], point["epoch"]] = point
     return list(points.values())
-
-
-def _next(proof: Proof, folder: Path) -> str:
-    """What to do with the result: measure it where it is going to run."""
-    path = proof.files[-1].artifact.path
-    return f"compress profile {folder / 'artifacts' / path.name}"

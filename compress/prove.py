@@ -18,11 +18,9 @@ from compress.recipe import Export
 from export.to_onnx import to_onnx
 from export.verify import Parity, Scores, compare
 from runtime.artifact import Artifact
-from runtime.errors import InputRejectedError
 from runtime.files import file_name
 from runtime.measure import measure, measure_together
 from runtime.measurement import Comparison, Measurement
-from runtime.preprocess import Preprocess
 from runtime.session import Session, open_session
 from runtime.target import TARGETS
 
@@ -94,7 +92,7 @@ def proven(
     role: str, model: Model, session: Session, data: Catalogue, job: Job
 ) -> Proven:
     """Compare a file with its network on real images, and count its right answers."""
-    images = thinned(images_of(data, model.preprocess), PARITY_IMAGES)
+    images = thinned(data.images(model.preprocess), PARITY_IMAGES)
     expected: list[npt.NDArray[np.int64]] = []
     hits = 0
 
@@ -124,15 +122,6 @@ def proven(
         parity=found,
         top1=hits / found.images if known else None,
     )
-
-
-def images_of(data: Catalogue, preprocess: Preprocess) -> Images:
-    """Images to look at: held out where there are any, prepared as asked."""
-    opened = data.open(preprocess, train=data.val is None)
-    images = opened.val if opened.val is not None else opened.train
-    if images is None:
-        raise InputRejectedError(f"data: {data.name} holds no images")
-    return images
 
 
 def thinned(images: Images, most: int) -> Images:

@@ -3,16 +3,12 @@
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputRejectedError, ParityError
-from runtime.session import Session
-
-if TYPE_CHECKING:
-    from torch import Tensor
 
 Scores = npt.NDArray[np.float32]
 Answer = Callable[[Scores], Scores]
@@ -71,24 +67,6 @@ class Parity:
             f"the same answer on {self.argmax_agreement * 100:.2f} % of {self.images} "
             f"images (95 % sure of {low * 100:.2f} %), {noise}"
         )
-
-
-def parity(
-    logits: "Callable[[Tensor], Tensor]", session: Session, batches: Iterable[Scores]
-) -> Parity:
-    """Compare a torch network with a file on `batches` of float32 network inputs.
-
-    `logits` gets each batch as a CPU tensor in the layout of the file; the network must
-    be in eval mode. Memory does not grow with the number of batches.
-    """
-    import torch
-
-    def reference(batch: Scores) -> Scores:
-        with torch.inference_mode():
-            scores = logits(torch.from_numpy(batch))
-        return np.asarray(scores.float().cpu().numpy())
-
-    return compare(reference, session.run, batches, name=session.artifact.path.name)
 
 
 def compare(

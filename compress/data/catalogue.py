@@ -89,6 +89,14 @@ class Catalogue:
             indexed=self.indexed,
         )
 
+    def images(self, preprocess: Preprocess) -> Images:
+        """What to judge by: held-out images, or where there are none the others."""
+        opened = self.open(preprocess, train=self.val is None)
+        images = opened.val if opened.val is not None else opened.train
+        if images is None:
+            raise InputRejectedError(f"data: {self.name} holds no images")
+        return images
+
 
 def find(spec: DataSpec, *, seed: int, screen: Screen, cache: Path) -> Catalogue:
     """List what `spec` names and check it; nothing is decoded yet.

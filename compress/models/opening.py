@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from compress.checkpoint import TENSORS, is_model, load_model
+from compress.checkpoint import TENSORS, is_model, load_model, saved_classes
 from compress.data.catalogue import Catalogue
 from compress.job import Job
 from compress.models.build import build, fits
@@ -53,7 +53,7 @@ def is_trained_for(spec: ModelSpec, data: Catalogue) -> bool:
     folder = saved_model(spec.name)
     if folder is None:
         return fits(spec, data.classes)
-    return load_model(folder, factory=spec.factory).classes == data.classes
+    return saved_classes(folder) == data.classes
 
 
 def saved_model(name: str) -> Path | None:

@@ -89,6 +89,11 @@ def distill(data: Path, out: Path, *words: str) -> tuple[str, ...]:
     )
 
 
+def tuning(whole: "Whole") -> list[str]:
+    """The words that train a small network for one epoch, where is left to say."""
+    return ["finetune", "--model", "lenet5", "--data", str(whole.data), "--epochs", "1"]
+
+
 @pytest.fixture(scope="module")
 def whole(
     tmp_path_factory: pytest.TempPathFactory, draw_folder: Callable[..., Path]
@@ -196,15 +201,7 @@ def test_the_same_command_again_reuses_what_is_finished(whole: Whole) -> None:
 
 
 def test_quiet_leaves_only_the_answer(whole: Whole, tmp_path: Path) -> None:
-    words = [
-        "finetune",
-        "--model",
-        "lenet5",
-        "--data",
-        str(whole.data),
-        "--epochs",
-        "1",
-    ]
+    words = tuning(whole)
     quiet = ran(*words, "-q", "--out", str(tmp_path / "run"))
     assert (quiet.code, quiet.err) == (Exit.FIT, "")
     assert quiet.out == ran("show", str(tmp_path / "run")).out
@@ -364,15 +361,7 @@ def test_a_signal_from_outside_stops_training_and_the_run_goes_on(
 def test_two_processes_share_one_run(whole: Whole, tmp_path: Path) -> None:
     """As `torchrun` starts them: one answers, one folder, no quarrel."""
     out = tmp_path / "run"
-    words = [
-        "finetune",
-        "--model",
-        "lenet5",
-        "--data",
-        str(whole.data),
-        "--epochs",
-        "1",
-    ]
+    words = tuning(whole)
     launch = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "compress"]
     done = subprocess.run(
         [sys.executable, *launch, *words, "--json", "--out", str(out)],
