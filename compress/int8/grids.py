@@ -1,0 +1,100 @@
+"""The grids that INT8 numbers lie on: scale and zero point of tensors and weights."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Final, NamedTuple
+
+import torch
+from torch import Tensor
+
+LOW: Final = -128
+HIGH: Final = 127
+# Weights leave -128 out, so that a kernel may negate them (LiteRT INT8 specification).
+WEIGHT_HIGH: Final = 127
+# Half of int32: the sum of products needs the rest.
+BIAS_HIGH: Final = 1 << 30
+# A range narrower than this is a constant; the grid must not divide by nothing.
+_NARROWEST: Final = 1e-6
+
+
+class Grid(NamedTuple):
+    """real = scale * (integer - zero_point), integer in [-128, 127]; per tensor."""
+
+    scale: float
+    zero_point: int
+
+    @property
+    def low(self) -> float:
+        """The least real number on the grid."""
+        return self.scale * (LOW - self.zero_point)
+
+    @property
+    def high(self) -> float:
+        """The greatest real number on the grid."""
+        return self.scale * (HIGH - self.zero_point)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scheme:
+    """Every grid of a network; a tensor or weight without one stays float.
+
+    activations: by node; weights: scales [outputs] by name of the weight; left_float:
+    nodes that compute in float although the table knows them in INT8.
+    """
+
+    activations: Mapping[str, Grid]
+    weights: Mapping[str, Tensor]
+    left_float: frozenset[str] = field(default_factory=frozenset)
+
+    def without(self, nodes: frozenset[str]) -> "Scheme":
+        """The same grids with more nodes left in float."""
+        return replace(self, left_float=self.left_float | nodes)
+
+
+def grid_between(low: float, high: float) -> Grid:
+    """The grid that spans [low, high] and holds 0 exactly, as padding needs it."""
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max(high - low, _NARROWEST) / (HIGH - LOW)
+    scale = float(torch.tensor(scale, dtype=torch.float32))
+    return Grid(scale, max(LOW, min(HIGH, round(LOW - low / scale))))
+
+
+def snapped(values: Tensor, grid: Grid) -> Tensor:
+    """Round real numbers to the grid, half to even, and saturate: Q, then DQ.
+
+    As ONNX defines QuantizeLinear: round(x / scale) + zero point, then clip.
+    """
+    steps = torch.round(values / grid.scale)
+    steps = steps.clamp_(LOW - grid.zero_point, HIGH - grid.zero_point)
+    return steps.mul_(grid.scale)
+
+
+def weight_scales(weight: Tensor) -> Tensor:
+    """Symmetric scales [outputs] that hold the largest weight of each output."""
+    largest = weight.detach().flatten(1).abs().amax(dim=1)
+    return largest.clamp(min=_NARROWEST) / WEIGHT_HIGH
+
+
+def weight_steps(weight: Tensor, scales: Tensor) -> Tensor:
+    """Weights [outputs, …] as int8 multiples of their scales [outputs]."""
+    shape = (-1, *([1] * (weight.dim() - 1)))
+    steps = torch.round(weight / scales.view(shape))
+    return steps.clamp(-WEIGHT_HIGH, WEIGHT_HIGH).to(torch.int8)
+
+
+def snapped_weight(weight: Tensor, scales: Tensor) -> Tensor:
+    """Round weights [outputs, …] to multiples of their scales."""
+    shape = (-1, *([1] * (weight.dim() - 1)))
+    return weight_steps(weight, scales) * scales.view(shape)
+
+
+def bias_steps(bias: Tensor, scales: Tensor) -> Tensor:
+    """A bias [outputs] as int32 multiples of scales [outputs], input x weight."""
+    steps = torch.round(bias.double() / scales.double())
+    return steps.clamp(-BIAS_HIGH, BIAS_HIGH).to(torch.int32)
+
+
+def snapped_bias(bias: Tensor, scales: Tensor, source: Grid) -> Tensor:
+    """Round a bias [outputs] to int32 steps of input scale x weight scale."""
+    steps = scales * source.scale
+    return (bias_steps(bias, steps).double() * steps.double()).float()

@@ -1,0 +1,107 @@
+"""What integer kernels compute, to the bit: sums of integers, one rounding at the end.
+
+Tensors are real numbers that lie on a grid; a kernel recovers their integer steps,
+works on those, and gives real numbers on the grid of its output. float32 holds integers
+up to 2^24 exactly, which sums of int8 products do not reach in practice, so the sums
+are those of an integer unit, in whatever order they are added. They are scaled by one
+float32 factor and rounded half to even, as MLAS (ONNX Runtime) and XNNPACK (LiteRT) do.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # the field's name for it
+from torch import Tensor
+
+from compress.int8.grids import HIGH, LOW, Grid
+
+# The least and greatest real number a clamp lets through.
+Bounds = tuple[float, float]
+UNBOUNDED: Final[Bounds] = (float("-inf"), float("inf"))
+
+
+def quantize(values: Tensor, grid: Grid) -> Tensor:
+    """Put real numbers on a grid: round(x / scale) + zero point, saturated (ONNX)."""
+    return _real(torch.round(values / grid.scale), grid, UNBOUNDED)
+
+
+def conv2d(  # noqa: PLR0913, PLR0917  # aten's own arguments, then the grids
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Sequence[object],
+    source: Grid,
+    factors: Tensor,
+    target: Grid,
+    bounds: Bounds,
+) -> Tensor:
+    """Convolve int8 steps: weight holds integers, bias int32 steps, both as float32.
+
+    factors: [outputs], input scale x weight scale / output scale, in float32.
+    """
+    steps = _steps(images, source)
+    sums = F.conv2d(steps, weight, bias, *geometry)  # type: ignore[arg-type]
+    return _real(sums.mul_(factors.view(1, -1, 1, 1)).round_(), target, bounds)
+
+
+def linear(  # noqa: PLR0913, PLR0917  # as above
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    source: Grid,
+    factors: Tensor,
+    target: Grid | None,
+    bounds: Bounds,
+) -> Tensor:
+    """Multiply int8 steps by integers; without a `target` the sums stay float."""
+    sums = F.linear(_steps(features, source), weight, bias).mul_(factors)
+    return sums if target is None else _real(sums.round_(), target, bounds)
+
+
+def add(  # noqa: PLR0913, PLR0917  # two operands, three grids
+    first: Tensor, second: Tensor, a: Grid, b: Grid, target: Grid, bounds: Bounds
+) -> Tensor:
+    """Add two tensors of their own grids; in float64, so that only ties are open."""
+    total = _steps(first, a).double() * (a.scale / target.scale)
+    total += _steps(second, b).double() * (b.scale / target.scale)
+    return _real(total.round_().float(), target, bounds)
+
+
+def multiply(  # noqa: PLR0913, PLR0917  # two operands, three grids
+    first: Tensor, second: Tensor, a: Grid, b: Grid, target: Grid, bounds: Bounds
+) -> Tensor:
+    """Multiply two tensors of their own grids, such as features and their gates."""
+    factor = _float32(_float32(a.scale * b.scale) / target.scale)
+    steps = _steps(first, a) * _steps(second, b)
+    return _real(steps.mul_(factor).round_(), target, bounds)
+
+
+def global_average(images: Tensor, source: Grid, target: Grid | None) -> Tensor:
+    """Average int8 maps [n, c, h, w] into [n, c, 1, 1]."""
+    count = images.shape[-2] * images.shape[-1]
+    sums = _steps(images, source).sum(dim=(2, 3), keepdim=True)
+    if target is None:
+        return sums * _float32(source.scale / count)
+    factor = _float32(source.scale / _float32(target.scale * count))
+    return _real(sums.mul_(factor).round_(), target, UNBOUNDED)
+
+
+def _steps(values: Tensor, grid: Grid) -> Tensor:
+    """How many steps from zero each number of a grid lies, exactly."""
+    return torch.round(values / grid.scale)
+
+
+def _real(steps: Tensor, grid: Grid, bounds: Bounds) -> Tensor:
+    """Rounded steps from zero as real numbers, saturated by the grid and a clamp."""
+    low, high = LOW - grid.zero_point, HIGH - grid.zero_point
+    if bounds[0] > grid.low:
+        low = max(low, round(bounds[0] / grid.scale))
+    if bounds[1] < grid.high:
+        high = min(high, round(bounds[1] / grid.scale))
+    return steps.clamp_(low, high).mul_(grid.scale)
+
+
+def _float32(value: float) -> float:
+    """Round to float32, as a runtime computes its factors."""
+    return float(torch.tensor(value, dtype=torch.float32))
