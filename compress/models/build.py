@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from compress.models import meta
 from compress.models.construct import skeleton
+from compress.models.keras_model import is_keras, plan_of, read_keras
 from compress.models.model import Model
 from compress.models.names import Resolved, resolve
 from compress.models.pretrained import (
@@ -50,6 +51,8 @@ def build(  # noqa: PLR0913  # what a model depends on is spelt out
         side = size or max(_LEAST_SIZE, native_size or _DEFAULT_SIZE)
         screen.tell(f"{spec.factory}: input {side}x{side}")
         return _from_factory(spec, classes, size=side, seed=seed, screen=screen)
+    if is_keras(spec):
+        return _from_keras(spec, classes, size=size, seed=seed, screen=screen)
     resolved = resolve(spec.name)
     if resolved.announcement is not None:
         screen.tell(resolved.announcement)
@@ -82,11 +85,14 @@ def fits(spec: ModelSpec, classes: tuple[str, ...]) -> bool:
     Checkpoints do not name their classes, so equal numbers count as equal classes.
     """
     if spec.weights is None:
-        return False
+        return is_keras(spec) and plan_of(spec).outputs == len(classes)
     if spec.weights == PRETRAINED:
         return pretrained_classes(resolve(spec.name)) == len(classes)
-    size = _DEFAULT_SIZE if spec.factory is not None else resolve(spec.name).size
     state = load_state(Path(spec.weights))
+    if is_keras(spec):
+        spec = spec.with_plan(plan_of(spec).as_record())
+    known = spec.factory is None and spec.plan is None
+    size = resolve(spec.name).size if known else _DEFAULT_SIZE
     return _known_classes(spec, state, size) == len(classes)
 
 
@@ -132,6 +138,32 @@ def _from_factory(
         preprocess=preprocess_of_factory(size),
         classes=classes or tuple(str(index) for index in range(int(outputs))),
         trained=state is not None,
+    )
+
+
+def _from_keras(
+    spec: ModelSpec,
+    classes: tuple[str, ...] | None,
+    *,
+    size: int | None,
+    seed: int,
+    screen: Screen,
+) -> Model:
+    """A model from a Keras file; its spec keeps the layers, so the file may go."""
+    found = read_keras(spec, size=size, screen=screen)
+    side = found.preprocess.size
+    outputs = len(classes) if classes else found.outputs
+    net = _seeded(found.spec, outputs, side, seed)
+    if found.state is not None and outputs == found.outputs and not spec.weights:
+        install_(net, found.state, origin=spec.name)
+    elif found.state is not None:
+        _load_(net, found.spec, found.state, size=side, screen=screen)
+    return Model(
+        spec=found.spec,
+        net=net.eval(),
+        preprocess=found.preprocess,
+        classes=classes or tuple(str(index) for index in range(outputs)),
+        trained=found.state is not None,
     )
 
 

@@ -18,6 +18,11 @@ def skeleton(spec: ModelSpec, *, classes: int, size: int) -> nn.Module:
     """
     if spec.factory is not None:
         return from_factory(spec.factory, classes=classes)
+    if spec.plan is not None:
+        from compress.nets.keras_net import KerasNet
+        from compress.nets.keras_plan import Plan
+
+        return KerasNet(Plan.from_record(spec.plan).with_outputs(classes))
     resolved = resolve(spec.name)
     net = _plain(resolved, classes=classes, size=size, width=spec.width)
     if spec.stem == "small":

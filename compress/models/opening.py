@@ -69,6 +69,11 @@ def saved_model(name: str) -> Path | None:
         return None
     if is_model(folder):
         return folder
+    if (folder / "saved_model.pb").is_file():
+        raise RecipeError(
+            f"{folder}: a TensorFlow SavedModel holds a graph, not layers; save the "
+            "model as .keras or .h5, which any verb reads"
+        )
     stages = [child for child in sorted(folder.iterdir()) if is_model(child)]
     if not stages:
         raise RecipeError(

@@ -1,9 +1,10 @@
 """What a recipe may say about a model; plain data, no torch."""
 
+from collections.abc import Mapping
 from pathlib import PurePath
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 
 class ModelSpec(BaseModel):
@@ -11,7 +12,9 @@ class ModelSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    name: str = Field(description="architecture, run directory or checkpoint")
+    name: str = Field(
+        description="architecture, run directory, saved model or Keras file"
+    )
     weights: str | None = Field(
         default=None,
         description="checkpoint file (.safetensors, .pt, .pth), or 'pretrained'",
@@ -31,6 +34,22 @@ class ModelSpec(BaseModel):
         exclude=True,
         description="FILE.py:FUNCTION of the user's own network; command line only",
     )
+    # Layers that no library has; never in a recipe, always in a saved model.
+    _plan: Mapping[str, object] | None = PrivateAttr(default=None)
+
+    @property
+    def plan(self) -> Mapping[str, object] | None:
+        """The layers that a Keras file held, as plain data (compress.nets.keras_plan).
+
+        They travel with the spec, so that the file itself is not needed again.
+        """
+        return self._plan
+
+    def with_plan(self, plan: Mapping[str, object] | None) -> "ModelSpec":
+        """The same spec around these layers."""
+        copy = self.model_copy()
+        copy._plan = plan  # noqa: SLF001  # our own, and nobody else has seen it
+        return copy
 
 
 def from_name(found: object) -> object:

@@ -1,0 +1,222 @@
+"""A TensorFlow model, whether SavedModel, .h5 or .keras, as one TFLite file."""
+
+import contextlib
+import json
+import logging
+import os
+import sys
+import tempfile
+import warnings
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from runtime.artifact import Artifact
+from runtime.errors import (
+    InputRejectedError,
+    MissingDependencyError,
+    RecipeError,
+    one_line,
+)
+from runtime.files import sha256_of, written_whole
+from runtime.preprocess import Preprocess
+
+Dtype = Literal["float32", "float16", "int8"]
+Image = npt.NDArray[np.float32]
+
+_KERAS: Final = (".h5", ".hdf5", ".keras")
+_VERSIONED: Final = ("edgepress", "tensorflow", "tensorflow-cpu", "keras")
+
+
+def to_tflite(  # noqa: PLR0913  # what a file must say about itself
+    model: Path,
+    path: Path,
+    *,
+    dtype: Dtype,
+    images: Iterable[Image] | None = None,
+    classes: tuple[str, ...] = (),
+    preprocess: Preprocess | None = None,
+    recipe_sha256: str | None = None,
+) -> Artifact:
+    """Write `model`, a SavedModel folder or a Keras file, to `path` as TFLite.
+
+    With "int8" weights, activations, input and output are INT8, their ranges taken from
+    `images`, each [n, h, w, 3] as the model takes it; "float16" stores the weights so
+    and computes in float32. `preprocess` says what the model is fed, in NHWC. The
+    facts are kept in the file's twin. Raises RecipeError for what does not exist,
+    InputRejectedError for a model that TensorFlow does not load or convert, or that
+    holds code.
+    """
+    _check(model, path, dtype=dtype, images=images, preprocess=preprocess)
+    try:
+        content = _converted(model, dtype=dtype, images=images)
+    except (MissingDependencyError, InputRejectedError):
+        raise
+    except Exception as error:  # TensorFlow passes on whatever it meets
+        raise InputRejectedError(
+            f"{model}: TensorFlow does not convert it: {one_line(error)}; save it "
+            "again, or choose another dtype"
+        ) from error
+    with written_whole(path) as draft:
+        draft.write_bytes(content)
+    artifact = Artifact(
+        path=path,
+        format="tflite",
+        # A file with float16 weights is fed, and answers, in float32.
+        dtype="int8" if dtype == "int8" else "float32",
+        sha256=sha256_of(path),
+        size_bytes=path.stat().st_size,
+        classes=classes,
+        preprocess=preprocess,
+        recipe_sha256=recipe_sha256,
+        versions=_versions(),
+    )
+    artifact.write_twin()
+    return artifact
+
+
+def _check(
+    model: Path,
+    path: Path,
+    *,
+    dtype: Dtype,
+    images: Iterable[Image] | None,
+    preprocess: Preprocess | None,
+) -> None:
+    """Refuse, before TensorFlow is loaded, what cannot end well."""
+    if path.suffix != ".tflite":
+        raise RecipeError(f"export: {path}: the name must end in .tflite")
+    if not model.exists():
+        raise RecipeError(f"{model}: no such file or folder")
+    if model.is_dir() and not (model / "saved_model.pb").is_file():
+        raise RecipeError(f"{model}: is no SavedModel: it lacks saved_model.pb")
+    if model.is_file() and model.suffix not in _KERAS:
+        raise RecipeError(
+            f"{model}: unknown kind of model; known: a SavedModel folder, "
+            f"{', '.join(_KERAS)}"
+        )
+    if dtype == "int8" and images is None:
+        raise RecipeError("export: int8 needs images that show which values occur")
+    if preprocess is not None and preprocess.layout != "NHWC":
+        raise RecipeError("export: a TensorFlow model takes NHWC images")
+
+
+def _converted(model: Path, *, dtype: Dtype, images: Iterable[Image] | None) -> bytes:
+    """Give the bytes of the file."""
+    with _silence():
+        try:
+            os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+            import tensorflow as tf
+        except ModuleNotFoundError as error:
+            raise MissingDependencyError(
+                f"export: {model}: needs {error.name}, which is not installed; "
+                "run: pip install 'edgepress[tensorflow]'"
+            ) from error
+        source = tf.lite.TFLiteConverter
+        if model.is_dir():
+            converter = source.from_saved_model(str(model))
+        else:
+            _refuse_code(model)
+            depthwise = tf.keras.layers.DepthwiseConv2D
+            # Keras 3 does not know the `groups: 1` that Keras 2 wrote.
+            known = {
+                "DepthwiseConv2D": lambda **rest: depthwise(
+                    **{key: each for key, each in rest.items() if key != "groups"}
+                )
+            }
+            loaded = tf.keras.models.load_model(
+                model,
+                custom_objects=None if model.suffix == ".keras" else known,
+                compile=False,
+                safe_mode=True,
+            )
+            converter = source.from_keras_model(loaded)
+        if dtype == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+        elif dtype == "int8":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.representative_dataset = _one_by_one(images or ())
+            only = tf.lite.OpsSet.TFLITE_BUILTINS_INT8
+            converter.target_spec.supported_ops = [only]
+            converter.inference_input_type = tf.int8
+            converter.inference_output_type = tf.int8
+        return bytes(converter.convert())
+
+
+def _refuse_code(model: Path) -> None:
+    """Refuse a Keras file that names code; Keras's own safe mode has had holes."""
+    if model.suffix == ".keras":
+        with zipfile.ZipFile(model) as archive:
+            text = archive.read("config.json")
+    else:
+        import h5py
+
+        with h5py.File(model, "r") as file:
+            text = file.attrs["model_config"]
+    parts = [json.loads(text)]
+    while parts:
+        part = parts.pop()
+        if isinstance(part, dict):
+            kind, module = str(part.get("class_name")), str(part.get("module") or "")
+            foreign = module.partition(".")[0] not in {"", "keras", "tf_keras"}
+            if kind in {"Lambda", "__lambda__"} or (foreign and module != "builtins"):
+                raise InputRejectedError(
+                    f"{model}: holds Python code ({kind} {module}), which is never "
+                    "executed; save the model with layers of Keras instead"
+                )
+            parts += part.values()
+        elif isinstance(part, list):
+            parts += part
+
+
+def _one_by_one(images: Iterable[Image]) -> Callable[[], Iterator[list[Image]]]:
+    """What the converter calls for: images one at a time, in a list of inputs."""
+
+    def each() -> Iterator[list[Image]]:
+        for batch in images:
+            for image in np.asarray(batch, np.float32):
+                yield [image[None]]
+
+    return each
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep TensorFlow's chatter, that of its C++ too, off stdout and stderr.
+
+    C++ writes to the descriptors themselves, so these lead into a file meanwhile.
+    """
+    before = logging.root.manager.disable
+    streams = (sys.stdout, sys.stderr)
+    with contextlib.ExitStack() as stack:
+        for stream in streams:
+            stream.flush()
+        sink = stack.enter_context(tempfile.TemporaryFile())
+        for descriptor in (1, 2):
+            kept = os.dup(descriptor)
+            stack.callback(os.close, kept)
+            stack.callback(os.dup2, kept, descriptor)
+            os.dup2(sink.fileno(), descriptor)
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        stack.callback(logging.disable, before)
+        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  # a device
+            stack.enter_context(contextlib.redirect_stdout(nowhere))
+            stack.enter_context(contextlib.redirect_stderr(nowhere))
+            yield
+
+
+def _versions() -> dict[str, str]:
+    """Look up what makes the file."""
+    found = {}
+    for package in _VERSIONED:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
