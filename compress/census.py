@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from compress.data.batches import evaluation_batches
 from compress.data.data import Images
+from compress.int8.simulate import QuantizedNet
 from compress.models import meta
 from compress.models.liveness import peak_bytes
 from compress.models.model import Model
@@ -30,7 +31,7 @@ class Census:
 
     params: trainable or not, buffers excluded; macs: multiply-accumulates of
     convolutions, matrix products and attention for one image; size_bytes: parameters
-    and buffers as they would be written in float32; activation_bytes: the most that
+    and buffers as they would be written, in float32 or, where quantised, in INT8; activation_bytes: the most that
     is alive at once while one image passes, see compress.models.liveness;
     training_bytes: what autograd keeps for the backward pass, for one image more.
     """
@@ -136,7 +137,9 @@ def _logits_of(model: Model) -> Logits:
 
 
 def _size_bytes(net: nn.Module) -> int:
-    """Bytes of the network's state in float32."""
+    """Bytes of the network's state as a file would hold it."""
+    if isinstance(net, QuantizedNet):
+        return net.size_bytes()
     state = [*net.parameters(), *net.buffers()]
     return sum(tensor.numel() for tensor in state) * torch.float32.itemsize
 

@@ -22,15 +22,17 @@ RECORD = "model.json"
 def save_model(model: Model, folder: Path) -> None:
     """Write `model` into `folder`; the record comes last and makes it valid."""
     tensors = folder / TENSORS
-    write_tensors(tensors, detached(model.net))
+    write_tensors(tensors, state_of(model.net))
     write_json(
         folder / RECORD,
         {
             "format": FORMAT,
             "spec": model.spec.model_dump() | {"weights": None},
             "factory": model.spec.factory,
+            "keras": model.spec.plan,
             "classes": list(model.classes),
             "preprocess": model.preprocess.as_record(),
+            "int8": _int8_record(model.net),
             "sha256": sha256_of(tensors),
         },
     )
@@ -65,6 +67,7 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
         classes = tuple(str(name) for name in record["classes"])  # type: ignore[attr-defined]
         preprocess = Preprocess.from_record(dict(record["preprocess"]))  # type: ignore[call-overload]
         expected, made_by = record["sha256"], record["factory"]
+        spec = spec.with_plan(record.get("keras"))  # type: ignore[arg-type]
     except (EdgepressError, LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputRejectedError(f"{folder / RECORD}: incomplete: {reason}") from error
@@ -80,7 +83,13 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
         )
     spec = spec.model_copy(update={"factory": factory})
     net = skeleton(spec, classes=len(classes), size=preprocess.size)
-    load_exactly_(net, read_tensors(tensors), origin=str(tensors))
+    state, int8 = read_tensors(tensors), record.get("int8")
+    if isinstance(int8, dict):
+        from compress.int8.at_rest import rebuilt
+
+        net = rebuilt(net, int8, state, size=preprocess.size, name=spec.name)
+    else:
+        load_exactly_(net, state, origin=str(tensors))
     return Model(
         spec=spec,
         net=net.eval(),
@@ -101,6 +110,22 @@ def load_exactly_(net: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
         ) from error
 
 
+def state_of(net: nn.Module) -> dict[str, Tensor]:
+    """Everything that was learnt or decided about `net`, by name."""
+    from compress.int8.at_rest import tensors_of
+    from compress.int8.simulate import QuantizedNet
+
+    return tensors_of(net) if isinstance(net, QuantizedNet) else detached(net)
+
+
+def _int8_record(net: nn.Module) -> object:
+    """What a quantised network needs beside its tensors; None for another one."""
+    from compress.int8.at_rest import record_of
+    from compress.int8.simulate import QuantizedNet
+
+    return record_of(net) if isinstance(net, QuantizedNet) else None
+
+
 def detached(net: nn.Module) -> dict[str, Tensor]:
     """The state of `net` on the CPU, each tensor contiguous and its own memory."""
     return {
@@ -116,10 +141,11 @@ def weights_digest(model: Model) -> str:
     digest = hashlib.sha256(
         digest_of(model.spec.model_dump(exclude={"weights"})).encode()
     )
+    digest.update(digest_of(model.spec.plan).encode())
     if model.spec.factory is not None:  # its code decides what the weights compute
         code = Path(model.spec.factory.rpartition(":")[0])
         digest.update(sha256_of(code).encode())
-    for name, tensor in sorted(detached(model.net).items()):
+    for name, tensor in sorted(state_of(model.net).items()):
         digest.update(name.encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

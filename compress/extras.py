@@ -41,6 +41,10 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
         Library("scikit-learn", "sklearn", "the embedded digits data"),
         Library("pillow", "PIL", "image folders and archives"),
     ),
+    "quantize": (
+        Library("torchao", "torchao", "the INT8 operators of torch's exporters"),
+        Library("nncf", "nncf", "quantize --engine nncf"),
+    ),
     "export": (
         Library("onnx", "onnx", "write and check .onnx files"),
         Library("onnxscript", "onnxscript", "torch's ONNX exporter"),
@@ -48,6 +52,15 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
     "report": (
         Library("jinja2", "jinja2", "report.html"),
         Library("matplotlib", "matplotlib", "figures in reports"),
+    ),
+    "keras": (Library("h5py", "h5py", "Keras files (.h5, .keras) as models"),),
+    "tensorflow": (
+        Library(
+            "tensorflow-cpu",
+            "tensorflow",
+            "TensorFlow models to .tflite",
+            instead="tensorflow",
+        ),
     ),
     "dev": (
         Library("build", "build", "wheels"),

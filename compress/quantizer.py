@@ -20,7 +20,8 @@ class Rule:
     weights: whether the argument after them is an INT8 weight, symmetric per output
     channel, with an int32 bias after it. output: a grid of its `own`, the one `shared`
     with its input (the kernel only moves or selects numbers), one `joined` by all its
-    inputs, or one `fixed` by what the operator can give. clamp: it only saturates, so
+    inputs, or
+    one `fixed` by what the operator can give. clamp: it only saturates, so
     that the operator before it writes straight to its grid.
     """
 
@@ -28,12 +29,12 @@ class Rule:
     weights: bool = False
     output: Output = "own"
     fixed: Grid | None = None
+    same_scale: bool = False
     clamp: bool = False
 
 
 _WEIGHTED: Final = Rule(weights=True)
 _CLAMP: Final = Rule(clamp=True)
-_BINARY: Final = Rule(inputs=2)
 _MOVES: Final = Rule(output="shared")
 
 # operator -> rule. Sources: LiteRT 8-bit quantization specification; ONNX Runtime's
@@ -44,8 +45,8 @@ TABLE: Final[Mapping[object, Rule]] = {
     ATEN.relu.default: _CLAMP,
     ATEN.hardtanh.default: _CLAMP,
     ATEN.leaky_relu.default: Rule(),
-    ATEN.add.Tensor: _BINARY,
-    ATEN.mul.Tensor: _BINARY,
+    ATEN.add.Tensor: Rule(inputs=2, same_scale=True),
+    ATEN.mul.Tensor: Rule(inputs=2),
     # The gate of h-swish: 254 steps, so that 1/2 is one of them; see `swish_grids`.
     ATEN.hardsigmoid.default: Rule(output="fixed", fixed=Grid(1 / 254, -128)),
     # LiteRT asks for exactly this grid.

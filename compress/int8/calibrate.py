@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, fx
 
-from compress.int8.capture import ATEN
-from compress.int8.grids import HIGH, LOW, Grid, Scheme, grid_between, weight_scales
+from compress.int8.grids import Scheme, weight_scales
 from compress.int8.plan import Plan
+from compress.int8.rules import grids_of
 
 Ranges = Literal["minmax", "mean", "percentile", "mse", "entropy"]
 Batches = Callable[[], Iterable[Tensor]]
@@ -94,52 +94,26 @@ def seen_ranges(graph: fx.GraphModule, plan: Plan, images: Batches) -> dict[str,
 
 
 def scheme_of(
-    graph: fx.GraphModule, plan: Plan, seen: Mapping[str, Seen], ranges: Ranges
+    graph: fx.GraphModule,
+    plan: Plan,
+    seen: Mapping[str, Seen],
+    ranges: Ranges,
+    *,
+    levels: Tensor | None = None,
 ) -> Scheme:
-    """Choose every grid by one estimator; what the answer is read off is not cut."""
-    chosen: dict[str, Grid] = {}
-    for first, nodes in plan.groups.items():
-        grid = plan.fixed.get(first)
-        if grid is None:
-            whole = not plan.logits.isdisjoint(nodes)
-            grid = grid_between(*ESTIMATORS["minmax" if whole else ranges](seen[first]))
-        chosen |= dict.fromkeys(nodes, grid)
-    chosen |= swish_grids(graph, chosen)
-    weights = {name: weight_scales(getattr(graph, name)) for name in plan.weights}
-    return Scheme(activations=chosen, weights=weights)
+    """Choose every grid by one estimator; what the answer is read off is not cut.
 
-
-def swish_grids(graph: fx.GraphModule, chosen: Mapping[str, Grid]) -> dict[str, Grid]:
-    """Grids on which h-swish costs integer kernels least.
-
-    Below -3 it gives 0, so a grid may begin there; with scale 3 / k and -3 on its first
-    step, the gate clip(x + 3, 0, 6) / 6 of step q is min(q, 2 k) / (2 k): a clamp, and
-    another reading of the same numbers. Where x stays far from -3 such a grid would
-    waste more than half of its steps, and the gate keeps a grid of its own.
+    levels: every number that the input can hold, if they are few; see `grids_of`.
     """
-    found: dict[str, Grid] = {}
-    for gate in graph.graph.nodes:
-        if gate.target is not ATEN.hardsigmoid.default:
-            continue
-        source = cast("fx.Node", gate.args[0])
-        (product,) = gate.users if len(gate.users) == 1 else (None,)
-        if product is None or set(source.users) != {gate, product}:
-            continue
-        if set(product.args) != {source, gate}:
-            continue
-        grid = chosen[source.name]
-        top = max(grid.high, 0.5)
-        if top + 3 > 2 * (grid.high - max(grid.low, -3.0)):
-            continue
-        steps = round(3 * (HIGH - LOW) / (top + 3))
-        found[source.name] = Grid(_float32(3 / steps), steps + LOW)
-        found[gate.name] = Grid(_float32(1 / (2 * steps)), LOW)
-    return found
-
-
-def _float32(value: float) -> float:
-    """The float32 nearest to `value`, as a file stores it."""
-    return float(torch.tensor(value, dtype=torch.float32))
+    chosen = {}
+    for first, nodes in plan.groups.items():
+        if first not in plan.fixed:
+            whole = not plan.logits.isdisjoint(nodes)
+            chosen[first] = ESTIMATORS["minmax" if whole else ranges](seen[first])
+    weights = {name: weight_scales(getattr(graph, name)) for name in plan.weights}
+    return Scheme(
+        activations=grids_of(graph, plan, chosen, levels=levels), weights=weights
+    )
 
 
 def _extremes(seen: Seen) -> tuple[float, float]:

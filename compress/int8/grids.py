@@ -55,8 +55,13 @@ def grid_between(low: float, high: float) -> Grid:
     """The grid that spans [low, high] and holds 0 exactly, as padding needs it."""
     low, high = min(low, 0.0), max(high, 0.0)
     scale = max(high - low, _NARROWEST) / (HIGH - LOW)
-    scale = float(torch.tensor(scale, dtype=torch.float32))
+    scale = float32(scale)
     return Grid(scale, max(LOW, min(HIGH, round(LOW - low / scale))))
+
+
+def float32(value: float) -> float:
+    """The float32 nearest to `value`, as files store it and runtimes compute."""
+    return float(torch.tensor(value, dtype=torch.float32))
 
 
 def snapped(values: Tensor, grid: Grid) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor
 
-from compress.int8.grids import HIGH, LOW, Grid
+from compress.int8.grids import HIGH, LOW, Grid, float32
 
 # The least and greatest real number a clamp lets through.
 Bounds = tuple[float, float]
@@ -72,7 +72,7 @@ def multiply(  # noqa: PLR0913, PLR0917  # two operands, three grids
     first: Tensor, second: Tensor, a: Grid, b: Grid, target: Grid, bounds: Bounds
 ) -> Tensor:
     """Multiply two tensors of their own grids, such as features and their gates."""
-    factor = _float32(_float32(a.scale * b.scale) / target.scale)
+    factor = float32(float32(a.scale * b.scale) / target.scale)
     steps = _steps(first, a) * _steps(second, b)
     return _real(steps.mul_(factor).round_(), target, bounds)
 
@@ -82,8 +82,8 @@ def global_average(images: Tensor, source: Grid, target: Grid | None) -> Tensor:
     count = images.shape[-2] * images.shape[-1]
     sums = _steps(images, source).sum(dim=(2, 3), keepdim=True)
     if target is None:
-        return sums * _float32(source.scale / count)
-    factor = _float32(source.scale / _float32(target.scale * count))
+        return sums * float32(source.scale / count)
+    factor = float32(float32(source.scale / target.scale) / count)
     return _real(sums.mul_(factor).round_(), target, UNBOUNDED)
 
 
@@ -100,8 +100,3 @@ def _real(steps: Tensor, grid: Grid, bounds: Bounds) -> Tensor:
     if bounds[1] < grid.high:
         high = min(high, round(bounds[1] / grid.scale))
     return steps.clamp_(low, high).mul_(grid.scale)
-
-
-def _float32(value: float) -> float:
-    """Round to float32, as a runtime computes its factors."""
-    return float(torch.tensor(value, dtype=torch.float32))

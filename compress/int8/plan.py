@@ -15,12 +15,14 @@ from compress.quantizer import inputs_of, is_fused, rule_of, weight_of
 class Plan:
     """What is to be decided about a graph, and what the table decided already.
 
-    groups: nodes that share a grid, by the first of them; fixed: grids that are known;
-    weights: names of weights that get scales; logits: nodes whose range must not be
-    cut, since the answer is read off them.
+    groups: nodes that share a grid, by the first of them; sums: groups that share a
+    scale, each with a zero point of its own, since they are added up; fixed: grids that
+    are known; weights: names of weights that get scales; logits: nodes whose range must
+    not be cut, since the answer is read off them.
     """
 
     groups: Mapping[str, tuple[str, ...]]
+    sums: tuple[tuple[str, ...], ...]
     fixed: Mapping[str, Grid]
     weights: tuple[str, ...]
     logits: frozenset[str]
@@ -55,7 +57,9 @@ def planned(graph: fx.GraphModule) -> Plan:
     groups: dict[str, list[str]] = defaultdict(list)
     for node in wanted:
         groups[find(node).name].append(node.name)
+    of_node = {node: first for first, group in groups.items() for node in group}
     return Plan(
+        sums=_sums(graph, of_node),
         groups={first: tuple(group) for first, group in groups.items()},
         fixed={find(node).name: grid for node, grid in fixed.items()},
         weights=tuple(
@@ -67,6 +71,28 @@ def planned(graph: fx.GraphModule) -> Plan:
         ),
         logits=frozenset(node.name for node in wanted if _leads_only_out(node)),
     )
+
+
+def _sums(
+    graph: fx.GraphModule, group_of: Mapping[str, str]
+) -> tuple[tuple[str, ...], ...]:
+    """Groups that meet in additions, and with them those that they meet in others."""
+    clusters: list[set[str]] = []
+    for node in graph.graph.nodes:
+        rule = rule_of(node)
+        if rule is None or not rule.same_scale:
+            continue
+        (last,) = node.users if is_fused(node) else (node,)
+        met = {
+            group_of[each.name]
+            for each in (*inputs_of(node, rule), last)
+            if each.name in group_of
+        }
+        apart = [cluster for cluster in clusters if cluster.isdisjoint(met)]
+        touched = [cluster for cluster in clusters if not cluster.isdisjoint(met)]
+        clusters = [*apart, met.union(*touched)]
+    order = list(dict.fromkeys(group_of.values()))
+    return tuple(tuple(sorted(each, key=order.index)) for each in clusters)
 
 
 def _wants_grid(node: fx.Node) -> bool:
@@ -98,7 +124,10 @@ def is_answer(node: fx.Node) -> bool:
     rule = rule_of(node)
     if rule is not None and (rule.weights or rule.clamp):
         return False
-    return all(user.op == "output" or is_answer(user) for user in node.users)
+    return all(
+        user.op == "output" or (not _is_weighted(user) and is_answer(user))
+        for user in node.users
+    )
 
 
 def _leads_only_out(node: fx.Node) -> bool:

@@ -238,4 +238,10 @@ class QuantizedNet(nn.Module):
         answer: Tensor = self._made[0](images)
         return answer
 
-
+    def size_bytes(self) -> int:
+        """Bytes of the weights: one each where they are int8, else four, as biases."""
+        narrow = set(self.scheme.weights)
+        return sum(
+            values.numel() * (1 if name in narrow else 4)
+            for name, values in self.graph.named_parameters()
+        )

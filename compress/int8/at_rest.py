@@ -1,0 +1,128 @@
+"""A quantised network as tensors and a record, rebuilt on its architecture's own graph.
+
+Nothing of the graph is stored: it is traced anew from the network, and what was decided
+about each node (weight, bias, scales, grid) is put back by the node's name.
+"""
+
+from collections.abc import Mapping
+from typing import cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from compress.int8.capture import add_parameter, captured, parameter, refreshed_
+from compress.int8.grids import Grid, Scheme
+from compress.int8.rewrites import canonical_
+from compress.int8.simulate import QuantizedNet
+from compress.quantizer import bias_of, rule_of, weight_of
+from runtime.errors import InputRejectedError
+
+Record = Mapping[str, object]
+
+
+def tensors_of(net: QuantizedNet) -> dict[str, Tensor]:
+    """Every number that was decided: NODE.weight, NODE.bias, NODE.scales, grids."""
+    found: dict[str, Tensor] = {}
+    for node in _weighted(net.graph):
+        name = str(weight_of(node).target)
+        found[f"{node.name}.weight"] = parameter(net.graph, weight_of(node))
+        bias = bias_of(node)
+        if bias is not None:
+            found[f"{node.name}.bias"] = parameter(net.graph, bias)
+        if name in net.scheme.weights:
+            found[f"{node.name}.scales"] = net.scheme.weights[name]
+    grids = net.scheme.activations.values()
+    found["activations.scale"] = torch.tensor(
+        [grid.scale for grid in grids], dtype=torch.float32
+    )
+    found["activations.zero_point"] = torch.tensor(
+        [grid.zero_point for grid in grids], dtype=torch.int32
+    )
+    return {name: tensor.detach().contiguous().clone() for name, tensor in found.items()}
+
+
+def record_of(net: QuantizedNet) -> Record:
+    """The names that go with `tensors_of`."""
+    return {
+        "activations": list(net.scheme.activations),
+        "left_float": sorted(net.scheme.left_float),
+    }
+
+
+def rebuilt(
+    skeleton: nn.Module,
+    record: Record,
+    tensors: Mapping[str, Tensor],
+    *,
+    size: int,
+    name: str,
+) -> QuantizedNet:
+    """The network that `tensors_of` and `record_of` describe, on `skeleton`'s graph."""
+    graph = captured(skeleton, size=size, name=name)
+    canonical_(graph)
+    try:
+        weights = {}
+        for node in _weighted(graph):
+            scales = tensors.get(f"{node.name}.scales")
+            _fill_(graph, node, tensors)
+            if scales is not None:
+                weights[str(weight_of(node).target)] = scales
+        names = [str(each) for each in cast("list[object]", record["activations"])]
+        grids = zip(
+            tensors["activations.scale"].tolist(),
+            tensors["activations.zero_point"].tolist(),
+            strict=True,
+        )
+        activations = dict(zip(names, (Grid(*grid) for grid in grids), strict=True))
+        left = frozenset(map(str, cast("list[object]", record["left_float"])))
+    except (LookupError, TypeError, ValueError) as error:
+        raise InputRejectedError(
+            f"{name}: the saved INT8 model does not fit the network it names "
+            f"({error}); it was written with another version of torch, timm or "
+            "edgepress: quantise again"
+        ) from error
+    refreshed_(graph)
+    known = {node.name for node in graph.graph.nodes}
+    if not known.issuperset(activations):
+        stranger = next(each for each in activations if each not in known)
+        raise InputRejectedError(
+            f"{name}: the saved INT8 model has a tensor {stranger!r} that the network "
+            "has not; it was written with another version of torch, timm or edgepress: "
+            "quantise again"
+        )
+    scheme = Scheme(activations=activations, weights=weights, left_float=left)
+    return QuantizedNet(graph, scheme)
+
+
+def _fill_(
+    graph: fx.GraphModule, node: fx.Node, tensors: Mapping[str, Tensor]
+) -> None:
+    """Give a weighted node its weight and bias; each node gets its own."""
+    weight = tensors[f"{node.name}.weight"]
+    if weight.shape != parameter(graph, weight_of(node)).shape:
+        raise ValueError(f"{node.name}: weight of shape {list(weight.shape)}")
+    old = weight_of(node)
+    node.replace_input_with(old, add_parameter(graph, node, str(old.target), weight))
+    bias = tensors.get(f"{node.name}.bias")
+    if bias is None:
+        return
+    if bias.shape != weight.shape[:1]:
+        raise ValueError(f"{node.name}: bias of shape {list(bias.shape)}")
+    give_bias_(graph, node, bias)
+
+
+def give_bias_(graph: fx.GraphModule, node: fx.Node, values: Tensor) -> None:
+    """Let a weighted node add `values` [outputs] instead of its bias, if it had one."""
+    old = bias_of(node)
+    name = f"{weight_of(node).target}_bias" if old is None else str(old.target)
+    fresh = add_parameter(graph, node, name, values)
+    node.args = (*node.args[:2], fresh, *node.args[3:])
+
+
+def _weighted(graph: fx.GraphModule) -> list[fx.Node]:
+    """Every node with a weight that the table knows."""
+    return [
+        node
+        for node in graph.graph.nodes
+        if (rule := rule_of(node)) is not None and rule.weights
+    ]
