@@ -55,6 +55,19 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return convert
 
 
+def share(text: str) -> float:
+    """Convert to a fraction from 0 to 1."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if 0 <= number <= 1:
+        return number
+    raise argparse.ArgumentTypeError(
+        f"found {text!r}, which should be a fraction from 0 to 1"
+    )
+
+
 def add_shared_flags(parser: argparse.ArgumentParser) -> None:
     """Give a verb the flags that every verb takes."""
     group = parser.add_argument_group("every verb")

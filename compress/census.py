@@ -31,9 +31,10 @@ class Census:
 
     params: trainable or not, buffers excluded; macs: multiply-accumulates of
     convolutions, matrix products and attention for one image; size_bytes: parameters
-    and buffers as they would be written, in float32 or, where quantised, in INT8; activation_bytes: the most that
-    is alive at once while one image passes, see compress.models.liveness;
-    training_bytes: what autograd keeps for the backward pass, for one image more.
+    and buffers as they would be written, in float32 or, where quantised, in INT8;
+    activation_bytes: the most that is alive at once while one image passes, see
+    compress.models.liveness; training_bytes: what autograd keeps for the backward pass,
+    for one image more.
     """
 
     params: int

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 VERBS: Final[Mapping[str, str]] = {
     "distill": "teach a small network what a large one knows; export, prove, measure",
     "finetune": "train a network on your data; export, prove, measure",
+    "quantize": "make an INT8 model, after training or by training; export, prove",
     "run": "run a recipe file",
     "export": "write a model file and prove that it computes what was trained",
+    "verify": "ask a run's network and files the same images, and compare",
     "eval": "top-1 and top-5 of a model, a run or a model file",
     "profile": "measure model files on this machine",
     "show": "print the report of a run again",
@@ -39,7 +41,7 @@ exit codes:  0 fit to ship, 1 a bug, 2 usage or recipe, 3 input rejected,
 
 # Verbs that make nothing but their answer, which `--out DIR` keeps as DIR/VERB.json;
 # the others know what belongs there.
-ONLY_ANSWER: Final = frozenset({"eval", "show", "models", "doctor"})
+ONLY_ANSWER: Final = frozenset({"verify", "eval", "show", "models", "doctor"})
 # What a disk may answer instead of taking a file; none of them is a bug of ours.
 REFUSALS: Final = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)

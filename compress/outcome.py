@@ -8,6 +8,7 @@ from pathlib import Path
 from compress.census import accuracy, census
 from compress.data.catalogue import Catalogue
 from compress.folder import JOURNAL
+from compress.int8.record import RECORD
 from compress.job import Job
 from compress.models.model import Model
 from compress.models.names import family
@@ -18,6 +19,7 @@ from compress.report.report import Report
 from compress.stages import STAGES
 from compress.training.options import Training
 from runtime.budget import Spent
+from runtime.files import read_json
 from runtime.machine import this_machine
 
 
@@ -85,8 +87,10 @@ def report_of(
             "violations": list(limits.violations(_spent(rows, proof))),
         },
         curves=tuple(_curves(job.folder / JOURNAL)),
+        quantisation=_quantisation(job.folder),
+        advice=advice(proof),
         # Measure it where it is going to run.
-        next=f"compress profile {proof.files[-1].artifact.path}",
+        next=f"compress profile {shipped(proof).artifact.path}",
         folder=job.folder,
     )
 
@@ -111,23 +115,60 @@ def _artifact(file: Proven, folder: Path) -> Record:
         "path": file.artifact.path.relative_to(folder).as_posix(),
         "role": file.role,
         "top1": file.top1,
-        "int8_macs_fraction": 0.0,
+        "int8_macs_fraction": file.int8_macs_fraction,
+        "placement": file.placement,
         "parity": file.parity.as_record(),
     }
 
 
+def shipped(proof: Proof) -> Proven:
+    """The file to ship to this machine: the first one of what the run made."""
+    role = proof.files[-1].role
+    return next(file for file in proof.files if file.role == role)
+
+
 def _spent(rows: Sequence[Row], proof: Proof) -> Spent:
-    """What the last file, which is the one to ship, costs."""
-    file, latency = proof.files[-1], proof.measurements[-1]
+    """What the file to ship costs."""
+    file = shipped(proof)
+    name = file.artifact.path.name
+    latency = next((each for each in proof.measurements if each.file == name), None)
     before = next((row.record for row in rows if row.name == "teacher"), rows[0].record)
     top1 = before["top1"]
+    native = latency is not None and latency.kind == "native"
     return Spent(
         top1=file.top1,
         top1_start=top1 if isinstance(top1, float) else None,
         size_bytes=file.artifact.size_bytes,
-        latency_ms=latency.p50_ms if latency.kind == "native" else None,
-        peak_rss_bytes=latency.memory.peak_rss_bytes if latency.memory else None,
+        latency_ms=latency.p50_ms if latency and native else None,
+        peak_rss_bytes=latency.memory.peak_rss_bytes
+        if latency and latency.memory
+        else None,
     )
+
+
+def _quantisation(folder: Path) -> Record:
+    """What the last stage that quantised wrote down; empty where there was none."""
+    written = sorted(folder.glob(f"*/{RECORD}"))
+    return read_json(written[-1]) if written else {}
+
+
+def advice(proof: Proof) -> tuple[str, ...]:
+    """Where INT8 is no gain on this machine, and which file to take instead."""
+    files = {each.artifact.path.name: each.artifact for each in proof.files}
+    told = []
+    for each in proof.comparisons:
+        for a, b, ratio in (
+            (each.a, each.b, each.ratio.low),
+            (each.b, each.a, 1 / each.ratio.high),
+        ):
+            slow, fast = files[a], files[b]
+            same = slow.format == fast.format
+            if same and (slow.dtype, fast.dtype) == ("int8", "float32") and ratio > 1:
+                told.append(
+                    f"{a} is slower than {b} on this machine (at least {ratio:.2f}x "
+                    f"the time); ship {b} here unless size matters more"
+                )
+    return tuple(told)
 
 
 def _curves(journal: Path) -> list[Record]:

@@ -85,7 +85,9 @@ def rule_of(node: fx.Node) -> Rule | None:
 def inputs_of(node: fx.Node, rule: Rule) -> tuple[fx.Node, ...]:
     """The tensors that `node` reads in INT8."""
     given = node.args[0] if rule.inputs is None else node.args[: rule.inputs]
-    return tuple(each for each in cast("tuple[object]", given) if isinstance(each, fx.Node))
+    return tuple(
+        each for each in cast("tuple[object]", given) if isinstance(each, fx.Node)
+    )
 
 
 def weight_of(node: fx.Node) -> fx.Node:

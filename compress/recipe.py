@@ -4,7 +4,16 @@ import difflib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar, cast, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    Literal,
+    TypeVar,
+    cast,
+    get_type_hints,
+)
 
 import yaml
 from pydantic import (
@@ -14,6 +23,7 @@ from pydantic import (
     Field,
     ValidationError,
     create_model,
+    field_validator,
     model_validator,
 )
 
@@ -24,6 +34,7 @@ from compress.stages.stage import Stage
 from runtime.budget import Budget
 from runtime.errors import RecipeError
 from runtime.files import digest_of
+from runtime.target import target
 
 STRICT: Final = ConfigDict(
     frozen=True, extra="forbid", strict=True, allow_inf_nan=False
@@ -55,21 +66,33 @@ class OneStage(BaseModel):
         return cast("Stage", getattr(self, self.name))
 
 
-# The table of stages is the schema of a step: one definition serves both.
-Step: Final = create_model(
-    "Step",
-    __base__=OneStage,
-    **cast("Any", {name: (kind | None, None) for name, kind in STAGES.items()}),
-)
-
-
 class Export(BaseModel):
     """Which files a run writes, and what they have to prove."""
 
     model_config = STRICT
 
-    to: tuple[Literal["onnx"], ...] = Field(
-        default=("onnx",), strict=False, description="file formats"
+    to: tuple[Literal["onnx", "tflite"], ...] = Field(
+        default=("onnx",), strict=False, min_length=1, description="file formats"
+    )
+    dtype: tuple[Literal["float32", "float16", "dynamic", "int8"], ...] = Field(
+        default=(),
+        strict=False,
+        description="number formats; by default int8 for what is quantised, else "
+        "float32",
+    )
+    target: tuple[str, ...] = Field(
+        default=(),
+        strict=False,
+        description="devices whose kernels INT8 files are laid out for; by default "
+        "this machine",
+    )
+    optimize: Literal["latency", "none"] | None = Field(
+        default=None,
+        description="latency: parts of an INT8 network that are faster in float on "
+        "this machine stay float; by default where a target is named",
+    )
+    io: Literal["float32", "int8"] = Field(
+        default="float32", description="numbers at the edges of an INT8 TFLite file"
     )
     batch: Literal["static", "dynamic"] = Field(
         default="static", description="one image a call, or any number"
@@ -81,22 +104,38 @@ class Export(BaseModel):
         description="share of images on which file and network must choose alike",
     )
 
+    @field_validator("target")
+    @classmethod
+    def that_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        """An unknown device is better told now than after the training."""
+        for name in names:
+            target(name)
+        return names
 
-# The runtime's record of limits is their definition; a recipe only makes it strict.
-Limits: Final = create_model(
-    "Limits",
-    __config__=STRICT,
-    **cast(
-        "Any",
-        {
+
+# Two records are made of tables, so that one definition serves both: the table of
+# stages is the schema of a step, the runtime's record of limits that of a budget.
+# A type checker, which cannot look into tables, sees what they extend.
+if TYPE_CHECKING:
+    Step = OneStage
+    Limits = BaseModel
+else:
+    Step: Final = create_model(
+        "Step",
+        __base__=OneStage,
+        **{name: (kind | None, None) for name, kind in STAGES.items()},
+    )
+    Limits: Final = create_model(
+        "Limits",
+        __config__=STRICT,
+        **{
             limit.name: (
                 get_type_hints(Budget)[limit.name],
                 Field(default=None, description=limit.metadata["help"]),
             )
             for limit in fields(Budget)
         },
-    ),
-)
+    )
 
 
 class Recipe(BaseModel):
@@ -121,13 +160,11 @@ class Recipe(BaseModel):
 
     def steps(self) -> Iterator[tuple[str, Stage]]:
         """Every stage, with its name, in order."""
-        return (
-            (step.name, step.stage) for step in cast("tuple[OneStage]", self.stages)
-        )
+        return ((step.name, step.stage) for step in self.stages)
 
     def limits(self) -> Budget:
         """What the result may cost."""
-        return Budget(**cast("BaseModel", self.budget).model_dump())
+        return Budget(**self.budget.model_dump())
 
     def as_record(self) -> dict[str, object]:
         """Plain data: the recipe with every default spelled out, without code paths."""

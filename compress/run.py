@@ -9,8 +9,10 @@ import torch
 from compress.checkpoint import is_model, load_model, save_model
 from compress.data.catalogue import Catalogue, find
 from compress.device import check_device
+from compress.exports import wanted
 from compress.extras import check_installed
 from compress.folder import JOURNAL, REPORT, claimed, write_manifest
+from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
 from compress.models.model import Model
 from compress.models.opening import open_model
@@ -19,6 +21,7 @@ from compress.prove import prove
 from compress.recipe import Recipe
 from compress.report.report import Report
 from compress.screen import Screen
+from compress.stages import QUANTISING, STAGES
 from compress.stages.stage import Stage
 from compress.training.resume import forget_state
 from runtime.files import read_json, write_json
@@ -74,6 +77,8 @@ class _Run:
         model = open_model(
             recipe.model, data, job, size=recipe.data.size, adapt=bool(steps)
         )
+        if not any(name in QUANTISING for name, _ in steps):
+            list(wanted("model", model, recipe.export))  # better refused now than later
         self.take("start", model, data, seconds=0.0)
         for number, (name, stage) in enumerate(steps, start=1):
             here = job.within(f"{number:02d}-{name}", title=name)
@@ -122,6 +127,14 @@ class _Run:
             forget_state(here.folder)
         return made, seconds
 
+    def unquantised(self, model: Model) -> dict[str, Model]:
+        """The float network that a quantised `model` was made from, by its row."""
+        if not isinstance(model.net, QuantizedNet):
+            return {}
+        chain = [row for row in self.rows if row.name == "start" or row.name in STAGES]
+        floats = [row for row in chain if not isinstance(row.model.net, QuantizedNet)]
+        return {row.name: row.model for row in floats[-1:]}
+
     def awaited(self) -> Report:
         """The report that the first of several processes writes."""
         if torch.distributed.is_initialized():
@@ -132,10 +145,11 @@ class _Run:
         """Files, proof, measurements, and the report of it all."""
         if not is_main_process():  # the others would only disturb the measurements
             return self.awaited()
-        roles = {"student" if self.has("teacher") else "model": model}
-        roles |= {row.name: row.model for row in self.rows if row.name == "teacher"}
-        # The teacher comes first, so that ratios say how much lighter the student is.
-        ordered = dict(sorted(roles.items(), key=lambda role: role[0] != "teacher"))
+        made = "student" if self.has("teacher") else "model"
+        # What the run made comes last, so that ratios say how much lighter it is.
+        ordered = {row.name: row.model for row in self.rows if row.name == "teacher"}
+        ordered |= self.unquantised(model)
+        ordered[made] = model
         proof = prove(ordered, data, self.recipe.export, self.job, self.recipe.digest())
         report = report_of(self.recipe, self.job, data, self.rows, proof=proof)
         for sentence in report.write(self.job.folder):

@@ -81,6 +81,30 @@ def adaptive_average(images: ir.Value, output_size: Sequence[int]) -> ir.Value:
     return _apply("MatMul", _constant(averaging(high, rows)), across)
 
 
+def mean(
+    values: ir.Value,
+    dim: Sequence[int] | None,
+    keepdim: bool = False,  # the operator's own signature
+    dtype: int | None = None,
+) -> ir.Value:
+    """Translate `mean.dim`; over a map [n, c, h, w] it is a global pool.
+
+    Runtimes have kernels for that, also in INT8, and none for ReduceMean.
+    """
+    sizes = _sizes(values)
+    axes = sorted(axis % len(sizes) for axis in dim or range(len(sizes)))
+    if dtype is not None and dtype != values.dtype:
+        raise InputRejectedError("mean: a mean in another type cannot be exported")
+    if axes == [2, 3] and len(sizes) == 4:  # noqa: PLR2004  # images
+        pooled = _apply("GlobalAveragePool", values)
+        if keepdim:
+            return pooled
+        return _apply("Flatten", pooled, attributes={"axis": 1})
+    along = _apply("Constant", attributes={"value_ints": axes})
+    kept = {"keepdims": int(keepdim)}
+    return _apply("ReduceMean", values, along, attributes=kept)
+
+
 def attention(  # noqa: PLR0913, PLR0917  # the operator's own signature
     query: ir.Value,
     key: ir.Value,
@@ -115,5 +139,6 @@ def attention(  # noqa: PLR0913, PLR0917  # the operator's own signature
 
 TRANSLATIONS: Final[Mapping[Callable[..., object], Callable[..., object]]] = {
     torch.ops.aten.adaptive_avg_pool2d.default: adaptive_average,
+    torch.ops.aten.mean.dim: mean,
     torch.ops.aten.scaled_dot_product_attention.default: attention,
 }

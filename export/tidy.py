@@ -18,6 +18,8 @@ from onnx_ir.passes.common import (
     RemoveUnusedOpsetsPass,
 )
 
+from export.lowering.padding import pads_join_convolutions_
+
 _SCOPES: Final = "pkg.torch.onnx.name_scopes"
 # The third input of these operators is the bias; folding a BatchNorm makes a new one.
 _BIAS: Final = 2
@@ -28,6 +30,7 @@ def tidy_(model: ir.Model, *, name: str, weights: frozenset[str]) -> None:
     """Rename and clean `model` in place; `weights` are names that must stay."""
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     IdentityEliminationPass()(model)
+    pads_join_convolutions_(model.graph)
     RemoveUnusedNodesPass()(model)
     RemoveUnusedOpsetsPass()(model)
     _name_nodes(model.graph, weights)

@@ -1,26 +1,32 @@
 """A model file and what one must know to use it; the facts lie beside it as JSON."""
 
+import json
+import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
 from runtime import model_proto
-from runtime.errors import InputRejectedError, RecipeError
+from runtime.errors import InputRejectedError, RecipeError, one_line
 from runtime.files import read_json, sha256_of, write_json
 from runtime.preprocess import Preprocess
 
 Format = Literal["onnx", "tflite"]
-Dtype = Literal["float32", "int8"]
+Dtype = Literal["float32", "float16", "dynamic", "int8"]
 
 _FORMATS: Final[dict[str, Format]] = {".onnx": "onnx", ".tflite": "tflite"}
 _DTYPES: Final[dict[object, Dtype | None]] = {
     "float32": "float32",
+    "float16": "float16",
+    "dynamic": "dynamic",
     "int8": "int8",
     None: None,
 }
 # The file identifier of schema version 3, at byte 4 (tensorflow/lite schema.fbs).
 _TFLITE_MARK: Final = b"TFL3"
+# In the zip archive at the end of a .tflite file: what its twin says, too.
+FACTS: Final = "edgepress.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +72,7 @@ class Artifact:
     def read(cls, path: Path) -> "Artifact":
         """Look at `path` and its twin; no interpreter is needed.
 
-        Without a twin an ONNX file's own metadata is read. A missing file is a
+        Without a twin the file's own metadata is read. A missing file is a
         RecipeError; one that is truncated, or not what its twin describes, an
         InputRejectedError.
         """
@@ -117,7 +123,21 @@ def _facts_inside(path: Path, kind: Format) -> Mapping[str, object]:
             f"{path}: not a TFLite file (bytes 4 to 7 are {head[4:]!r}, "
             f"expected {_TFLITE_MARK!r}); export or copy it again"
         )
-    return {}
+    return _facts_behind(path)
+
+
+def _facts_behind(path: Path) -> Mapping[str, object]:
+    """What the archive at the end of a TFLite file says, if there is one of ours."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            record = json.loads(archive.read(FACTS))
+    except (zipfile.BadZipFile, KeyError):
+        return {}
+    except (OSError, ValueError, NotImplementedError) as error:
+        raise InputRejectedError(
+            f"{path}: {FACTS} in it is not readable: {one_line(error)}"
+        ) from error
+    return record if isinstance(record, dict) else {}
 
 
 def _described(
@@ -132,7 +152,8 @@ def _described(
     dtype = record.get("dtype")
     if not isinstance(dtype, str | None) or dtype not in _DTYPES:
         raise InputRejectedError(
-            f"{source}: dtype is {dtype!r}; allowed: float32, int8, null"
+            f"{source}: dtype is {dtype!r}; allowed: "
+            f"{', '.join(str(each or 'null') for each in _DTYPES)}"
         )
     preprocess = record.get("preprocess")
     return Artifact(

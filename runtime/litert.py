@@ -11,6 +11,7 @@ import numpy.typing as npt
 from runtime.artifact import Artifact
 from runtime.batch import Batch, check_fits, in_slices
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
+from runtime.quiet import quiet
 
 # Import name and distribution, the one to prefer first: tflite-runtime ended at 2.14.
 _INTERPRETERS: Final = (
@@ -27,10 +28,11 @@ class LiteRTSession:
         interpreter, self.runtime = _interpreter(artifact)
         started_ns = time.perf_counter_ns()
         try:
-            self._interpreter = interpreter(  # type: ignore[operator]
-                model_path=str(artifact.path), num_threads=threads
-            )
-            self._interpreter.allocate_tensors()
+            with quiet(2):  # it announces its delegate, and says what it refuses
+                self._interpreter = interpreter(  # type: ignore[operator]
+                    model_path=str(artifact.path), num_threads=threads
+                )
+                self._interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise InputRejectedError(
                 f"{artifact.path}: {self.runtime} does not load it: {one_line(error)}; "

@@ -38,7 +38,9 @@ def tensors_of(net: QuantizedNet) -> dict[str, Tensor]:
     found["activations.zero_point"] = torch.tensor(
         [grid.zero_point for grid in grids], dtype=torch.int32
     )
-    return {name: tensor.detach().contiguous().clone() for name, tensor in found.items()}
+    return {
+        name: tensor.detach().contiguous().clone() for name, tensor in found.items()
+    }
 
 
 def record_of(net: QuantizedNet) -> Record:
@@ -46,6 +48,7 @@ def record_of(net: QuantizedNet) -> Record:
     return {
         "activations": list(net.scheme.activations),
         "left_float": sorted(net.scheme.left_float),
+        "logits": None if net.scheme.logits is None else list(net.scheme.logits),
     }
 
 
@@ -75,6 +78,8 @@ def rebuilt(
         )
         activations = dict(zip(names, (Grid(*grid) for grid in grids), strict=True))
         left = frozenset(map(str, cast("list[object]", record["left_float"])))
+        answer = cast("tuple[float, int] | None", record["logits"])
+        logits = None if answer is None else Grid(*answer)
     except (LookupError, TypeError, ValueError) as error:
         raise InputRejectedError(
             f"{name}: the saved INT8 model does not fit the network it names "
@@ -90,13 +95,13 @@ def rebuilt(
             "has not; it was written with another version of torch, timm or edgepress: "
             "quantise again"
         )
-    scheme = Scheme(activations=activations, weights=weights, left_float=left)
+    scheme = Scheme(
+        activations=activations, weights=weights, left_float=left, logits=logits
+    )
     return QuantizedNet(graph, scheme)
 
 
-def _fill_(
-    graph: fx.GraphModule, node: fx.Node, tensors: Mapping[str, Tensor]
-) -> None:
+def _fill_(graph: fx.GraphModule, node: fx.Node, tensors: Mapping[str, Tensor]) -> None:
     """Give a weighted node its weight and bias; each node gets its own."""
     weight = tensors[f"{node.name}.weight"]
     if weight.shape != parameter(graph, weight_of(node)).shape:

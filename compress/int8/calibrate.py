@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final, Literal
 
 import torch
@@ -27,28 +28,35 @@ class Seen:
     low_sum: float = 0.0  # of each image's least value; the mean leaves outliers out
     high_sum: float = 0.0
     images: int = 0
-    counts: Tensor = field(default_factory=lambda: torch.zeros(BINS, dtype=torch.float64))
+    counts: Tensor = field(
+        default_factory=lambda: torch.zeros(BINS, dtype=torch.float64)
+    )
 
     def extend(self, values: Tensor) -> None:
         """Take in the extremes of a batch [n, …]."""
-        low, high = values.flatten(1).aminmax(dim=1)
-        self.low = min(self.low, float(low.min()))
-        self.high = max(self.high, float(high.max()))
-        self.low_sum += float(low.sum())
-        self.high_sum += float(high.sum())
+        for one in _in_memory_order(values):
+            low, high = (float(each) for each in one.aminmax())
+            self.low, self.high = min(self.low, low), max(self.high, high)
+            self.low_sum += low
+            self.high_sum += high
         self.images += len(values)
 
     def count(self, values: Tensor) -> None:
         """Sort a batch into the histogram of the known range."""
         width = max(self.high - self.low, 1e-12)
         self.counts += torch.histc(
-            values.float(), BINS, self.low, self.low + width
+            _in_memory_order(values).float(), BINS, self.low, self.low + width
         ).double()
 
     def centres(self) -> Tensor:
         """The middle of each bin, [BINS]."""
         step = (self.high - self.low) / BINS
         return self.low + step * (torch.arange(BINS, dtype=torch.float64) + 0.5)
+
+
+def _in_memory_order(values: Tensor) -> Tensor:
+    """A batch as [n, numbers]: fifty times faster to look at than in another order."""
+    return values.movedim(1, -1).reshape(len(values), -1)
 
 
 class Watch(fx.Interpreter):
@@ -73,7 +81,16 @@ class Watch(fx.Interpreter):
         return made
 
 
-def seen_ranges(graph: fx.GraphModule, plan: Plan, images: Batches) -> dict[str, Seen]:
+def _shown(
+    seen: Mapping[str, Seen], look: Callable[[Seen, Tensor], None], name: str, x: Tensor
+) -> None:
+    """Let a group look at one of its tensors."""
+    look(seen[name], x)
+
+
+def seen_ranges(
+    graph: fx.GraphModule, plan: Plan, images: Batches, *, histograms: bool = True
+) -> dict[str, Seen]:
     """Look at every tensor that needs a range: extremes first, then histograms.
 
     images: float32 [n, 3, size, size] batches, twice the same ones.
@@ -86,8 +103,8 @@ def seen_ranges(graph: fx.GraphModule, plan: Plan, images: Batches) -> dict[str,
     }
     seen = {first: Seen() for first in dict.fromkeys(groups.values())}
     with torch.inference_mode():
-        for look in (Seen.extend, Seen.count):
-            watch = Watch(graph, groups, lambda name, x, look=look: look(seen[name], x))
+        for look in (Seen.extend, Seen.count) if histograms else (Seen.extend,):
+            watch = Watch(graph, groups, partial(_shown, seen, look))
             for batch in images():
                 watch.run(batch)
     return seen

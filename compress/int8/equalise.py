@@ -1,118 +1,190 @@
 """Equalisation: channels of one tensor stretched to one range, so that a grid fits all.
 
-Meller et al. 2019, Nagel et al. 2019: a ReLU passes a positive factor on, so that what
-one layer multiplies a channel by, the next can divide it by. A depthwise convolution
-pays nothing for it, as its weights have a scale for each channel; another one shares
-its outputs' scales among all channels, so there half of it, on a logarithmic scale,
-is left to the weights (Xiao et al. 2023, SmoothQuant).
+Meller et al. 2019, Nagel et al. 2019: ReLU, sums and pools pass a positive factor on, so
+what the operators before multiply a channel by, those after can divide it by. The former
+pay nothing, as weights have a scale for each output; a depthwise reader neither. Another
+reader shares one scale among its inputs, so its rounding gets worse. How far to go is
+weighed for each tensor by the effect of both errors on the answer.
 """
 
+import copy
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 import torch
 from torch import Tensor, fx
 
-from compress.int8.calibrate import Batches, Watch
 from compress.int8.capture import ATEN, add_parameter, parameter, refreshed_
-from compress.quantizer import bias_of, is_fused, rule_of, weight_of
+from compress.int8.grids import snapped_weight, weight_scales
+from compress.int8.influence import Influences
+from compress.int8.rules import STEPS
+from compress.quantizer import bias_of, rule_of, weight_of
 
 # The most a channel is stretched; one that is always nearly 0 says nothing.
 LARGEST: Final = 64.0
-_POSITIVE: Final = frozenset({ATEN.relu.default, ATEN.hardtanh.default})
+# How much of the way to equal ranges, on a logarithmic scale (Xiao et al. 2023).
+EXTENTS: Final = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
+_CLAMPS: Final = frozenset({ATEN.relu.default, ATEN.hardtanh.default})
+_POOLS: Final = frozenset({
+    ATEN.max_pool2d.default,
+    ATEN.avg_pool2d.default,
+    ATEN.adaptive_avg_pool2d.default,
+})
 
 
-def equalise_(graph: fx.GraphModule, images: Batches, *, share: float = 0.5) -> int:
-    """Equalise a canonical `graph` in place; give the number of tensors.
+@dataclass(kw_only=True)
+class Tie:
+    """Tensors whose channels can only be stretched together, and what is around them.
 
-    images: float32 [n, 3, size, size] batches. `share`: how much of a channel's factor
-    a convolution over all channels takes over, on a logarithmic scale.
+    ceiling: where a clamp among them cuts, which no channel may be stretched to.
     """
-    pairs = list(_pairs(graph))
-    largest = _largest(graph, [node for _, node, _ in pairs], images)
-    for writer, node, readers in pairs:
-        seen = largest[node.name]
-        factors = (seen.max() / seen.clamp(min=1e-9)).clamp(1.0, LARGEST)
-        if not all(_is_depthwise(graph, reader) for reader in readers):
-            factors = factors**share
-        _stretch_(graph, writer, readers, factors)
-    refreshed_(graph)
-    return len(pairs)
+
+    writers: list[fx.Node] = field(default_factory=list)
+    tensors: list[fx.Node] = field(default_factory=list)
+    readers: list[fx.Node] = field(default_factory=list)
+    ceiling: float = float("inf")
 
 
-def _pairs(
-    graph: fx.GraphModule,
-) -> Iterable[tuple[fx.Node, fx.Node, tuple[fx.Node, ...]]]:
-    """Each weighted operator, the tensor it leads to, and the convolutions after."""
-    for writer in graph.graph.nodes:
-        rule = rule_of(writer)
-        if rule is None or not rule.weights:
+def equalised(graph: fx.GraphModule, found: Influences) -> fx.GraphModule:
+    """A copy of a canonical `graph`, stretched wherever that lowers the error.
+
+    It computes what `graph` does, to float32's rounding; where a ReLU6 cuts, on all
+    values of the images that `found` was made from.
+    """
+    made = copy.deepcopy(graph)
+    for tie in ties(made):
+        factors = _factors(made, tie, found)
+        if factors is not None:
+            _stretch_(made, tie, factors)
+    refreshed_(made)
+    return made
+
+
+def ties(graph: fx.GraphModule) -> Iterable[Tie]:
+    """Every group of tensors that can be stretched, in order."""
+    done: set[fx.Node] = set()
+    for node in list(graph.graph.nodes):
+        if node in done or not _is_weighted(node):
             continue
-        node = writer
-        if is_fused(writer):
-            (node,) = writer.users
-            if node.target not in _POSITIVE or _clamps_low(node):
-                continue
-        readers = tuple(node.users)
-        if readers and all(
-            reader.target is ATEN.conv2d.default and reader.args[0] is node
-            for reader in readers
-        ):
-            yield writer, node, readers
+        tie = _tie(node, done)
+        if tie is not None and tie.readers:
+            yield tie
 
 
-def _clamps_low(node: fx.Node) -> bool:
-    """Whether a clamp is another one than ReLU and ReLU6, such as a gate's."""
-    return node.target is ATEN.hardtanh.default and node.args[1:] != (0.0, 6.0)
+def _tie(start: fx.Node, done: set[fx.Node]) -> Tie | None:
+    """What is stretched along with `start`; None if something cannot be."""
+    tie, waiting, able = Tie(), [start], True
+    while waiting:
+        node = waiting.pop()
+        if node in tie.tensors:
+            continue
+        tie.tensors.append(node)
+        if _is_weighted(node):
+            done.add(node)
+            tie.writers.append(node)
+        elif _passes_factors(node):
+            waiting += [each for each in node.args[:2] if isinstance(each, fx.Node)]
+            if node.target is ATEN.hardtanh.default:
+                tie.ceiling = min(tie.ceiling, float(cast("float", node.args[2])))
+        else:
+            able = False
+        for user in node.users:
+            if _is_weighted(user) and user.args[0] is node:
+                tie.readers.append(user)
+            elif _passes_factors(user):
+                waiting.append(user)
+            else:
+                able = False
+    return tie if able else None
 
 
-def _largest(
-    graph: fx.GraphModule, nodes: list[fx.Node], images: Batches
-) -> dict[str, Tensor]:
-    """The mean over images of each channel's largest magnitude, [channels]."""
-    sums: dict[str, Tensor] = {}
-    count = 0
-
-    def show(name: str, values: Tensor) -> None:
-        found = values.abs().flatten(2).amax(dim=2).double().sum(dim=0)
-        sums[name] = sums.get(name, torch.zeros_like(found)) + found
-
-    watch = Watch(graph, {node.name: node.name for node in nodes}, show)
-    with torch.inference_mode():
-        for batch in images():
-            watch.run(batch)
-            count += len(batch)
-    return {name: (total / count).clone() for name, total in sums.items()}
+def _passes_factors(node: fx.Node) -> bool:
+    """Whether f(factor * x) = factor * f(x) for each channel and factor > 0."""
+    if node.target is ATEN.hardtanh.default:
+        # 0 … 1 is a gate's, which nothing but a product reads.
+        return node.args[1] == 0.0
+    if node.target is ATEN.add.Tensor:
+        return rule_of(node) is not None and len(node.args) == 2  # noqa: PLR2004  # tensors
+    return node.target in _CLAMPS or node.target in _POOLS
 
 
-def _is_depthwise(graph: fx.GraphModule, node: fx.Node) -> bool:
-    """Whether each output of a convolution reads one channel only."""
-    return parameter(graph, weight_of(node)).shape[1] == 1
+def _is_weighted(node: fx.Node) -> bool:
+    """Whether `node` multiplies by weights."""
+    rule = rule_of(node)
+    return rule is not None and rule.weights
 
 
-def _stretch_(
-    graph: fx.GraphModule,
-    writer: fx.Node,
-    readers: tuple[fx.Node, ...],
-    factors: Tensor,
-) -> None:
-    """Multiply a tensor's channels where it is written, divide where it is read."""
-    weight = parameter(graph, weight_of(writer))
-    shape = (-1, *([1] * (weight.dim() - 1)))
-    _give_weight_(graph, writer, weight * factors.float().view(shape))
-    bias = bias_of(writer)
-    if bias is not None:
-        stretched = parameter(graph, bias) * factors.float()
-        new = add_parameter(graph, writer, f"{bias.target}_equal", stretched)
-        writer.replace_input_with(bias, new)
-    for reader in readers:
+def _factors(graph: fx.GraphModule, tie: Tie, found: Influences) -> Tensor | None:
+    """The factors [channels] of the least error; None if there is nothing to gain."""
+    known = {
+        node.name: one
+        for node in tie.tensors
+        if (one := found.tensors.get(node.name)) is not None
+    }
+    channels = {len(one.gradients) for one in known.values()}
+    if len(channels) != 1:
+        return None
+    usual = torch.stack([one.largest / one.images for one in known.values()]).amax(0)
+    greatest = torch.stack([one.extreme for one in known.values()]).amax(dim=0)
+    slopes = torch.stack([one.gradients / one.images for one in known.values()]).sum(0)
+    signed = all(node.target not in _CLAMPS for node in tie.tensors)
+    room = (tie.ceiling / greatest.clamp(min=1e-9)).clamp(1.0, LARGEST)
+    best: tuple[float, Tensor | None] = (float("inf"), None)
+    for extent in EXTENTS:
+        wanted = (usual.max() / usual.clamp(min=1e-9)) ** extent
+        factors = torch.minimum(wanted, room)
+        width = float((usual * factors).max()) * (2 if signed else 1)
+        cost = (width / STEPS) ** 2 / 12 * float((slopes / factors.square()).sum())
+        for reader in tie.readers:
+            cost += _weight_error(graph, reader, factors, found)
+        if cost < best[0]:
+            best = (cost, factors if extent > 0 else None)
+    return best[1]
+
+
+def _weight_error(
+    graph: fx.GraphModule, reader: fx.Node, factors: Tensor, found: Influences
+) -> float:
+    """The squared effect per image of rounding a reader's weights once divided."""
+    named = str(weight_of(reader).target)
+    slopes = found.weights.get(named)
+    if slopes is None:
+        return 0.0
+    inverse = _at_inputs(graph, reader, 1 / factors)
+    divided = parameter(graph, weight_of(reader)) * inverse
+    error = (snapped_weight(divided, weight_scales(divided)) - divided) / inverse
+    return float((error.square() * slopes).sum()) / found.images
+
+
+def _at_inputs(graph: fx.GraphModule, reader: fx.Node, factors: Tensor) -> Tensor:
+    """Factors of channels where a reader's weight has them, [outputs or 1, inputs, …]."""
+    weight = parameter(graph, weight_of(reader))
+    outputs, inputs = weight.shape[:2]
+    if weight.dim() == 2:  # noqa: PLR2004  # a linear layer
+        return factors.float()[None]
+    groups = cast("int", reader.args[6]) if len(reader.args) > 6 else 1  # noqa: PLR2004  # where aten keeps them
+    # Output o of group g reads the channels g * inputs … (g + 1) * inputs - 1.
+    by_group = factors.float().view(groups, 1, inputs)
+    return by_group.expand(groups, outputs // groups, inputs).reshape(
+        outputs, inputs, 1, 1
+    )
+
+
+def _stretch_(graph: fx.GraphModule, tie: Tie, factors: Tensor) -> None:
+    """Multiply channels where they are written, divide them where they are read."""
+    for writer in tie.writers:
+        weight = parameter(graph, weight_of(writer))
+        shape = (-1, *([1] * (weight.dim() - 1)))
+        _give_weight_(graph, writer, weight * factors.float().view(shape))
+        bias = bias_of(writer)
+        if bias is not None:
+            stretched = parameter(graph, bias) * factors.float()
+            new = add_parameter(graph, writer, f"{bias.target}_equal", stretched)
+            writer.replace_input_with(bias, new)
+    for reader in tie.readers:
         weight = parameter(graph, weight_of(reader))
-        outputs, inputs = weight.shape[:2]
-        groups = cast("int", reader.args[6]) if len(reader.args) > 6 else 1  # noqa: PLR2004  # where aten keeps them
-        # Output o of group g reads the channels g * inputs … (g + 1) * inputs - 1.
-        by_group = factors.float().view(groups, 1, inputs)
-        divided = weight.view(groups, outputs // groups, inputs, -1) / by_group[..., None]
-        _give_weight_(graph, reader, divided.reshape(weight.shape))
+        _give_weight_(graph, reader, weight / _at_inputs(graph, reader, factors))
 
 
 def _give_weight_(graph: fx.GraphModule, node: fx.Node, values: Tensor) -> None:

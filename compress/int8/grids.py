@@ -39,12 +39,14 @@ class Scheme:
     """Every grid of a network; a tensor or weight without one stays float.
 
     activations: by node; weights: scales [outputs] by name of the weight; left_float:
-    nodes that compute in float although the table knows them in INT8.
+    nodes that compute in float although the table knows them in INT8; logits: the grid
+    of the answer in files that end in int8, all others give it in float.
     """
 
     activations: Mapping[str, Grid]
     weights: Mapping[str, Tensor]
     left_float: frozenset[str] = field(default_factory=frozenset)
+    logits: Grid | None = None
 
     def without(self, nodes: frozenset[str]) -> "Scheme":
         """The same grids with more nodes left in float."""

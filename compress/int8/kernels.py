@@ -16,6 +16,8 @@ from torch import Tensor
 
 from compress.int8.grids import HIGH, LOW, Grid, float32
 
+# Stride, padding and dilation for height and width, and groups.
+Geometry = tuple[Sequence[int], Sequence[int], Sequence[int], int]
 # The least and greatest real number a clamp lets through.
 Bounds = tuple[float, float]
 UNBOUNDED: Final[Bounds] = (float("-inf"), float("inf"))
@@ -30,7 +32,7 @@ def conv2d(  # noqa: PLR0913, PLR0917  # aten's own arguments, then the grids
     images: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    geometry: Sequence[object],
+    geometry: Geometry,
     source: Grid,
     factors: Tensor,
     target: Grid,
@@ -41,7 +43,8 @@ def conv2d(  # noqa: PLR0913, PLR0917  # aten's own arguments, then the grids
     factors: [outputs], input scale x weight scale / output scale, in float32.
     """
     steps = _steps(images, source)
-    sums = F.conv2d(steps, weight, bias, *geometry)  # type: ignore[arg-type]
+    stride, padding, dilation, groups = geometry
+    sums = F.conv2d(steps, weight, bias, stride, padding, dilation, groups)
     return _real(sums.mul_(factors.view(1, -1, 1, 1)).round_(), target, bounds)
 
 

@@ -34,7 +34,7 @@ class Plan:
 
 def planned(graph: fx.GraphModule) -> Plan:
     """Read the plan of a canonical graph off the table."""
-    wanted = [node for node in graph.graph.nodes if _wants_grid(node)]
+    wanted: list[fx.Node] = [node for node in graph.graph.nodes if _wants_grid(node)]
     leader = {node: node for node in wanted}
 
     def find(node: fx.Node) -> fx.Node:

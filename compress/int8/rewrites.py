@@ -4,8 +4,10 @@ Each pass takes the graph and changes it in place; none changes what is computed
 more than float32's rounding. A test holds the graph against the network after them.
 """
 
+import operator
 from collections.abc import Callable
-from typing import Final, cast
+from functools import partial
+from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, fx
@@ -74,7 +76,7 @@ def spell_out_swish_(graph: fx.GraphModule) -> None:
     }
     for whole, gate in halves.items():
         for node in _calls(graph, whole):
-            (source,) = node.args
+            (source,) = _arguments(node)
             with graph.graph.inserting_before(node):
                 half = graph.graph.call_function(gate, (source,))
                 half.meta = dict(node.meta)
@@ -85,26 +87,27 @@ def spell_out_swish_(graph: fx.GraphModule) -> None:
 def means_are_pools_(graph: fx.GraphModule) -> None:
     """Write the mean over a map as a global average pool, which has integer kernels."""
     for node in _calls(graph, ATEN.mean.dim):
-        source, axes, *keep = node.args
+        source, axes, *keep = _arguments(node)
         if list(axes) not in _MAP_AXES:
             continue
         if not (keep and keep[0]):
             with graph.graph.inserting_after(node):
                 flat = graph.graph.call_function(ATEN.flatten.using_ints, (node, 1))
                 flat.meta = dict(node.meta)
-            node.replace_all_uses_with(flat, delete_user_cb=lambda user: user is not flat)
+            node.replace_all_uses_with(flat, delete_user_cb=partial(operator.ne, flat))
         node.target, node.args = ATEN.adaptive_avg_pool2d.default, (source, [1, 1])
 
 
 def clamps_are_alike_(graph: fx.GraphModule) -> None:
     """Spell every clamp with constant bounds as hardtanh."""
     for node in _calls(graph, ATEN.clamp.default):
-        source, low, high = (*node.args, None, None)[:3]
+        source, low, high = (*_arguments(node), None, None)[:3]
         if isinstance(low, int | float) and isinstance(high, int | float):
             node.target, node.args = ATEN.hardtanh.default, (source, low, high)
     for node in _calls(graph, ATEN.hardtanh.default):
-        source, low, high = (*node.args, -1.0, 1.0)[:3] if len(node.args) == 1 else node.args
-        node.args = (source, float(low), float(high))
+        source, *given = _arguments(node)
+        low, high = map(float, (given + [-1.0, 1.0][len(given) :]))
+        node.args = (source, low, high)
     for node in _calls(graph, ATEN.relu6.default):
         node.target, node.args = ATEN.hardtanh.default, (node.args[0], 0.0, 6.0)
 
@@ -115,7 +118,7 @@ def leave_out_no_ops_(graph: fx.GraphModule) -> None:
         for node in _calls(graph, target):
             node.replace_all_uses_with(cast("fx.Node", node.args[0]))
     for node in _calls(graph, ATEN.expand.default):
-        if all(size == -1 for size in node.args[1]):
+        if all(size == -1 for size in _arguments(node)[1]):
             node.replace_all_uses_with(cast("fx.Node", node.args[0]))
 
 
@@ -126,7 +129,7 @@ def heads_are_linear_(graph: fx.GraphModule) -> None:
     """
     flattens = {ATEN.reshape.default, ATEN.view.default, ATEN.flatten.using_ints}
     for node in _calls(graph, CONVOLUTION):
-        source, kernel, *rest = node.args
+        source, kernel, *rest = _arguments(node)
         last = next(iter(node.users))
         if (
             cast("fx.Node", source).target is not ATEN.adaptive_avg_pool2d.default
@@ -151,7 +154,7 @@ def heads_are_linear_(graph: fx.GraphModule) -> None:
 def splits_are_slices_(graph: fx.GraphModule) -> None:
     """Take each part of a split as a slice of its own, which every runtime has."""
     for node in _calls(graph, ATEN.split.Tensor):
-        source, size, *axis = node.args
+        source, size, *axis = _arguments(node)
         for part in list(node.users):
             first = part.args[1] * size
             with graph.graph.inserting_before(part):
@@ -176,6 +179,11 @@ _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
 )
 
 
+def _arguments(node: fx.Node) -> tuple[Any, ...]:
+    """What an operator is called with; its schema says of which types."""
+    return node.args
+
+
 def _calls(graph: fx.GraphModule, target: object) -> list[fx.Node]:
     """Every call of `target`, in order; a list, since passes change the graph."""
     return [node for node in graph.graph.nodes if node.target is target]
@@ -183,7 +191,7 @@ def _calls(graph: fx.GraphModule, target: object) -> list[fx.Node]:
 
 def _affine(graph: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor]:
     """The scale and shift [channels] that a batch normalisation comes to."""
-    _, weight, bias, mean, variance, _, epsilon = node.args
+    _, weight, bias, mean, variance, _, epsilon = _arguments(node)
     middle, spread = (
         parameter(graph, cast("fx.Node", each)).double() for each in (mean, variance)
     )
@@ -200,7 +208,7 @@ def _scale_outputs_(
     graph: fx.GraphModule, node: fx.Node, scale: Tensor, shift: Tensor
 ) -> None:
     """Make a convolution or linear layer give scale * y + shift, channel by channel."""
-    inputs, kernel, *rest = node.args
+    inputs, kernel, *rest = _arguments(node)
     weight = parameter(graph, cast("fx.Node", kernel))
     old = rest[0] if rest else None
     bias = (
@@ -222,5 +230,3 @@ def _take_name_(node: fx.Node, old: fx.Node) -> None:
     name = old.name
     old._rename(f"{name}_gone")  # noqa: SLF001  # a graph's names are unique
     node._rename(name)  # noqa: SLF001  # as above
-
-

@@ -40,7 +40,9 @@ def grids_of(
     for first, (low, high) in ranges.items():
         grids[first] = _spanning(low, high, even=first in even)
     for cluster in plan.sums:
-        grids |= _summed({name: ranges[name] for name in cluster if name in ranges}, even)
+        grids |= _summed(
+            {name: ranges[name] for name in cluster if name in ranges}, even
+        )
     if levels is not None and INPUT in grids:
         grids[INPUT] = _calm(grids[INPUT], levels)
     by_node = {

@@ -6,7 +6,9 @@ differ only where a sum falls within 1e-7 of the middle between two steps.
 """
 
 import copy
-from collections.abc import Callable, Mapping, Sequence, Set
+import importlib
+from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, cast
 
 import torch
@@ -38,6 +40,9 @@ BINARY: Final[Mapping[object, Callable[..., Tensor]]] = {
 }
 # Stride, padding, dilation and groups of a convolution that names none of them.
 _PLAIN: Final = ((1, 1), (0, 0), (1, 1), 1)
+Arguments = tuple[fx.node.Argument, ...]
+# Where a kernel of the simulation keeps the name of the node it stands for.
+KERNEL_OF: Final = "kernel_of"
 # Puts a tensor on its grid: gets the graph, the node and the grid; gives the new node.
 Snap = Callable[[fx.Graph, fx.Node, Grid], fx.Node]
 
@@ -67,7 +72,7 @@ def is_int8(node: fx.Node, scheme: Scheme) -> bool:
 
 
 def snap_activations_(
-    graph: fx.GraphModule, scheme: Scheme, int8: Set[fx.Node], snap: Snap
+    graph: fx.GraphModule, scheme: Scheme, int8: AbstractSet[fx.Node], snap: Snap
 ) -> None:
     """Put every INT8 tensor on its grid, in place.
 
@@ -129,7 +134,8 @@ def _use_kernel_(
     else:
         return  # its float operator and the rounding after it say the same
     with graph.graph.inserting_before(node):
-        made = graph.graph.call_function(kernel, arguments)
+        made = graph.graph.call_function(kernel, cast("Arguments", arguments))
+    made.meta[KERNEL_OF] = node.name
     rounded = next(
         (user for user in last.users if user.target is kernels.quantize), last
     )
@@ -184,6 +190,8 @@ def with_qdq(graph: fx.GraphModule, scheme: Scheme) -> fx.GraphModule:
 
     Weights are stored as int8 and biases as int32, each behind a DQ of its own.
     """
+    # Registers these operators; torchao does, too, but takes five seconds for it.
+    importlib.import_module("torch.ao.quantization.fx._decomposed")
     made = copy.deepcopy(graph)
     int8 = {node for node in made.graph.nodes if is_int8(node, scheme)}
     for node in list(made.graph.nodes):
@@ -211,7 +219,10 @@ def _store_(
     stored = add_buffer(graph, reader, f"{node.target}_int", steps)
     by = add_buffer(graph, reader, f"{node.target}_scale", scales)
     zero = add_buffer(
-        graph, reader, f"{node.target}_zero", torch.zeros(len(scales), dtype=torch.int64)
+        graph,
+        reader,
+        f"{node.target}_zero",
+        torch.zeros(len(scales), dtype=torch.int64),
     )
     with graph.graph.inserting_before(reader):
         real = graph.graph.call_function(
@@ -227,7 +238,7 @@ class QuantizedNet(nn.Module):
     def __init__(self, graph: fx.GraphModule, scheme: Scheme) -> None:
         """Keep both; the simulation is made when it is first asked for."""
         super().__init__()
-        self.graph = graph
+        self.graph: fx.GraphModule = graph
         self.scheme = scheme
         self._made: list[fx.GraphModule] = []
 

@@ -1,7 +1,7 @@
 """What a recipe may say about a model; plain data, no torch."""
 
 from collections.abc import Mapping
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
@@ -63,3 +63,8 @@ def from_name(found: object) -> object:
         file, _, _ = str(found["factory"]).rpartition(":")
         return {**found, "name": PurePath(file).stem or "own"}
     return found
+
+
+def is_saved_model(name: str) -> bool:
+    """Whether `name` is a folder that TensorFlow wrote: a graph without layers."""
+    return Path(name, "saved_model.pb").is_file()

@@ -4,7 +4,7 @@ import importlib.util
 import io
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -21,7 +21,9 @@ COLOURS: Final = {
     "card": "#ffffff", "ink": "#18202b", "soft": "#5d6877", "rule": "#e1e5ea",
 }  # fmt: skip
 _SIZE: Final = (340 / 72, 240 / 72)  # inches; a point becomes a unit of the viewBox
+_WIDE: Final = (1040 / 72, 300 / 72)  # as wide as the page
 _LETTERS: Final = 32  # of a name
+_LINE: Final = 0.12  # of the height of a profile, for a line of names above it
 _RADIUS: Final = 22.0  # points, of the largest disc
 _SOFT: Final = COLOURS["soft"]
 _STYLE: Final = {
@@ -79,8 +81,8 @@ def scatter(marks: Sequence[Mark], *, x: str, y: str) -> str:
                 textcoords="offset points", va="center",
                 ha="left" if side > 0 else "right",
             )  # fmt: skip
-        axes.margins(x=0.12, y=0.3)
-        axes.set_xlim(left=0)
+        axes.margins(y=0.3)
+        axes.set_xlim(0, 2.24 * middle)  # room for half a disc
         return _svg(figure, f"{y} against {x}")
 
 
@@ -97,6 +99,40 @@ def curves(lines: Sequence[Line], *, x: str, y: str, zero: bool = False) -> str:
         if zero:
             axes.set_ylim(bottom=0)
         axes.legend(drawn, [_short(line.label) for line in lines])
+        return _svg(figure, f"{y} by {x}")
+
+
+def profile(
+    values: Sequence[float | None], names: Mapping[int, str], *, x: str, y: str
+) -> str:
+    """Stems in order; those in `names` stand out and say above what they are.
+
+    A value of None is not known and leaves a gap. The chart is as wide as the page.
+    """
+    with _empty(x, y, size=_WIDE) as (figure, axes):
+        for colour, size, named in (("c2", 4, False), ("c3", 7, True)):
+            known = {
+                index: value
+                for index, value in enumerate(values)
+                if value is not None and (index in names) is named
+            }
+            at, up = list(known), list(known.values())
+            axes.vlines(at, 0, up, color=COLOURS[colour], lw=1.2, alpha=0.4)
+            axes.plot(at, up, "o", color=COLOURS[colour], ms=size)
+        axes.margins(x=0.02)
+        axes.locator_params(axis="x", integer=True)
+        axes.grid(visible=False, axis="x")
+        low, high = axes.get_ylim()
+        step = (high - low) * _LINE
+        axes.set_yticks([tick for tick in axes.get_yticks() if low <= tick <= high])
+        axes.set_ylim(low, high + step * len(names))
+        # The further right, the lower the name: so no line runs through a name.
+        line = {"arrowstyle": "-", "color": _SOFT, "lw": 0.8, "relpos": (0, 0.5)}
+        for row, index in enumerate(sorted(names, reverse=True)):
+            axes.annotate(
+                _short(names[index]), (index, values[index] or 0.0),
+                (index, high + step * (row + 0.5)), va="center", arrowprops=line,
+            )  # fmt: skip
         return _svg(figure, f"{y} by {x}")
 
 
@@ -133,13 +169,15 @@ def _short(name: str) -> str:
 
 
 @contextmanager
-def _empty(x: str, y: str) -> "Iterator[tuple[Figure, Axes]]":
+def _empty(
+    x: str, y: str, *, size: tuple[float, float] = _SIZE
+) -> "Iterator[tuple[Figure, Axes]]":
     """A figure without global state, in our style whatever the reader's own is."""
     from matplotlib import style
     from matplotlib.figure import Figure
 
     with style.context(["default", _STYLE]):
-        figure = Figure(figsize=_SIZE, layout="constrained")
+        figure = Figure(figsize=size, layout="constrained")
         axes = figure.add_subplot(xlabel=x, ylabel=y)
         axes.locator_params(nbins=6)
         yield figure, axes

@@ -6,10 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from compress.report import charts, units
+from compress.report import charts, int8, int8_tables, units
 from compress.report.contest import Entry, Gain, entries, gain
 from compress.report.printed import notes, ratios, subject, verdict
-from compress.report.records import Record, inner, number, numbers, sentences, text
+from compress.report.records import (
+    Record,
+    each,
+    inner,
+    number,
+    numbers,
+    sentences,
+    text,
+)
 from compress.report.report import Report
 from runtime.errors import Exit, MissingDependencyError
 
@@ -17,7 +25,16 @@ _TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
 _COLOURS: Final = ("c1", "c2", "c3", "c4")  # of charts and of the table's keys
 _BADGES: Final = {Exit.FIT: "good", Exit.BUDGET: "warn", Exit.PARITY: "bad"}
 # Beside the table and the charts these say nothing new.
-_SHOWN_ELSEWHERE: Final = ("report", "verdict", "next", "file", "proof", "doubt")
+_SHOWN_ELSEWHERE: Final = (
+    *int8.IN_TABLES,
+    "report",
+    "verdict",
+    "next",
+    "file",
+    "proof",
+    "doubt",
+)
+_LABELLED: Final = 5  # tensors that the chart of noise names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +77,14 @@ def page(report: Report) -> str:
         name=report.name,
         verdict=verdict(report),
         badge=_BADGES[Exit(report.exit_code)],
-        headlines=tuple(_headlines(gained)) if gained else (),
+        headlines=tuple(_headlines(report, gained)) if gained else (),
         entries=found,
         ratios=ratios(gained) if gained else (),
         notes=[note for note in notes(report) if note[0] not in _SHOWN_ELSEWHERE],
         figures=(*_scatter(found), *_curves(report)) if drawing else (),
+        int8=int8 if int8.shown(report) else None,
+        noise=tuple(_noise(report)) if drawing else (),
+        tables=tuple(int8_tables.tables(report)),
         histograms=tuple(_histograms(report)) if drawing else (),
         rows=report.rows,
         artifacts=report.artifacts,
@@ -80,15 +100,19 @@ def page(report: Report) -> str:
     )
 
 
-def _headlines(found: Gain) -> Iterator[Headline]:
+def _headlines(report: Report, found: Gain) -> Iterator[Headline]:
     """What was won, and what it cost."""
+    in_int8 = next(filter(int8.is_int8, report.artifacts), None)
+    kept = in_int8 is not None and found.macs == 1
     for ratio, meaning in (
         (found.speed, "faster"),
         (found.size, "smaller"),
-        (found.macs, "fewer operations"),
+        (None if kept else found.macs, "fewer operations"),
     ):
         if ratio is not None:
             yield Headline(number=units.times(ratio), meaning=meaning)
+    if in_int8 is not None:
+        yield Headline(number=int8.share(in_int8), meaning="of the operations in INT8")
     if found.top1_change is not None:
         yield Headline(number=units.points(found.top1_change), meaning="top-1 accuracy")
 
@@ -143,13 +167,40 @@ def _curves(report: Report) -> Iterator[Figure]:
             yield Figure(caption=f"{what} by epoch.", svg=svg)
 
 
+def _noise(report: Report) -> Iterator[Figure]:
+    """How noisy each tensor is, in the order of the graph."""
+    tensors = each(report.quantisation, "operators")
+    values = [number(tensor, "sqnr_db") for tensor in tensors]
+    known = [(value, at) for at, value in enumerate(values) if value is not None]
+    if len(known) > 1:
+        worst = [at for _, at in sorted(known)[:_LABELLED]]
+        svg = charts.profile(
+            values,
+            {at: text(tensors[at], "name") for at in worst},
+            x="tensor, in the order of the graph",
+            y="SQNR, dB",
+        )
+        caption = "Signal to noise of every quantised tensor; the noisiest are named."
+        yield Figure(caption=caption, svg=svg)
+
+
 def _histograms(report: Report) -> Iterator[Figure]:
     """How latencies are spread, a chart a file."""
+    roles = [text(measurement, "role") for measurement in report.measurements]
+    kinds = {
+        text(artifact, "path").rpartition("/")[2]: " ".join(
+            text(artifact, key) for key in ("role", "dtype", "format")
+        )
+        for artifact in report.artifacts
+    }
     for index, measurement in enumerate(report.measurements):
         samples = numbers(measurement, "samples_ns")
         if len(samples) < 2:  # noqa: PLR2004  # one sample has no spread
             continue
-        name = text(measurement, "role") or text(measurement, "path")
+        path = text(measurement, "path")
+        name = roles[index] or path
+        if roles.count(name) > 1:  # several files of one network
+            name = kinds.get(path, path)
         marks = [number(measurement, f"{key}_ms") for key in ("p50", "p90", "p99")]
         svg = charts.histogram(
             [sample / 1e6 for sample in samples],
@@ -157,7 +208,7 @@ def _histograms(report: Report) -> Iterator[Figure]:
             colour=_COLOURS[index % len(_COLOURS)],
             marks=[mark for mark in marks if mark is not None],
         )
-        caption = f"{len(samples)} inferences of {text(measurement, 'path') or name}."
+        caption = f"{len(samples)} inferences of {path or name}."
         yield Figure(caption=caption, svg=svg)
 
 

@@ -1,17 +1,15 @@
 """A report as plain text for a terminal, and as Markdown."""
 
-import re
-import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Final
 
-from compress.report import units
+from compress.report import int8, units
+from compress.report.columns import RULE, WIDTH, aligned, piped, wrapped
 from compress.report.contest import Entry, Gain, entries, gain
 from compress.report.records import Record, inner, number, sentences, text
 from compress.report.report import Report
 from runtime.errors import Exit
 
-WIDTH: Final = 80
 _HEADS: Final = ("top-1", "params", "MACs", "size", "latency")
 _WORD: Final = 8  # columns of the words in front of the notes
 _COPIED: Final = ("file", "report", "next")
@@ -19,21 +17,23 @@ _COPIED: Final = ("file", "report", "next")
 
 def printed(report: Report) -> str:
     """The table a run ends with, then the proof, the files, the verdict."""
-    return "\n".join((title(report), "", *_table(report), "", *_notes(report)))
+    parts = ([title(report)], _table(report), int8.printed(report), _notes(report))
+    return "\n\n".join(told for part in parts if (told := "\n".join(part)))
 
 
 def markdown(report: Report) -> str:
     """The same for a repository or a pull request, and every row of the census."""
     lines = [f"# {title(report)}", "", f"**{verdict(report)}**", ""]
-    lines += _piped(
-        ("", "model", *_HEADS), [_cells(entry) for entry in entries(report)]
-    )
+    rows = [_cells(entry) for entry in entries(report)]
+    lines += piped(("", "model", *_HEADS), rows, names=2)
     if found := gain(report):
         lines[-1:] = [
             lines[-1],
             f"| **before / after** | | {' | '.join(ratios(found))} |",
         ]
-    lines += ["", *(f"- **{word}**: {note}" for word, note in notes(report)), ""]
+    told = [note for note in notes(report) if note[0] not in int8.IN_TABLES]
+    lines += ["", *(f"- **{word}**: {note}" for word, note in told), ""]
+    lines += int8.markdown(report)
     heads = ("stage", "parameters", "MACs", "size", "top-1", "top-5", "activations",
              "one training image", "time")  # fmt: skip
     census = [
@@ -50,7 +50,7 @@ def markdown(report: Report) -> str:
         )
         for row in report.rows
     ]
-    lines += ["## Every stage", "", *_piped(heads, census), ""]
+    lines += ["## Every stage", "", *piped(heads, census), ""]
     return "\n".join(lines)
 
 
@@ -99,11 +99,14 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
     for artifact in report.artifacts:
         if proof := _proof(text(artifact, "path"), inner(artifact, "parity")):
             yield "proof", proof
+    yield from int8.notes(report)
     if measured := _circumstances(report):
         yield "latency", measured
     for measurement in report.measurements:
         for doubt in sentences(measurement, "doubts"):
             yield "doubt", f"{text(measurement, 'path')}: {doubt}"
+    for sentence in report.advice:
+        yield "advice", sentence
     for artifact in report.artifacts:
         path = report.folder / text(artifact, "path")
         yield "file", f"{units.size(number(artifact, 'size_bytes'))}  {path}"
@@ -114,32 +117,17 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _table(report: Report) -> Iterator[str]:
-    """Aligned columns: names to the left, numbers to the right."""
+    """Models above each other, and what the last one has over the first."""
     found = entries(report)
     rows = [_cells(entry) for entry in found]
     gained = gain(report)
     names = {entry.part: entry.label for entry in found}
-    last = ratios(gained) if gained else ()
-    numbered = [_HEADS, *(row[2:] for row in rows), *([last] if last else [])]
-    widths = [max(map(len, column)) for column in zip(*numbered, strict=True)]
-    room = WIDTH - sum(widths) - 2 * len(widths)
     label = max((len(row[0]) for row in rows), default=0)
-
-    def line(name: str, cells: tuple[str, ...]) -> str:
-        short = name if len(name) <= room else name[: room - 1] + "…"
-        numbers = (
-            f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
-        )
-        return f"{short:<{room}}{''.join(numbers)}".rstrip()
-
-    rule = "─" * WIDTH
-    yield line("", _HEADS)
-    yield rule
-    for row in rows:
-        yield line(f"{row[0]:<{label}}  {row[1]}", row[2:])
-    yield rule
-    if last:
-        yield line(f"{names['before']} / {names['after']}", last)
+    named = [(f"{row[0]:<{label}}  {row[1]}", *row[2:]) for row in rows]
+    if gained:
+        named.append((f"{names['before']} / {names['after']}", *ratios(gained)))
+    heads, *lines = aligned([("", *_HEADS), *named])
+    yield from (heads, RULE, *lines[: len(rows)], RULE, *lines[len(rows) :])
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
@@ -159,20 +147,11 @@ def _notes(report: Report) -> Iterator[str]:
     """The notes, wrapped behind their words; what one may copy stays on its line."""
     previous = ""
     for word, note in notes(report):
-        lines = [note] if word in _COPIED else _wrapped(note)
+        lines = [note] if word in _COPIED else wrapped(note, WIDTH - _WORD - 1)
         for index, line in enumerate(lines):
             shown = word if index == 0 and word != previous else ""
             yield f"{shown:<{_WORD}} {line}"
         previous = word
-
-
-def _wrapped(note: str) -> list[str]:
-    """A note in lines, numbers kept with their units."""
-    units_kept = re.sub(r"(?<=\d) (?=%|dB|MB|ms)", "\u00a0", note)
-    lines = textwrap.wrap(
-        units_kept, WIDTH - _WORD - 1, break_long_words=False, break_on_hyphens=False
-    )
-    return [line.replace("\u00a0", " ") for line in lines]
 
 
 def _proof(path: str, parity: Record) -> str:
@@ -194,7 +173,7 @@ def _circumstances(report: Report) -> str:
         return ""
     first = report.measurements[0]
     parts = [f"median (p50) of {number(first, 'runs') or 0:.0f} runs, one image"]
-    parts.append(text(first, "runtime"))
+    parts += dict.fromkeys(text(each, "runtime") for each in report.measurements)
     threads = number(first, "threads") or 1
     parts.append(f"{threads:.0f} thread{'' if threads == 1 else 's'}")
     parts.append(text(first, "device"))
@@ -208,12 +187,3 @@ def _circumstances(report: Report) -> str:
             f"to {units.times(found.speed_high)}"
         )
     return ", ".join(part for part in parts if part) + bounds
-
-
-def _piped(heads: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """A Markdown table; names to the left, numbers to the right."""
-    marks = ["---" if head in ("", "model", "stage") else "---:" for head in heads]
-    return [
-        f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
-        for cells in (heads, tuple(marks), *rows)
-    ]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +34,9 @@ class Report:
     what the run began with, "alone" is a rival. artifacts: `Artifact.as_record`, path
     relative to `folder`, and role, top1, parity. measurements: `Measurement.as_record`
     and role: "teacher", "student" or "model". comparisons: `Comparison.as_record`.
-    curves: {stage, epoch, loss, top1}. budget: {limits, violations}. next: the command
+    curves: {stage, epoch, loss, top1}. quantisation: what a stage that quantised found,
+    {float32, int8, rungs, operators, float_operators}; advice: sentences on which file
+    to take. budget: {limits, violations}. next: the command
     to run next.
     """
 
@@ -48,6 +50,8 @@ class Report:
     comparisons: tuple[Record, ...] = ()
     budget: Record
     curves: tuple[Record, ...] = ()
+    quantisation: Record = field(default_factory=dict)
+    advice: tuple[str, ...] = ()
     next: str = ""
     folder: Path
 
@@ -95,6 +99,8 @@ class Report:
             "comparisons": list(self.comparisons),
             "budget": self.budget,
             "curves": list(self.curves),
+            "quantisation": self.quantisation,
+            "advice": list(self.advice),
             "next": self.next,
             "folder": str(self.folder),
         }
@@ -180,6 +186,8 @@ class Report:
             comparisons=checked_records(record, "comparisons", source=source),
             budget=checked_record(record, "budget", source=source),
             curves=checked_records(record, "curves", source=source),
+            quantisation=inner(record, "quantisation"),
+            advice=sentences(record, "advice"),
             next=text(record, "next"),
             folder=path.parent,
         )

@@ -5,9 +5,15 @@ from typing import Final
 
 from compress.stages.distill import Distill
 from compress.stages.finetune import FineTune
+from compress.stages.ptq import Ptq
+from compress.stages.qat import Qat
 from compress.stages.stage import Stage
 
 STAGES: Final[Mapping[str, type[Stage]]] = {
     "finetune": FineTune,
     "distill": Distill,
+    "ptq": Ptq,
+    "qat": Qat,
 }
+# Those that give back an INT8 network.
+QUANTISING: Final = frozenset({"ptq", "qat"})

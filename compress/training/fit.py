@@ -1,4 +1,4 @@
-"""The only training loop: fine-tuning, teachers, distillation and later QAT use it."""
+"""The only training loop: fine-tuning, teachers, distillation and QAT use it."""
 
 import math
 import time
@@ -13,6 +13,7 @@ from compress.checkpoint import weights_digest
 from compress.data.augment import Augment, default_augment
 from compress.data.batches import batch_count, batches
 from compress.data.data import Batch, Data, Images
+from compress.int8.simulate import QuantizedNet
 from compress.job import Job
 from compress.models import meta
 from compress.models.model import Model
@@ -72,6 +73,11 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     Raises RecipeError where the loss is no longer finite, InterruptedRunError on
     SIGINT or SIGTERM, with the state saved.
     """
+    if isinstance(model.net, QuantizedNet):
+        raise RecipeError(
+            f"{job.title}: {model.spec.name} is INT8 and does not learn; train the "
+            "float model it was made from, or quantise that with --mode qat"
+        )
     train = training_images(data)
     options = options.training(family(model.spec.name), trained=model.trained)
     run = _Run(model, train, data, loss, options, job, views)
@@ -204,12 +210,14 @@ class _Run:
             batch.labels.to(device),
         )
         shown = mixed(moved, options, classes=len(self.data.classes))
+        total = options.epochs * self.steps
         factor = rate_factor(
             options.schedule or "constant",
             position,
-            options.epochs * self.steps,
+            total,
             warmup=options.warmup or 0.0,
         )
+        self.learner.reach(position / total)
         value = self.learner.step(
             self.model.prepare(shown.pixels, size=self.side()),
             lambda logits: self.loss(logits, shown),

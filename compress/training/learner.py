@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -20,6 +21,15 @@ from compress.training.optimise import (
 from compress.training.options import Training
 from compress.training.resume import Progress, load_state, save_state
 from runtime.errors import RecipeError
+
+
+@runtime_checkable
+class Ripening(Protocol):
+    """A network of which some parts stop learning before the others."""
+
+    def reach_(self, share: float) -> None:
+        """Take note that `share` of the training, 0 to 1, is over."""
+        ...
 
 
 class Learner:
@@ -77,6 +87,11 @@ class Learner:
     def train_mode(self) -> None:
         """Switch to training, except for what is frozen."""
         train_mode_(self.bare, self.options)
+
+    def reach(self, share: float) -> None:
+        """Tell a network that ripens how much of the training is over, 0 to 1."""
+        if isinstance(self.bare, Ripening):
+            self.bare.reach_(share)
 
     def step(
         self, images: Tensor, loss_of: Callable[[Tensor], Tensor], *, rate: float

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from compress.flags import given
+from compress.models.spec import is_saved_model
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
@@ -27,4 +28,8 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the recipe without stages that the flags describe."""
     name = f"export-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage=None, name=name, model=MODEL)
+    if is_saved_model(recipe.model.name):
+        from compress.saved_model import convert
+
+        return convert(recipe, out=options.out, screen=screen)
     return execute_recipe(recipe, options, screen)

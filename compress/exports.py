@@ -1,0 +1,160 @@
+"""Which files a run writes of a model, and the writing of each."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal, cast
+
+from torch import nn
+
+from compress.int8.simulate import QuantizedNet, with_qdq
+from compress.models.model import Model
+from compress.recipe import Export
+from runtime.artifact import Artifact, Dtype, Format
+from runtime.errors import RecipeError
+from runtime.files import file_name
+from runtime.machine import this_machine
+from runtime.target import Target, int8_target, target
+
+if TYPE_CHECKING:
+    from compress.int8.grids import Grid
+
+# Number formats of the files that each exporter writes.
+WRITES: Final[dict[Format, frozenset[Dtype]]] = {
+    "onnx": frozenset({"float32", "int8"}),
+    "tflite": frozenset({"float32", "float16", "dynamic", "int8"}),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wanted:
+    """A file that is to be written: of which model, how, and for whom.
+
+    target: the device whose integer kernels an INT8 ONNX file is laid out for.
+    """
+
+    role: str
+    model: Model
+    format: Format
+    dtype: Dtype
+    target: Target | None = None
+
+    @property
+    def name(self) -> str:
+        """The file's name: role, model, and what distinguishes it from others."""
+        stem = f"{self.role}-{file_name(self.model.spec.name)}"
+        parts = [stem] if self.dtype == "float32" else [stem, self.dtype]
+        if self.target is not None:
+            parts.append(self.target.name)
+        return f"{'-'.join(parts)}.{self.format}"
+
+    @property
+    def reference(self) -> nn.Module:
+        """The network that the file has to answer like."""
+        net = self.model.net
+        if isinstance(net, QuantizedNet) and self.dtype != "int8":
+            return net.graph
+        return net
+
+    @property
+    def runs_here(self) -> bool:
+        """Whether this machine is what the file was laid out for."""
+        return self.target is None or self.target == int8_target(this_machine())
+
+
+def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
+    """Every file of `model` that `export` asks for; the one to ship here comes first.
+
+    A quantised network is written in INT8 unless the recipe says otherwise. INT8 of a
+    network that is not quantised is a RecipeError.
+    """
+    quantised = isinstance(model.net, QuantizedNet)
+    dtypes = export.dtype or (("int8",) if quantised else ("float32",))
+    if "int8" in dtypes and not quantised:
+        raise RecipeError(
+            f"export: {model.spec.name} is a float model, an INT8 file needs a "
+            "quantised one; run `compress quantize` first and export its run"
+        )
+    found = [
+        each
+        for format_ in _formats(export)
+        for dtype in dtypes
+        if dtype in WRITES[format_]
+        for each in _variants(role, model, format_, dtype, export)
+    ]
+    if not found:
+        raise RecipeError(
+            f"export: no format of {', '.join(export.to)} is written in "
+            f"{', '.join(dtypes)}; float16 and dynamic are TFLite's"
+        )
+    yield from sorted(
+        found, key=lambda each: (not each.runs_here, each.dtype != "int8")
+    )
+
+
+def _formats(export: Export) -> tuple[Format, ...]:
+    """The formats asked for, and those that the named targets read."""
+    named = (target(name).format for name in export.target)
+    return tuple(dict.fromkeys((*export.to, *named)))
+
+
+def _variants(
+    role: str, model: Model, format_: Format, dtype: Dtype, export: Export
+) -> Iterator[Wanted]:
+    """One file, or one for each target that wants its INT8 laid out its own way."""
+    if (format_, dtype) != ("onnx", "int8"):
+        yield Wanted(role=role, model=model, format=format_, dtype=dtype)
+        return
+    named = [target(name) for name in export.target]
+    chosen = [each for each in named if each.format == "onnx"]
+    for each in chosen or [int8_target(this_machine())]:
+        yield Wanted(role=role, model=model, format="onnx", dtype="int8", target=each)
+
+
+def write(
+    asked: Wanted,
+    folder: Path,
+    *,
+    export: Export,
+    recipe: str,
+    left_float: frozenset[str] = frozenset(),
+) -> Artifact:
+    """Write one file into `folder`; `recipe` is the digest of the run's recipe.
+
+    left_float: nodes that this file computes in float though they have grids.
+    """
+    model, path = asked.model, folder / asked.name
+    net: nn.Module = asked.reference
+    logits: Grid | None = None
+    if isinstance(net, QuantizedNet):
+        logits = net.scheme.logits
+        net = with_qdq(net.graph, net.scheme.without(left_float))
+    if asked.format == "onnx":
+        from export.to_onnx import to_onnx
+
+        return to_onnx(
+            net,
+            size=model.preprocess.size,
+            path=path,
+            batch=export.batch,
+            classes=model.classes,
+            preprocess=model.preprocess,
+            recipe_sha256=recipe,
+            name=model.spec.name,
+            dtype=cast("Literal['float32', 'int8']", asked.dtype),
+            target=asked.target,
+        )
+    from export.to_tflite import to_tflite
+
+    return to_tflite(
+        net,
+        size=model.preprocess.size,
+        path=path,
+        dtype=asked.dtype,
+        io=export.io if asked.dtype == "int8" else "float32",
+        logits=logits,
+        classes=model.classes,
+        preprocess=model.preprocess,
+        recipe_sha256=recipe,
+        name=model.spec.name,
+    )

@@ -1,0 +1,105 @@
+"""The images that ranges are measured on: never those that judge the result."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Final
+
+import numpy as np
+from torch import Tensor
+
+from compress.data.batches import evaluation_batches
+from compress.data.catalogue import Catalogue, find
+from compress.data.data import Images
+from compress.data.spec import DataSpec
+from compress.data.split import stratified
+from compress.job import Job
+from compress.models.model import Model
+from runtime.errors import InputRejectedError
+from runtime.preprocess import Preprocess
+
+_BATCH: Final = 16
+
+
+def calibration_images(
+    model: Model, data: Catalogue, job: Job, *, source: str | None, count: int
+) -> Images:
+    """What `model` is calibrated on; see `chosen_images`."""
+    return chosen_images(data, model.preprocess, job, source=source, count=count)
+
+
+def chosen_images(
+    data: Catalogue,
+    preprocess: Preprocess,
+    job: Job,
+    *,
+    source: str | None,
+    count: int,
+) -> Images:
+    """`count` images, every class by its share, the same for the same seed.
+
+    From `source`, or else from the training images of `data`. Too few classes, or no
+    images that are not for judging, are an InputRejectedError.
+    """
+    known = data
+    if source is not None:
+        spec = DataSpec(source=source)
+        known = find(spec, seed=job.seed, screen=job.screen, cache=job.cache)
+    elif data.train is None:
+        raise InputRejectedError(
+            f"calibration: {data.name} has no training images, and those it has are "
+            "for judging; name others with --calib"
+        )
+    opened = known.open(preprocess)
+    images = opened.train if opened.train is not None else opened.val
+    if images is None or len(images) == 0:
+        raise InputRejectedError(f"calibration: {known.name} holds no images")
+    seen = len(np.unique(images.labels))
+    if seen == 1 and len(data.classes) > 1:
+        raise InputRejectedError(
+            f"calibration: all {len(images)} images of {known.name} are of one class; "
+            "ranges would fit that class alone; give images of several"
+        )
+    if len(images) > count:
+        rows = _spread(images, count, seed=job.seed)
+        images = replace(images, pixels=images.pixels[rows], labels=images.labels[rows])
+    if source is not None:
+        _warn_of_overlap(images, data.images(preprocess), job)
+    return images
+
+
+def batches_of(model: Model, images: Images) -> Callable[[], Iterator[Tensor]]:
+    """What gives `images` as the network reads them, batch after batch, anew each time.
+
+    Batches are float32 [n, 3, size, size]; only one of them is in memory.
+    """
+
+    def batches() -> Iterator[Tensor]:
+        for batch in evaluation_batches(images, _BATCH):
+            yield model.prepare(batch.pixels)
+
+    return batches
+
+
+def _spread(images: Images, count: int, *, seed: int) -> np.ndarray:
+    """Rows of a stratified draw; with more classes than images, of one over all."""
+    if count >= len(np.unique(images.labels)):
+        return np.sort(stratified(images.labels, count, seed=seed, purpose="calibrate"))
+    rng = np.random.default_rng(seed)
+    return np.sort(rng.choice(len(images), count, replace=False))
+
+
+def _warn_of_overlap(images: Images, judging: Images, job: Job) -> None:
+    """Say so if images of the calibration are also judged by."""
+    judged = {row.tobytes() for row in _middle_rows(judging)}
+    shared = sum(row.tobytes() in judged for row in _middle_rows(images))
+    if shared:
+        job.screen.tell(
+            f"calibration: warning: {shared} of {len(images)} images are also among "
+            "those that judge the result, which flatters it"
+        )
+
+
+def _middle_rows(images: Images) -> Iterator[np.ndarray]:
+    """The middle line of pixels of each image, enough to tell images apart."""
+    middle = images.pixels.shape[1] // 2
+    return (np.ascontiguousarray(image[middle]) for image in images.pixels)

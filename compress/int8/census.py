@@ -1,0 +1,62 @@
+"""Which operators of a quantised network stay float, and what share of the work."""
+
+from collections.abc import Iterator, Mapping
+
+from torch import Tensor, fx
+
+from compress.int8.capture import INPUT, parameter
+from compress.int8.simulate import QuantizedNet, is_int8
+from compress.quantizer import rule_of, weight_of
+
+# Operators without weights that cost next to nothing and have nothing to round.
+_MOVES = frozenset({"shared"})
+
+
+def float_operators(net: QuantizedNet) -> Iterator[Mapping[str, object]]:
+    """Name, operator and share of the multiply-accumulates of whatever stays float.
+
+    What a kernel does in passing (a fused clamp) or what only moves numbers into the
+    answer is left out. Operators that the table does not know, such as a layer norm,
+    have no weights of their own kind and a share of 0.
+    """
+    macs = macs_of(net)
+    total = sum(macs.values()) or 1
+    for node in net.graph.graph.nodes:
+        if node.op != "call_function" or is_int8(node, net.scheme):
+            continue
+        rule = rule_of(node)
+        if rule is not None and (rule.clamp or rule.output in _MOVES):
+            continue
+        yield {
+            "name": node.name,
+            "operator": str(node.target).split(".")[1],
+            "macs_share": macs.get(node.name, 0) / total,
+        }
+
+
+def macs_of(net: QuantizedNet) -> dict[str, int]:
+    """Multiply-accumulates of each weighted node for one image."""
+    found: dict[str, int] = {}
+
+    class Count(fx.Interpreter):
+        """Runs the graph on shapes alone."""
+
+        def run_node(self, n: fx.Node) -> object:
+            made = super().run_node(n)
+            rule = rule_of(n)
+            if rule is not None and rule.weights and isinstance(made, Tensor):
+                weight = parameter(net.graph, weight_of(n))
+                found[n.name] = made[0].numel() * weight[0].numel()
+            return made
+
+    Count(net.graph).run(_one_image(net))
+    return found
+
+
+def _one_image(net: QuantizedNet) -> Tensor:
+    """An image of the size that the network was traced with."""
+    (source,) = (node for node in net.graph.graph.nodes if node.name == INPUT)
+    shape = source.meta["val"].shape
+    import torch
+
+    return torch.zeros(1, *(int(size) for size in shape[1:]))

@@ -1,0 +1,131 @@
+"""Bias correction: what rounding and cutting shift on average, biases take back."""
+
+import copy
+from collections.abc import Iterator, Sequence, Set
+from typing import Final, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # the field's name for it
+from torch import Tensor, fx
+
+from compress.int8 import kernels
+from compress.int8.at_rest import give_bias_
+from compress.int8.capture import ATEN, parameter
+from compress.int8.grids import Grid, Scheme
+from compress.int8.simulate import bounds_of, is_int8, simulated
+from compress.quantizer import bias_of, is_fused, rule_of
+
+_KERNELS: Final = frozenset({kernels.conv2d, kernels.linear})
+_ALL: Final = (float("-inf"), float("inf"))
+
+
+def corrected(
+    graph: fx.GraphModule, scheme: Scheme, images: Sequence[Tensor]
+) -> fx.GraphModule:
+    """A copy of `graph` whose biases make up for the mean error of each channel.
+
+    images: float32 [n, 3, size, size], few, since all go through both networks in step:
+    an operator is corrected on what those before it give once they are (Nagel et al.
+    2019, section 4.2, measured on images instead of assumed).
+    """
+    made = copy.deepcopy(graph)
+    net = simulated(graph, scheme)
+    owners = {node.name: node for node in weighted(made) if _has_kernel(node, scheme)}
+    whole = torch.cat(list(images))
+    with torch.inference_mode():
+        exact = _exact_outputs(graph, owners.keys(), whole)
+        run = _Correct(net, exact)
+        run.run(whole)
+    for owner, shift in zip(owners.values(), run.shifts, strict=True):
+        old = bias_of(owner)
+        more = shift.clone()
+        give_bias_(made, owner, more if old is None else parameter(made, old) + more)
+    made.recompile()
+    return made
+
+
+def lasting_shift(error: Tensor, counts: Tensor) -> Tensor:
+    """The mean error of each channel, as far as images agree on it, [channels].
+
+    error: the sum over places, [images, channels]; counts: of how many places. What one
+    image in many shows, such as a value that was cut, is no shift: the mean is shrunk by
+    its own uncertainty (James and Stein 1961).
+    """
+    places = counts.sum(dim=0).clamp(min=1)
+    mean = error.sum(dim=0) / places
+    apart = (error - mean * counts).square().sum(dim=0) / places.square()
+    return mean * (1 - apart / mean.square().clamp(min=1e-20)).clamp(min=0)
+
+
+def weighted(graph: fx.GraphModule) -> list[fx.Node]:
+    """Every operator with a weight that the table knows, in order."""
+    return [
+        node
+        for node in graph.graph.nodes
+        if (rule := rule_of(node)) is not None and rule.weights
+    ]
+
+
+def _exact_outputs(
+    graph: fx.GraphModule, names: Set[str], images: Tensor
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """What each named node gives in float, and where a clamp lets it through.
+
+    One node after the other, so that both networks are held only where they are.
+    """
+    run = fx.Interpreter(graph)
+    run.args_iter = iter((images,))
+    for node in graph.graph.nodes:
+        made = run.run_node(node)
+        run.env[node] = made
+        if node.name in names:
+            low, high = bounds_of(next(iter(node.users))) if is_fused(node) else _ALL
+            yield made, (made > low) & (made < high)
+        for dead in run.user_to_last_uses.get(node, ()):
+            del run.env[dead]
+
+
+def _has_kernel(node: fx.Node, scheme: Scheme) -> bool:
+    """Whether `simulated` computes a weighted node in integers."""
+    if not is_int8(node, scheme):
+        return False
+    (last,) = node.users if is_fused(node) else (node,)
+    return last.name in scheme.activations or node.target is ATEN.linear.default
+
+
+class _Correct(fx.Interpreter):
+    """Runs a simulated graph and mends the bias of each kernel before going on."""
+
+    def __init__(
+        self, net: fx.GraphModule, exact: Iterator[tuple[Tensor, Tensor]]
+    ) -> None:
+        """`exact`: what each kernel would give in float, and where it matters."""
+        super().__init__(net)
+        self.exact = exact
+        self.shifts: list[Tensor] = []
+
+    def run_node(self, n: fx.Node) -> object:
+        """Run one node; if it is a kernel, twice."""
+        if n.target not in _KERNELS:
+            return super().run_node(n)
+        args, _ = self.fetch_args_kwargs_from_env(n)
+        images, weight, bias, *rest = cast("tuple[Tensor, Tensor, Tensor | None]", args)
+        *geometry, source, factors, target, _ = cast("list[object]", rest)
+        # From the integer sums to what they stand for, before rounding and clamp.
+        by = cast("Tensor", factors) * (1.0 if target is None else cast("Grid", target).scale)
+        steps = torch.round(images / cast("Grid", source).scale)
+        if geometry:
+            stride, padding, dilation, groups = cast("kernels.Geometry", geometry[0])
+            sums = F.conv2d(steps, weight, bias, stride, padding, dilation, groups)
+            sums *= by.view(1, -1, 1, 1)
+        else:
+            sums = F.linear(steps, weight, bias) * by
+        wanted, matters = next(self.exact)
+        shape = (*sums.shape[:2], -1)
+        error = ((wanted - sums) * matters).reshape(shape).sum(dim=2)
+        shift = lasting_shift(error, matters.reshape(shape).sum(dim=2))
+        self.shifts.append(shift)
+        counted = torch.zeros_like(shift) if bias is None else bias
+        mended = torch.round(counted + shift / by)
+        call = cast("fx.node.Target", n.target)
+        return self.call_function(call, (images, weight, mended, *rest), {})

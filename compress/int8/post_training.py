@@ -1,0 +1,148 @@
+"""The stage `ptq` at work: calibrate, quantise, let the doctor help, write it down."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor, fx
+
+from compress.data.batches import evaluation_batches
+from compress.int8.blame import table
+from compress.int8.calibration import batches_of, calibration_images
+from compress.int8.capture import captured
+from compress.int8.census import float_operators
+from compress.int8.doctor import heal
+from compress.int8.grids import grid_between
+from compress.int8.judge import Judge, judge_of
+from compress.int8.ptq import Methods, quantised
+from compress.int8.record import RECORD
+from compress.int8.rewrites import canonical_
+from compress.int8.rules import pixel_levels
+from compress.int8.simulate import QuantizedNet
+from runtime.errors import RecipeError
+from runtime.files import write_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from compress.data.catalogue import Catalogue
+    from compress.int8.calibrate import Batches
+    from compress.job import Job
+    from compress.models.model import Model
+    from compress.stages.ptq import Ptq
+
+_BATCH: Final = 32
+_LOOKED_AT: Final = 64  # images that the table of operators is made from
+
+
+def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Model:
+    """`model` in INT8, as `options` say; what was found goes to `job.folder`."""
+    if isinstance(model.net, QuantizedNet):
+        raise RecipeError(
+            f"ptq: {model.spec.name} is quantised already; quantise the float model it "
+            "was made from"
+        )
+    images = calibration_images(
+        model, data, job, source=options.calib, count=options.calib_images
+    )
+    batches = batches_of(model, images)
+    graph = captured(model.net, size=model.preprocess.size, name=model.spec.name)
+    canonical_(graph)
+    judge = judge_for(graph, model, data)
+    methods = Methods(
+        ranges=options.ranges,
+        equalise=options.equalise,
+        correct_bias=options.correct_bias,
+        learn_rounding=options.learn_rounding,
+    )
+    levels = pixel_levels(model.preprocess.mean, model.preprocess.std)
+    job.screen.tell(f"ptq: {len(images)} calibration images")
+    rungs: list[dict[str, object]] = []
+    if options.accuracy_drop is None:
+        net = quantised(
+            graph, batches, methods=methods, levels=levels, say=job.screen.detail
+        )
+    else:
+        healed = heal(
+            graph,
+            batches,
+            judge,
+            accuracy_drop=options.accuracy_drop,
+            methods=methods,
+            levels=levels,
+            say=job.screen.tell,
+        )
+        net, rungs = healed.net, [each.as_record() for each in healed.rungs]
+        if not healed.holds:
+            job.screen.tell(
+                f"ptq: no rung of the ladder keeps the drop within "
+                f"{options.accuracy_drop:.2%}; the best one is kept"
+            )
+    net = with_logits(net, batches)
+    write_down(graph, net, judge, batches, rungs, job)
+    return replace(model, net=net.eval(), trained=True)
+
+
+def judge_for(graph: fx.GraphModule, model: Model, data: Catalogue) -> Judge:
+    """What tells how much of the float network's answers a quantised one keeps."""
+    held_out = data.images(model.preprocess)
+
+    def shown() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in evaluation_batches(held_out, _BATCH):
+            yield model.prepare(batch.pixels), batch.labels
+
+    return judge_of(graph, shown, labels_fit=data.judges(len(model.classes)))
+
+
+def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:
+    """`net` with a grid for its answer, its whole range, for files that end in int8."""
+    low = high = 0.0
+    with torch.inference_mode():
+        for batch in images():
+            scores = net(batch)
+            low, high = min(low, float(scores.min())), max(high, float(scores.max()))
+    scheme = replace(net.scheme, logits=grid_between(low, high))
+    return QuantizedNet(net.graph, scheme)
+
+
+def write_down(  # noqa: PLR0913, PLR0917  # everything the record is made of
+    graph: fx.GraphModule,
+    net: QuantizedNet,
+    judge: Judge,
+    images: Batches,
+    rungs: list[dict[str, object]],
+    job: Job,
+) -> None:
+    """Keep what was found beside the model: verdict, rungs, operators, floats."""
+    verdict = judge(net)
+    few = fewer(images, _LOOKED_AT)
+    write_json(
+        job.folder / RECORD,
+        {
+            "float32": judge.float32.as_record(),
+            "int8": verdict.as_record(),
+            "rungs": rungs,
+            "operators": [each.as_record() for each in table(graph, net, few)],
+            "float_operators": list(float_operators(net)),
+        },
+    )
+    job.screen.tell(
+        f"{job.title}: {verdict.flips:.2%} of the answers changed on "
+        f"{verdict.images} held-out images, SQNR {verdict.sqnr_db:.1f} dB"
+    )
+
+
+def fewer(images: Batches, most: int) -> Batches:
+    """The first `most` images."""
+
+    def batches() -> Iterator[Tensor]:
+        left = most
+        for batch in images():
+            if left <= 0:
+                return
+            yield batch[:left]
+            left -= len(batch)
+
+    return batches

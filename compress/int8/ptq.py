@@ -1,0 +1,116 @@
+"""Post-training quantisation as a whole: from a float graph and images to INT8."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import torch
+from torch import Tensor, fx
+
+from compress.int8.calibrate import ESTIMATORS, Batches, Seen, seen_ranges
+from compress.int8.correct import corrected
+from compress.int8.equalise import equalised
+from compress.int8.grids import Scheme, weight_scales
+from compress.int8.influence import ends_of, evenly, influences
+from compress.int8.plan import Plan, planned
+from compress.int8.ranges import chosen_ranges
+from compress.int8.rounding import with_learned_rounding
+from compress.int8.rules import Range, grids_of
+from compress.int8.simulate import QuantizedNet
+
+Ranges = Literal["output", "minmax", "mean", "percentile", "mse", "entropy"]
+Say = Callable[[str], None]
+
+# Images for what is learned from gradients, from means and from second moments; more
+# change the result by less than another choice of images does (MobileNetV2).
+FOR_INFLUENCE: Final = 48
+FOR_STRETCHING: Final = 32
+FOR_BIASES: Final = 32
+FOR_ROUNDING: Final = 64
+_HISTOGRAMS: Final = frozenset({"percentile", "mse", "entropy"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Methods:
+    """What the quantiser does; every field is one technique.
+
+    ranges: "output" weighs steps against what is cut off by their effect on the answer,
+    the others look at one tensor alone. left_float: nodes to leave in float.
+    """
+
+    ranges: Ranges = "output"
+    equalise: bool = False
+    correct_bias: bool = True
+    learn_rounding: bool = False
+    left_float: frozenset[str] = frozenset()
+
+
+DEFAULT: Final = Methods()
+
+
+def quantised(
+    graph: fx.GraphModule,
+    images: Batches,
+    *,
+    methods: Methods = DEFAULT,
+    levels: Tensor | None = None,
+    say: Say = lambda _: None,
+) -> QuantizedNet:
+    """Quantise a canonical `graph`, which is left alone.
+
+    images: float32 [n, 3, size, size] batches, the same ones each time it is called;
+    levels: every number that an image can hold, if they are few; see `grids_of`.
+    """
+    plan = planned(graph)
+    made = graph
+    if methods.equalise:
+        say("equalising channels")
+        nothing = torch.zeros(0, dtype=torch.float64)
+        nodes = {
+            node: (nothing, nothing) for group in plan.groups.values() for node in group
+        }
+        found = influences(graph, nodes, images, most=FOR_STRETCHING)
+        made = equalised(graph, found)
+        plan = planned(made)
+    say("measuring ranges")
+    ranges = ranges_of(made, plan, images, ranges=methods.ranges)
+    scheme = Scheme(
+        activations=grids_of(made, plan, ranges, levels=levels),
+        weights={name: weight_scales(getattr(made, name)) for name in plan.weights},
+        left_float=methods.left_float,
+    )
+    if methods.learn_rounding:
+        say("learning how to round weights")
+        some = evenly(images, FOR_ROUNDING)
+        made = with_learned_rounding(made, scheme, lambda: some)
+    if methods.correct_bias:
+        say("correcting biases")
+        made = corrected(made, scheme, evenly(images, FOR_BIASES))
+    return QuantizedNet(made, scheme)
+
+
+def ranges_of(
+    graph: fx.GraphModule, plan: Plan, images: Batches, *, ranges: Ranges
+) -> Mapping[str, Range]:
+    """The range of every group of tensors that has no fixed grid."""
+    seen = seen_ranges(graph, plan, images, histograms=ranges in _HISTOGRAMS)
+    whole = {first: (one.low, one.high) for first, one in seen.items()}
+    if ranges == "output":
+        return _weighed(graph, plan, images, seen)
+    return {
+        first: ESTIMATORS[ranges](one)
+        if plan.logits.isdisjoint(plan.groups[first])
+        else whole[first]
+        for first, one in seen.items()
+    }
+
+
+def _weighed(
+    graph: fx.GraphModule, plan: Plan, images: Batches, seen: Mapping[str, Seen]
+) -> Mapping[str, Range]:
+    """Ranges of the least effect on the answer."""
+    ends = {first: ends_of(one) for first, one in seen.items()}
+    by_node = {node: ends[first] for first in ends for node in plan.groups[first]}
+    found = influences(graph, by_node, images, most=FOR_INFLUENCE, weights=False)
+    whole = {first: (one.low, one.high) for first, one in seen.items()}
+    return chosen_ranges(plan, whole, found)

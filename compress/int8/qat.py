@@ -1,0 +1,171 @@
+"""A network that learns on its INT8 grids: what is trained is what will be run.
+
+The canonical graph is trained itself, every tensor rounded where a kernel rounds it, on
+grids that come from the same rules as after calibration (`rules.grids_of`). torchao's
+PT2E rewrites know neither scales shared by tensors of different zero points, nor grids
+of h-swish, nor gates folded into convolutions; a network trained with them would have
+to be moved to other grids before it is exported.
+"""
+
+import copy
+from collections.abc import Mapping
+from typing import Final, cast
+
+import torch
+from torch import Tensor, fx, nn
+
+from compress.int8.calibrate import Batches
+from compress.int8.capture import captured, parameter
+from compress.int8.grids import Grid, Scheme
+from compress.int8.plan import Plan, planned
+from compress.int8.qat_graph import (
+    body_of,
+    first_ranges,
+    joined,
+    of_input,
+    shares_of_scales,
+)
+from compress.int8.qat_layer import Layer, unfolded
+from compress.int8.qat_rounding import Learnt, Pass
+from compress.int8.rewrites import canonical_
+from compress.int8.rules import Range, grids_of, pixel_levels
+from compress.int8.simulate import QuantizedNet
+from compress.models.model import Model
+from compress.quantizer import bias_of, weight_of
+
+# The share of a new batch in a range; Jacob et al. 2018 average over many batches. The
+# first ones count more: normalised by themselves, batches look unlike calibration.
+_MOMENTUM: Final = 0.01
+
+
+class QatNet(nn.Module):
+    """A canonical graph on its grids, as something to train."""
+
+    def __init__(
+        self,
+        model: Model,
+        images: Batches,
+        *,
+        learn_scales: bool,
+        gather_until: float,
+        watch_until: float,
+    ) -> None:
+        """Trace `model`, and start with the ranges that `images` show.
+
+        images: float32 [n, 3, size, size] batches. Until these shares of the training,
+        statistics for batch normalisation are gathered and ranges follow what is seen.
+        learn_scales: scales are parameters instead (LSQ).
+        """
+        super().__init__()
+        self.gather_until, self.watch_until = gather_until, watch_until
+        how = model.preprocess
+        graph = captured(model.net, size=how.size, name=model.spec.name)
+        before = unfolded(graph)
+        canonical_(graph)
+        plan = planned(graph)
+        ranges = first_ranges(graph, plan, images)
+        levels = pixel_levels(how.mean, how.std)
+        grids = grids_of(graph, plan, ranges, levels=levels)
+        # In a tuple, so that its weights are not taken for this network's.
+        self.origin: tuple[fx.GraphModule, Plan] = (graph, plan)
+        self.nodes = tuple(grids)
+        self.groups = tuple(ranges)
+        self.register_buffer("first_grids", torch.tensor([*grids.values()]))
+        self.register_buffer("ranges", torch.tensor([*ranges.values()]))
+        self.register_buffer("followed", torch.zeros(()))  # batches
+        self.shares = shares_of_scales(graph, plan, grids) if learn_scales else {}
+        count = len(set(self.shares.values()))
+        # Relative to where they start, so that one rate suits every scale.
+        self.widths = nn.Parameter(torch.ones(count)) if learn_scales else None
+        self.body = body_of(graph, grids, before, learn_scales=learn_scales)
+        self.watches = False
+
+    first_grids: Tensor
+    ranges: Tensor
+    followed: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Map float32 [n, 3, size, size] to float32 logits [n, classes]."""
+        watching = self.training and self.watches and self.widths is None
+        now = Pass(
+            grids=self.grids(),
+            watched=frozenset(self.nodes) if watching else frozenset(),
+        )
+        logits: Tensor = self.body(now, images)
+        if watching:
+            self._follow_(now.seen)
+        return logits
+
+    def reach_(self, share: float) -> None:
+        """Take note of how much of the training is over."""
+        self.watches = share < self.watch_until
+        for layer in self.layers().values():
+            layer.gathers = share < self.gather_until
+
+    def layers(self) -> dict[str, Layer]:
+        """Every weighted layer, by its node."""
+        return {
+            name: layer
+            for name, layer in self.body.named_children()
+            if isinstance(layer, Layer)
+        }
+
+    def grids(self) -> Mapping[str, Grid | Learnt]:
+        """The grid of every node as it is now."""
+        graph, plan = self.origin
+        first = {
+            node: Grid(scale, round(zero))
+            for node, (scale, zero) in zip(
+                self.nodes, self.first_grids.tolist(), strict=True
+            )
+        }
+        if self.widths is None:
+            ranges = cast("list[Range]", self.ranges.tolist())
+            now = grids_of(graph, plan, dict(zip(self.groups, ranges, strict=True)))
+            # Pixels have the range they have, and their grid avoids ties.
+            return now | {node: first[node] for node in of_input(plan)}
+        made: dict[str, Grid | Learnt] = dict(first)
+        for node, share in self.shares.items():
+            scale = self.widths[share].clamp(min=0.01) * first[node].scale
+            made[node] = Learnt(scale, first[node].zero_point)
+        return made
+
+    def quantized(self) -> QuantizedNet:
+        """What was learnt, as a graph and grids for integer kernels."""
+        origin, _ = self.origin
+        graph = copy.deepcopy(origin)
+        weights = {}
+        with torch.no_grad():
+            for name, value in self.body.named_parameters(recurse=False):
+                cast("Tensor", getattr(graph, name)).copy_(value)
+            layers = self.layers()
+            for node in graph.graph.nodes:
+                if node.name not in layers:
+                    continue
+                layer = layers[node.name]
+                weight, bias = layer.folded()
+                parameter(graph, weight_of(node)).copy_(weight)
+                weights[str(weight_of(node).target)] = layer.scales(weight).clone()
+                to = bias_of(node)
+                if to is not None and bias is not None:
+                    parameter(graph, to).copy_(bias)
+            activations = {
+                node: Grid(float(grid.scale), grid.zero_point)
+                for node, grid in self.grids().items()
+            }
+        return QuantizedNet(graph, Scheme(activations=activations, weights=weights))
+
+    def _follow_(self, seen: Mapping[str, Tensor]) -> None:
+        """Move the ranges towards what a batch showed, the same for all processes."""
+        _, plan = self.origin
+        ends = torch.stack(
+            [
+                joined([seen[node] for node in plan.groups[first] if node in seen], row)
+                for row, first in zip(self.ranges, self.groups, strict=True)
+            ]
+        )
+        if torch.distributed.is_initialized():
+            torch.distributed.all_reduce(ends)
+            ends /= torch.distributed.get_world_size()
+        self.followed += 1
+        self.ranges.lerp_(ends, max(_MOMENTUM, 1 / (1 + float(self.followed))))

@@ -1,0 +1,193 @@
+"""A convolution or linear layer that learns while its weights are rounded to INT8.
+
+Batch normalisation is folded into the weights before they are rounded, as the integer
+kernel will have it: with the running statistics, so that the grid of the weights does
+not jump with each batch. As long as statistics are gathered, what the layer gives is
+normalised by those of the batch all the same (Krishnamoorthi 2018, section 3.2.2).
+"""
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple, cast
+
+import torch
+import torch.nn.functional as F  # noqa: N812  # the field's name for it
+from torch import Tensor, fx, nn
+
+from compress.int8.capture import ATEN, parameter
+from compress.int8.grids import weight_scales
+from compress.int8.qat_rounding import Pass, fake_quantized_bias, fake_quantized_weight
+from compress.int8.rewrites import BATCH_NORM
+from compress.quantizer import bias_of, weight_of
+
+# A channel is divided by its factor again where the batch normalises it.
+_SMALLEST: Final = 1e-6
+
+
+class Norm(nn.Module):
+    """Batch normalisation as a scale and a shift [outputs], and how they are learnt."""
+
+    def __init__(self, graph: fx.GraphModule, node: fx.Node) -> None:
+        """Copy what a traced batch normalisation reads."""
+        super().__init__()
+        _, weight, bias, mean, variance, momentum, epsilon = node.args
+        self.momentum = cast("float", momentum)
+        self.epsilon = cast("float", epsilon)
+        self.register_buffer("mean", _read(graph, mean).clone())
+        self.register_buffer("variance", _read(graph, variance).clone())
+        ones = torch.ones_like(self.mean)
+        self.weight = nn.Parameter(_read(graph, weight, ones).clone())
+        self.bias = nn.Parameter(_read(graph, bias, 0 * ones).clone())
+
+    mean: Tensor
+    variance: Tensor
+
+    def scale(self) -> Tensor:
+        """What the weights are multiplied by, [outputs]."""
+        return self.weight * (self.variance + self.epsilon).rsqrt()
+
+    def by_batch(self, sums: Tensor) -> Tensor:
+        """Normalise sums by their own statistics, and gather those."""
+        return F.batch_norm(
+            sums,
+            self.mean,
+            self.variance,
+            self.weight,
+            self.bias,
+            training=True,
+            momentum=self.momentum,
+            eps=self.epsilon,
+        )
+
+
+class Layer(nn.Module):
+    """One weighted node of a canonical graph, its weights rounded as they are used."""
+
+    def __init__(
+        self,
+        node: fx.Node,
+        weight: Tensor,
+        bias: Tensor | None,
+        norm: Norm | None,
+        *,
+        learn_scales: bool,
+    ) -> None:
+        """Start with these weights; `norm` is what they are still to be folded with."""
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+        self.bias = None if bias is None else nn.Parameter(bias.clone())
+        self.norm = norm
+        # Relative to the largest weight, so that one rate suits every layer.
+        ones = torch.ones(len(weight))
+        self.widths = nn.Parameter(ones) if learn_scales else None
+        self.linear = node.target is ATEN.linear.default
+        self.geometry = () if self.linear else tuple(node.args[3:])
+        self.gathers = False  # statistics of the batch, in training
+
+    def forward(self, images: Tensor, now: Pass, source: str) -> Tensor:
+        """Sums in float, of what the node `source` gave."""
+        if self.norm is not None and self.training and self.gathers:
+            return self.by_batch(images, self.norm)
+        weight, bias = self.folded()
+        scales = self.scales(weight)
+        weight = fake_quantized_weight(weight, scales, learnt=self.widths is not None)
+        if bias is not None:
+            bias = fake_quantized_bias(bias, scales * now.grids[source].scale)
+        return self.sums(images, weight, bias)
+
+    def by_batch(self, images: Tensor, norm: Norm) -> Tensor:
+        """Sums normalised by the batch, of weights folded with running statistics."""
+        scale = norm.scale().detach()
+        scale = torch.where(scale.abs() < _SMALLEST, _SMALLEST, scale)
+        folded = self.weight * _by_output(scale, self.weight)
+        weight = fake_quantized_weight(
+            folded, self.scales(folded), learnt=self.widths is not None
+        )
+        sums = self.sums(images, weight, None) / scale.view(1, -1, 1, 1)
+        if self.bias is not None:
+            sums = sums + self.bias.view(1, -1, 1, 1)
+        return norm.by_batch(sums)
+
+    def folded(self) -> tuple[Tensor, Tensor | None]:
+        """Weight and bias as an integer kernel gets them, before they are rounded."""
+        if self.norm is None:
+            return self.weight, self.bias
+        scale = self.norm.scale()
+        shift = self.norm.mean if self.bias is None else self.norm.mean - self.bias
+        return (
+            self.weight * _by_output(scale, self.weight),
+            self.norm.bias - shift * scale,
+        )
+
+    def scales(self, folded: Tensor) -> Tensor:
+        """The steps of folded weights, [outputs]."""
+        widest = weight_scales(folded)
+        return widest if self.widths is None else widest * self.widths.clamp(min=0.01)
+
+    def sums(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Multiply and add."""
+        if self.linear:
+            return F.linear(images, weight, bias)
+        return F.conv2d(images, weight, bias, *self.geometry)  # type: ignore[arg-type]
+
+
+class Unfolded(NamedTuple):
+    """A convolution's weight and bias, and the normalisation that comes after it."""
+
+    norm: Norm
+    weight: Tensor
+    bias: Tensor | None
+
+
+def unfolded(graph: fx.GraphModule) -> dict[str, Unfolded]:
+    """Every convolution of a traced graph that a batch normalisation follows."""
+    found = {}
+    for node in graph.graph.nodes:
+        source = node.args[0] if node.target is BATCH_NORM else None
+        if not isinstance(source, fx.Node) or len(source.users) != 1:
+            continue
+        if source.target is ATEN.conv2d.default:
+            bias = bias_of(source)
+            found[source.name] = Unfolded(
+                norm=Norm(graph, node),
+                weight=parameter(graph, weight_of(source)).clone(),
+                bias=None if bias is None else parameter(graph, bias).clone(),
+            )
+    return found
+
+
+def layer_of(
+    graph: fx.GraphModule,
+    node: fx.Node,
+    before: Mapping[str, Unfolded],
+    *,
+    learn_scales: bool,
+) -> Layer:
+    """The layer that a weighted node of a canonical graph becomes.
+
+    It keeps its batch normalisation where that is all that was folded into it.
+    """
+    weight, bias = parameter(graph, weight_of(node)), bias_of(node)
+    if node.name in before:
+        norm, raw, shift = before[node.name]
+        layer = Layer(node, raw, shift, norm, learn_scales=learn_scales)
+        folded, _ = layer.folded()
+        if folded.shape == weight.shape and torch.allclose(folded, weight, rtol=1e-4):
+            return layer
+    shift = None if bias is None else parameter(graph, bias)
+    return Layer(node, weight, shift, None, learn_scales=learn_scales)
+
+
+def _by_output(factors: Tensor, weight: Tensor) -> Tensor:
+    """Factors [outputs] in the shape that multiplies a weight [outputs, …]."""
+    return factors.view(-1, *([1] * (weight.dim() - 1)))
+
+
+def _read(
+    graph: fx.GraphModule, node: object, otherwise: Tensor | None = None
+) -> Tensor:
+    """What a node reads, or what stands for it where there is no node."""
+    if isinstance(node, fx.Node):
+        return parameter(graph, node).detach()
+    if otherwise is None:
+        raise TypeError(f"a batch normalisation without statistics: {node}")
+    return otherwise

@@ -1,0 +1,77 @@
+"""Ranges chosen by what they do to the answer: steps against what is cut off."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from compress.int8.influence import Influence, Influences
+from compress.int8.plan import Plan
+from compress.int8.rules import STEPS, Range
+
+
+def chosen_ranges(
+    plan: Plan, extremes: Mapping[str, Range], found: Influences
+) -> dict[str, Range]:
+    """The range of every group that has no fixed grid, of the least effect.
+
+    extremes: by group; what the answer is read off keeps them. Groups that are added up
+    share one step, which is chosen for all of them.
+    """
+    chosen = {first: extremes[first] for first in plan.groups if first not in plan.fixed}
+    free = {
+        first: members
+        for first in chosen
+        if plan.logits.isdisjoint(plan.groups[first])
+        and (members := _members(plan, first, found))
+    }
+    summed = {first for cluster in plan.sums for first in cluster}
+    for first in free.keys() - summed:
+        chosen |= _least({first: free[first]})
+    for cluster in plan.sums:
+        if all(first in free for first in cluster if first in chosen):
+            chosen |= _least({first: free[first] for first in cluster if first in free})
+    return chosen
+
+
+def _members(plan: Plan, first: str, found: Influences) -> list[Influence]:
+    """What is known of the tensors of a group."""
+    return [
+        found.tensors[node] for node in plan.groups[first] if node in found.tensors
+    ]
+
+
+def _least(groups: Mapping[str, list[Influence]]) -> dict[str, Range]:
+    """Ranges of one common step for some groups, of the least effect together."""
+    if not groups:
+        return {}
+    widths = {first: _widths(members[0]) for first, members in groups.items()}
+    cuts = {
+        first: torch.stack([each.cutting() for each in members]).sum(dim=0)
+        for first, members in groups.items()
+    }
+    slopes = sum(
+        float(each.gradients.sum()) / each.images
+        for members in groups.values()
+        for each in members
+    )
+    best: tuple[float, dict[str, Range]] = (float("inf"), {})
+    for width in torch.cat([each.flatten() for each in widths.values()]).unique().tolist():
+        cost = slopes * (width / STEPS) ** 2 / 12
+        ranges = {}
+        for first, members in groups.items():
+            fits = torch.where(
+                widths[first] <= width * (1 + 1e-9), cuts[first], float("inf")
+            )
+            place = int(fits.argmin())
+            low, high = divmod(place, fits.shape[1])
+            cost += float(fits[low, high])
+            ranges[first] = (float(members[0].low[low]), float(members[0].high[high]))
+        if cost < best[0]:
+            best = (cost, ranges)
+    return best[1]
+
+
+def _widths(one: Influence) -> Tensor:
+    """The width of each pair of ends, [candidates, candidates]."""
+    return one.high[None, :] - one.low[:, None]

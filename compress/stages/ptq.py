@@ -1,0 +1,70 @@
+"""PTQ: post-training quantisation to INT8, from a few hundred calibration images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from compress.data.catalogue import Catalogue
+    from compress.job import Job
+    from compress.models.model import Model
+    from compress.stages.stage import Stage
+
+
+class Ptq(BaseModel):
+    """Round weights to int8 and activations to grids measured on images."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, allow_inf_nan=False
+    )
+
+    calib: str | None = Field(
+        default=None,
+        description="images to calibrate on, named as --data is; by default the "
+        "training images",
+    )
+    calib_images: int = Field(
+        default=256, ge=1, description="how many of them, every class by its share"
+    )
+    ranges: Literal["output", "mean", "minmax", "percentile", "mse", "entropy"] = Field(
+        default="output",
+        description="how the range of a tensor is chosen: by the error at the output "
+        "of the operators that read it, or by an estimator of its own",
+    )
+    equalise: bool = Field(
+        default=False, description="stretch channels to one range (Nagel et al. 2019)"
+    )
+    correct_bias: bool = Field(
+        default=True, description="make up for the shift that rounding brings"
+    )
+    learn_rounding: bool = Field(
+        default=False, description="learn which way weights round (AdaRound)"
+    )
+    accuracy_drop: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="call the doctor: try harder until no more than this share of "
+        "held-out images is lost",
+    )
+
+    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
+        """The float network itself is all there is to go by."""
+        del model, data, job
+
+    def __call__(
+        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+    ) -> Model:
+        """A copy of `model` whose network computes as INT8 kernels do."""
+        from compress.int8.post_training import post_training
+
+        del guide
+        return post_training(model, data, job, self)
+
+    def rivals(self) -> Mapping[str, Stage]:
+        """None."""
+        return {}

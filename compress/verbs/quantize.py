@@ -1,0 +1,98 @@
+"""Make an INT8 model, after training or by training; export, prove, measure."""
+
+import argparse
+from typing import TYPE_CHECKING, Final, cast
+
+from compress.data.spec import DataSpec
+from compress.flags import add_flags, flag_of, given
+from compress.models.spec import ModelSpec, is_saved_model
+from compress.recipe import Export, Limits
+from compress.stages import STAGES
+from compress.stages.ptq import Ptq
+from compress.verbs.one_stage import (
+    DATA_FLAGS,
+    EXPORT_FLAGS,
+    MODEL,
+    execute_recipe,
+    plain,
+    recipe_of,
+)
+from runtime.errors import RecipeError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+    from compress.answer import Answer
+    from compress.screen import Screen
+
+MODES: Final = ("ptq", "qat")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags: the model, the mode, and every key of both stages."""
+    parser.usage = (
+        "compress quantize --model M|RUN [--weights F] --mode ptq|qat [--data D] "
+        "[options]"
+    )
+    add_flags(parser, ModelSpec, title="model", names=MODEL, prefix="model")
+    parser.add_argument(
+        "--mode",
+        choices=MODES,
+        default="ptq",
+        help="after training, from a few hundred images, or by training (default: ptq)",
+    )
+    parser.add_argument(
+        "--engine",
+        choices=("edgepress", "nncf"),
+        default="edgepress",
+        help="who chooses the grids; nncf works on the ONNX file, post-training only "
+        "(default: edgepress)",
+    )
+    known: set[str] = set()
+    for mode in MODES:
+        kind = cast("type[BaseModel]", STAGES[mode])
+        shared = dict.fromkeys(known)
+        add_flags(parser, kind, title=mode, names=shared, prefix=mode)
+        known |= set(kind.model_fields)
+    add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
+    add_flags(parser, Export, title="export", names=EXPORT_FLAGS, prefix="export")
+    add_flags(parser, Limits, title="budget", names={}, prefix="budget")
+
+
+def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+    """Run the one-stage recipe that the flags describe."""
+    mode = str(options.mode)
+    for key, value in _keys_of(mode, options).items():
+        setattr(options, f"stage.{key}", value)
+    name = f"quantize-{plain(given(options, 'model'))}"
+    if options.engine == "nncf":
+        if mode != "ptq":
+            raise RecipeError("--engine nncf: quantises after training; use --mode ptq")
+        from compress.nncf_run import quantize_with_nncf
+
+        recipe = recipe_of(options, stage="ptq", name=f"{name}-nncf", model=MODEL)
+        return quantize_with_nncf(recipe, options.out, screen)
+    recipe = recipe_of(options, stage=mode, name=name, model=MODEL)
+    if is_saved_model(recipe.model.name):
+        from compress.saved_model import convert
+
+        ((_, stage),) = recipe.steps()
+        if not isinstance(stage, Ptq):
+            raise RecipeError("--mode qat: a SavedModel cannot be trained; use ptq")
+        return convert(recipe, out=options.out, screen=screen, ptq=stage)
+    return execute_recipe(recipe, options, screen)
+
+
+def _keys_of(mode: str, options: argparse.Namespace) -> dict[str, object]:
+    """The keys of the mode's stage that were given; another mode's are refused."""
+    fields = cast("type[BaseModel]", STAGES[mode]).model_fields
+    found: dict[str, object] = {}
+    for each in MODES:
+        for key, value in given(options, each).items():
+            if key not in fields:
+                raise RecipeError(
+                    f"{flag_of(key, {})}: belongs to --mode {each}, not to --mode "
+                    f"{mode}; leave it out, or change the mode"
+                )
+            found[key] = value
+    return found

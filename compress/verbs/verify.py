@@ -1,0 +1,52 @@
+"""Whether the network of a run and each of its files answer alike on real images."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress.arguments import share, whole
+from compress.data.spec import DataSpec
+from compress.flags import add_flags, given
+from compress.verbs.one_stage import DATA_FLAGS, flags_of
+
+if TYPE_CHECKING:
+    from compress.answer import Answer
+    from compress.screen import Screen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags: the run, the images, and how much agreement is asked for."""
+    parser.usage = "compress verify RUN [--data D] [--images 500] [options]"
+    parser.add_argument("run", metavar="RUN", help="run directory whose files to check")
+    parser.add_argument(
+        "--images",
+        type=whole(1, 1_000_000),
+        default=500,
+        metavar="N",
+        help="how many held-out images to ask all of them (default: 500)",
+    )
+    parser.add_argument(
+        "--threshold",
+        type=share,
+        default=0.99,
+        metavar="X",
+        help="least share of images on which two must choose alike (default: 0.99)",
+    )
+    add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
+
+
+def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+    """Compare everything with everything, pair by pair."""
+    from compress.recipe import record_from
+    from compress.verification import verify
+
+    asked = given(options, "data")
+    return verify(
+        Path(options.run),
+        record_from(DataSpec, asked, flags_of({(): DATA_FLAGS})) if asked else None,
+        images=options.images,
+        threshold=options.threshold,
+        threads=options.threads or 1,
+        seed=options.seed or 0,
+        screen=screen,
+    )

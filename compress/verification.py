@@ -1,0 +1,233 @@
+"""The network of a run and each of its files, asked the same images, pair by pair."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from compress.data.batches import evaluation_batches
+from compress.data.catalogue import find
+from compress.data.spec import DataSpec
+from compress.int8.divergence import first_difference
+from compress.int8.simulate import QuantizedNet
+from compress.job import Job, cache_folder
+from compress.models.model import Model
+from compress.models.opening import open_model
+from compress.models.spec import ModelSpec
+from compress.prove import in_layout_of, thinned
+from compress.report.records import Record, inner, sentences, text
+from compress.report.report import Report
+from compress.report.units import percent
+from compress.screen import Screen
+from export.verify import Parity, Scores, compare
+from runtime.artifact import Artifact
+from runtime.errors import Exit, RecipeError
+from runtime.session import Session, open_session
+
+NETWORK: Final = "network"
+_BATCH: Final = 32
+_OURS: Final = ("model", "student")
+Ask = Callable[[Scores], Scores]
+
+
+class Asked(NamedTuple):
+    """Something that answers images [n, 3, size, size], and its name.
+
+    `net` or `file` are known where one can look into it: a quantised network, an INT8
+    ONNX file.
+    """
+
+    name: str
+    ask: Ask
+    net: QuantizedNet | None = None
+    file: Path | None = None
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two that were asked the same images, and how far they agree."""
+
+    a: str
+    b: str
+    parity: Parity
+    first_difference: str | None = None  # the operator after which they part
+
+    def as_record(self) -> dict[str, object]:
+        """The entry of the contract's `pairs`."""
+        return {
+            "a": self.a,
+            "b": self.b,
+            **self.parity.as_record(),
+            "first_difference": self.first_difference,
+        }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """The answer of `verify`."""
+
+    run: str
+    threshold: float
+    pairs: tuple[Pair, ...]
+
+    @property
+    def failures(self) -> tuple[Pair, ...]:
+        """Pairs that agree on fewer images than asked for."""
+        return tuple(
+            pair for pair in self.pairs if pair.parity.argmax_agreement < self.threshold
+        )
+
+    @property
+    def exit_code(self) -> int:
+        """Parity failed if any pair did."""
+        return Exit.PARITY if self.failures else Exit.FIT
+
+    def as_json(self) -> str:
+        """{pairs[{a, b, images, argmax_agreement, max_abs_error, sqnr_db, …}]}."""
+        record = {"pairs": [pair.as_record() for pair in self.pairs]}
+        return json.dumps(record, indent=2, allow_nan=False)
+
+    def as_text(self) -> str:
+        """A line a pair, then the verdict."""
+        lines = []
+        for pair in self.pairs:
+            found = pair.parity
+            low, _ = found.interval
+            noise = (
+                "bit-equal" if found.sqnr_db is None else f"SQNR {found.sqnr_db:.1f} dB"
+            )
+            lines.append(f"{pair.a}\n  {pair.b}")
+            lines.append(
+                f"    {percent(found.argmax_agreement)} of {found.images} images alike "
+                f"(95 % sure of {percent(low)}), {noise}, largest difference "
+                f"{found.max_abs_error:.3g}"
+            )
+            if pair.first_difference:
+                lines.append(f"    they part at {pair.first_difference}")
+        asked = percent(self.threshold)
+        lines.append(
+            f"verdict: {len(self.failures)} of {len(self.pairs)} pairs agree on less "
+            f"than {asked}"
+            if self.failures
+            else f"verdict: every pair agrees on at least {asked}"
+        )
+        return "\n".join(lines)
+
+
+def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
+    run: Path,
+    data: DataSpec | None,
+    *,
+    images: int,
+    threshold: float,
+    threads: int,
+    seed: int,
+    screen: Screen,
+) -> Verification:
+    """Ask the network of `run` and each of its files; `data` as in the run by default.
+
+    Float files are compared with the float network, INT8 files with the quantised one
+    and with each other.
+    """
+    report = Report.read(run)
+    model = _model_of(run, report, seed, screen)
+    spec = data or DataSpec.model_validate(inner(report.recipe, "data"))
+    catalogue = find(spec, seed=seed, screen=screen, cache=cache_folder())
+    shown = thinned(catalogue.images(model.preprocess), images)
+
+    def batches() -> Iterator[Scores]:
+        for batch in evaluation_batches(shown, _BATCH):
+            yield model.prepare(batch.pixels).contiguous().numpy()
+
+    found: list[Pair] = []
+    with ExitStack() as opened:
+        for one, other in _pairs(report, model, opened, threads):
+            screen.tell(f"verify: {one.name} and {other.name}")
+            parity = compare(one.ask, other.ask, batches(), name=other.name)
+            at = None
+            if parity.argmax_agreement < threshold and one.net and other.file:
+                at = first_difference(one.net, other.file, _image(next(batches())))
+            found.append(Pair(one.name, other.name, parity, at))
+    if not found:
+        raise RecipeError(
+            f"{run}: has no files of its model to compare; export some first"
+        )
+    return Verification(run=str(run), threshold=threshold, pairs=tuple(found))
+
+
+def _model_of(run: Path, report: Report, seed: int, screen: Screen) -> Model:
+    """The model that a run ended with, or began with if it has no stages."""
+    job = Job(folder=run, seed=seed, screen=screen)
+    catalogue_spec = DataSpec.model_validate(inner(report.recipe, "data"))
+    catalogue = find(catalogue_spec, seed=seed, screen=screen, cache=cache_folder())
+    if any(run.glob("*/model.json")):
+        spec = ModelSpec(name=str(run))
+    else:
+        spec = ModelSpec.model_validate(inner(report.recipe, "model"))
+    return open_model(spec, catalogue, job, size=catalogue_spec.size, adapt=False)
+
+
+def _pairs(
+    report: Report, model: Model, opened: ExitStack, threads: int
+) -> Iterator[tuple[Asked, Asked]]:
+    """Each file with the network that it was made of, and INT8 files with each other.
+
+    A file that leaves parts in float is held against the network that does the same.
+    """
+    int8: list[Asked] = []
+    for record in report.artifacts:
+        if text(record, "role") not in _OURS:
+            continue
+        path = report.folder / text(record, "path")
+        session = open_session(Artifact.read(path), threads=threads)
+        opened.enter_context(closing(session))
+        net = _reference(model.net, record)
+        known = net if isinstance(net, QuantizedNet) else None
+        inside = path if known and path.suffix == ".onnx" else None
+        file = Asked(path.name, _file(session), file=inside)
+        yield Asked(NETWORK, _network(net), net=known), file
+        if text(record, "dtype") == "int8":
+            int8.append(file)
+    yield from combinations(int8, 2)
+
+
+def _reference(net: nn.Module, record: Record) -> nn.Module:
+    """The network that a file was made of."""
+    if not isinstance(net, QuantizedNet):
+        return net
+    if text(record, "dtype") != "int8":
+        return net.graph
+    left = frozenset(sentences(inner(record, "placement"), "left_float"))
+    return QuantizedNet(net.graph, net.scheme.without(left))
+
+
+def _file(session: Session) -> Ask:
+    """A model file as a function of arrays [n, 3, size, size]."""
+
+    def answer(batch: Scores) -> Scores:
+        return session.run(in_layout_of(session.artifact, batch))
+
+    return answer
+
+
+def _image(batch: Scores) -> Tensor:
+    """The first image of a batch."""
+    return torch.from_numpy(batch[:1])
+
+
+def _network(net: nn.Module) -> Ask:
+    """A torch network as a function of arrays."""
+
+    def answer(batch: Scores) -> Scores:
+        with torch.inference_mode():
+            scores = net(torch.from_numpy(batch))
+        return np.asarray(scores.numpy())
+
+    return answer

@@ -1,0 +1,123 @@
+"""A quantised graph as the ONNX file a target's runtime is fast on, scales kept."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import onnx
+import onnx_ir as ir
+
+from export.lowering.channels import depthwise_widths_, image_channels_
+from export.lowering.clamps import clamps_saturate_, gates_are_clips_
+from export.lowering.graph import WEIGHTED, dequantizer, given, nodes_of
+from export.lowering.names import named_
+from export.lowering.normal import is_quantised, macs, merged_, normal_
+from export.lowering.padding import pads_join_convolutions_
+from export.lowering.weights import (
+    signed_,
+    symmetric_,
+    unsigned_,
+    unsigned_weights_,
+)
+from runtime.errors import InputRejectedError, MissingDependencyError, RecipeError
+from runtime.target import Target
+
+Pass = Callable[[ir.Graph], None]
+
+# Opset 18's own version of the format; nothing newer is used.
+IR_VERSION: Final = 8
+# Every kind of integers begins with what no grid's kind matters for, and ends with
+# what saturates: the clamps.
+_X86: Final[tuple[Pass, ...]] = (
+    unsigned_,
+    pads_join_convolutions_,
+    depthwise_widths_,
+    clamps_saturate_,
+    gates_are_clips_,
+    image_channels_,
+)
+_ARM: Final[tuple[Pass, ...]] = (
+    signed_,
+    pads_join_convolutions_,
+    clamps_saturate_,
+    gates_are_clips_,
+)
+_TENSORRT: Final[tuple[Pass, ...]] = (signed_, pads_join_convolutions_, symmetric_)
+
+
+def lowered(model: onnx.ModelProto, target: Target | None) -> onnx.ModelProto:
+    """Rewrite a QDQ model for `target`; without one, for any runtime of ONNX.
+
+    `model` may come from `qdq_model`, NNCF or ONNX Runtime's own quantiser; it is left
+    as it is. Scales stay, except that symmetric targets get symmetric grids of the same
+    ranges. A target of another format is a RecipeError, a model without Q and DQ an
+    InputRejectedError.
+    """
+    if target is not None and target.format != "onnx":
+        raise RecipeError(
+            f"export: target {target.name!r} reads {target.format} files; "
+            "choose a target of ONNX files, or write that format"
+        )
+    graph = ir.from_proto(onnx.shape_inference.infer_shapes(model))
+    if not is_quantised(graph.graph):
+        raise InputRejectedError(
+            f"export: {model.graph.name or 'the model'} has no quantised tensor; "
+            "quantise it first, or write it as float32"
+        )
+    normal_(graph)
+    for rewrite in _passes(target):
+        rewrite(graph.graph)
+    merged_(graph)
+    named_(graph.graph)
+    made = ir.to_proto(graph)
+    made.ir_version = IR_VERSION
+    del made.graph.value_info[:]
+    return made
+
+
+def _passes(target: Target | None) -> tuple[Pass, ...]:
+    """The rewrites of a target, in the order in which they enable each other."""
+    if target is None or target.activations == "int8":
+        return _ARM
+    if target.activations == "symmetric":
+        return _TENSORRT
+    return (*_X86, unsigned_weights_) if target.saturates else _X86
+
+
+def int8_macs_fraction(path: Path) -> float:
+    """The share of multiplications that read integers on both sides, of a file."""
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(path)))
+    whole = every = 0
+    for node in nodes_of(model.graph, *WEIGHTED):
+        count = macs(node)
+        every += count
+        if all(dequantizer(given(node, place)) is not None for place in (0, 1)):
+            whole += count
+    return whole / every if every else 0.0
+
+
+def float_left(path: Path) -> tuple[str, ...]:
+    """Layers that ONNX Runtime's optimised graph of a file computes in float."""
+    with tempfile.TemporaryDirectory() as folder:
+        optimised = Path(folder) / "optimised.onnx"
+        _optimise(path, optimised)
+        graph = onnx.load(optimised).graph
+    kinds = {*WEIGHTED, "FusedConv", "FusedGemm", "FusedMatMul"}
+    return tuple(node.name for node in graph.node if node.op_type in kinds)
+
+
+def _optimise(path: Path, optimised: Path) -> None:
+    """Let ONNX Runtime write the graph that it would run here."""
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{path}: needs onnxruntime, which is not installed; "
+            "run: pip install 'edgepress[onnx]'"
+        ) from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    options.optimized_model_filepath = str(optimised)
+    onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

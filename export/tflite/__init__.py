@@ -1,0 +1,1 @@
+"""What turns a torch graph into a TFLite file, one step a module."""

@@ -1,0 +1,90 @@
+"""litert-torch, called for one graph, quietly."""
+
+import contextlib
+import logging
+import sys
+import warnings
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from export.refusal import refusal
+from runtime.errors import InputRejectedError, MissingDependencyError
+from runtime.quiet import quiet
+
+
+def check_installed() -> None:
+    """Refuse to begin without the converter; it is looked up, and loaded, here."""
+    try:
+        with _silence():
+            import ai_edge_litert  # noqa: F401
+            import flatbuffers  # noqa: F401
+            import litert_torch  # noqa: F401
+            import torchao  # noqa: F401
+    except ImportError as error:
+        raise MissingDependencyError(
+            f"export: needs {error.name}, which is not installed or does not load; "
+            "run: pip install 'edgepress[tflite-export]' (litert-converter has wheels "
+            "for x86-64 Linux only)"
+        ) from error
+
+
+def converted(
+    net: nn.Module,
+    image: Tensor,
+    *,
+    layout: Literal["NHWC", "NCHW"],
+    integers: bool,
+    name: str,
+) -> bytes:
+    """Give the bytes of a TFLite file for one image of shape [1, 3, size, size].
+
+    integers: the graph has quantize and dequantize operators; inputs and outputs on a
+    grid are then int8. What the converter refuses is an InputRejectedError.
+    """
+    import litert_torch
+    from litert_torch.quantize.quant_config import QuantConfig
+
+    whole: nn.Module = net
+    if layout == "NHWC":
+        whole, image = _ChannelsLast(net), image.permute(0, 2, 3, 1).contiguous()
+    # All that the converter asks of a quantizer: are ranges found at run time?
+    static = SimpleNamespace(global_config=SimpleNamespace(is_dynamic=False))
+    config = QuantConfig(pt2e_quantizer=static) if integers else None
+    try:
+        with _silence(), torch.no_grad():
+            model = litert_torch.convert(whole.eval(), (image,), quant_config=config)
+            return bytes(model.model_content())
+    except Exception as error:  # the network and the converter raise anything
+        raise InputRejectedError(refusal(error, name=name)) from error
+
+
+class _ChannelsLast(nn.Module):
+    """Takes [n, h, w, 3]; the converter's layout pass cancels the transpose."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Map an image to what the network gives."""
+        scores: Tensor = self.net(image.permute(0, 3, 1, 2))
+        return scores
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Keep the converter's progress, warnings and logs off; errors still raise."""
+    before = logging.root.manager.disable
+    streams = sys.stdout, sys.stderr
+    with quiet(1, 2), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)
+            sys.stdout, sys.stderr = streams

@@ -1,0 +1,114 @@
+"""The canonical graph computes what the network does, in operators the table knows."""
+
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from compress.int8.capture import ATEN, captured
+from compress.int8.rewrites import BATCH_NORM, canonical_
+from compress.quantizer import TABLE
+from runtime.errors import InputRejectedError
+
+# One of each kind of graph; the whole model table is in test_families.py.
+KINDS = (
+    "mobilenetv3_small_050",  # hard-swish, squeeze-and-excite
+    "resnet18",  # residual sums under a ReLU
+    "resnetv2_18",  # batch norms that follow no convolution
+    "shufflenet_v2_x0_5",  # splits, shuffles, concatenations
+    "squeezenet1_1",  # no linear layer at its end
+    "tf_efficientnet_lite0",  # padding to one side, ReLU6
+)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_canonical_graph_answers_as_the_network(
+    name: str, quantised: Callable[..., object]
+) -> None:
+    made = quantised(name)
+    with torch.inference_mode():
+        want, have = made.net(made.images), made.graph(made.images)  # type: ignore[attr-defined]
+    assert (want - have).abs().max() <= 1e-4 * want.abs().max()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_table_knows_every_operator(
+    name: str, quantised: Callable[..., object]
+) -> None:
+    graph = quantised(name).graph.graph  # type: ignore[attr-defined]
+    called = {node.target for node in graph.nodes if node.op == "call_function"}
+    assert called <= set(TABLE)
+
+
+class Swished(nn.Module):
+    """Everything that a rewrite takes apart, in a few layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.reduce = nn.Conv2d(8, 4, 1)
+        self.expand = nn.Conv2d(4, 8, 1)
+        self.head = nn.Conv2d(8, 5, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        features = nn.functional.hardswish(self.norm(self.stem(images)))
+        pooled = features.mean((2, 3), keepdim=True)
+        gate = nn.functional.hardsigmoid(self.expand(self.reduce(pooled).relu()))
+        features = nn.functional.silu(features * gate)
+        pooled = nn.functional.adaptive_avg_pool2d(features, 1)
+        return self.head(nn.functional.dropout(pooled, 0.5, self.training)).flatten(1)
+
+
+def test_each_rewrite_leaves_the_operators_it_promises() -> None:
+    net = Swished().eval()
+    graph = captured(net, size=16, name="swished")
+    canonical_(graph)
+    called = Counter(n.target for n in graph.graph.nodes if n.op == "call_function")
+    assert BATCH_NORM not in called
+    assert ATEN.mean.dim not in called
+    assert called[ATEN.hardsigmoid.default] == 1  # of h-swish; the gate's is folded
+    assert called[ATEN.hardtanh.default] == 1  # which is this clamp to [0, 1]
+    assert called[ATEN.sigmoid.default] == 1
+    assert called[ATEN.mul.Tensor] == 3
+    assert called[ATEN.linear.default] == 1  # the last convolution
+    images = torch.randn(3, 3, 16, 16)
+    with torch.inference_mode():
+        assert torch.allclose(graph(images), net(images), atol=1e-5)
+
+
+def test_nodes_are_called_after_their_layers() -> None:
+    graph = captured(Swished().eval(), size=16, name="swished")
+    names = [node.name for node in graph.graph.nodes if node.op != "get_attr"]
+    assert names[0] == "image"
+    assert {"stem", "reduce", "expand", "head"} <= set(names)
+
+
+def test_the_graph_takes_any_number_of_images() -> None:
+    graph = captured(Swished().eval(), size=16, name="swished")
+    for count in (1, 2, 5):
+        assert graph(torch.zeros(count, 3, 16, 16)).shape == (count, 5)
+
+
+def test_the_network_keeps_its_weights() -> None:
+    net = Swished().eval()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    canonical_(captured(net, size=16, name="swished"))
+    for name, value in net.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+class Undecided(nn.Module):
+    """Decides by the values that it sees."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.sum() > 0:
+            return images.mean((2, 3))
+        return images.amax((2, 3))
+
+
+def test_dynamic_control_flow_is_told_with_its_line() -> None:
+    with pytest.raises(InputRejectedError, match=r"line \d+ \(if images.sum"):
+        captured(Undecided(), size=16, name="undecided")

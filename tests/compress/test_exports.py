@@ -1,0 +1,115 @@
+"""Which files a run writes, by the kind of model and what the recipe asks for."""
+
+from dataclasses import dataclass
+from typing import cast
+
+import pytest
+from torch import nn
+
+from compress.exports import Wanted, wanted
+from compress.int8.simulate import QuantizedNet
+from compress.models.model import Model
+from compress.models.spec import ModelSpec
+from compress.recipe import Export
+from runtime.errors import RecipeError
+from runtime.machine import this_machine
+from runtime.preprocess import Preprocess
+from runtime.target import int8_target
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A recipe's keys, and the files that come of them."""
+
+    export: dict[str, object]
+    names: tuple[str, ...]
+
+
+def model(net: nn.Module) -> Model:
+    """A model around `net`."""
+    return Model(
+        spec=ModelSpec(name="lenet5"),
+        net=net,
+        preprocess=Preprocess(size=32, resize=32),
+        classes=("a", "b"),
+    )
+
+
+def quantised() -> Model:
+    """A model whose network claims to be quantised; nothing is computed."""
+    return model(cast("nn.Module", QuantizedNet.__new__(QuantizedNet)))
+
+
+HERE = int8_target(this_machine()).name
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asked({}, ("model-lenet5.onnx",)),
+        Asked({"to": ("tflite",)}, ("model-lenet5.tflite",)),
+        Asked(
+            {"to": ("onnx", "tflite"), "dtype": ("float32", "float16")},
+            ("model-lenet5.onnx", "model-lenet5.tflite", "model-lenet5-float16.tflite"),
+        ),
+    ],
+)
+def test_a_float_model_is_written_in_float(asked: Asked) -> None:
+    found = wanted("model", model(nn.Identity()), Export(**asked.export))  # type: ignore[arg-type]
+    assert tuple(each.name for each in found) == asked.names
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Asked({}, (f"model-lenet5-int8-{HERE}.onnx",)),
+        Asked(
+            {"to": ("onnx", "tflite")},
+            (f"model-lenet5-int8-{HERE}.onnx", "model-lenet5-int8.tflite"),
+        ),
+        Asked(
+            {"target": ("arm64", "jetson")},
+            ("model-lenet5-int8-arm64.onnx", "model-lenet5-int8-jetson.onnx"),
+        ),
+        Asked(
+            {"dtype": ("float32", "int8")},
+            (f"model-lenet5-int8-{HERE}.onnx", "model-lenet5.onnx"),
+        ),
+    ],
+)
+def test_a_quantised_model_is_written_for_its_targets(asked: Asked) -> None:
+    found = wanted("model", quantised(), Export(**asked.export))  # type: ignore[arg-type]
+    assert tuple(each.name for each in found) == asked.names
+
+
+def test_the_file_for_this_machine_comes_first() -> None:
+    export = Export(target=("jetson", HERE))
+    first, *rest = wanted("model", quantised(), export)
+    assert first.runs_here
+    assert [each.runs_here for each in rest] == [False]
+
+
+def test_int8_of_a_float_model_says_what_to_do() -> None:
+    with pytest.raises(RecipeError, match="compress quantize"):
+        list(wanted("model", model(nn.Identity()), Export(dtype=("int8",))))
+
+
+def test_a_number_format_that_no_exporter_writes_is_refused() -> None:
+    with pytest.raises(RecipeError, match="float16 and dynamic are TFLite's"):
+        list(wanted("model", model(nn.Identity()), Export(dtype=("float16",))))
+
+
+def test_an_unknown_target_is_refused_before_any_work() -> None:
+    with pytest.raises(RecipeError, match="unknown target 'x87'"):
+        Export(target=("x87",))
+
+
+def test_names_tell_every_variant_apart() -> None:
+    export = Export(
+        to=("onnx", "tflite"),
+        dtype=("float32", "float16", "dynamic", "int8"),
+        target=("x86-vnni", "x86-avx2", "arm64", "jetson"),
+    )
+    names = [each.name for each in wanted("model", quantised(), export)]
+    assert len(names) == len(set(names)) == 9
+    assert isinstance(next(wanted("model", quantised(), export)), Wanted)

@@ -1,0 +1,275 @@
+"""`quantize` and `verify` as a user runs them, on a network that trains in seconds."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from compress.cli import main
+from runtime.artifact import Artifact
+from runtime.errors import Exit
+from runtime.files import sha256_of, write_json
+
+# A residual network for CIFAR: convolutions, batch norms, sums, one linear layer.
+NET = "cifar_resnet20"
+
+
+@pytest.fixture(scope="module")
+def data(
+    draw_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Four classes that a network tells apart at a glance."""
+    return draw_folder(tmp_path_factory.mktemp("images"), images=24)
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with a trained float network."""
+    out = tmp_path_factory.mktemp("float") / "run"
+    words = ("--model", NET, "--data", str(data), "--epochs", "2", "--batch-size", "16")
+    assert main(["finetune", *words, "-q", "--out", str(out)]) == Exit.FIT
+    return out
+
+
+@pytest.fixture(scope="module")
+def run(trained: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run directory with its INT8 form, as ONNX."""
+    out = tmp_path_factory.mktemp("int8") / "run"
+    words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
+    assert main(["quantize", *words, "-q", "--out", str(out)]) == Exit.FIT
+    return out
+
+
+def report_of(folder: Path) -> dict[str, object]:
+    """What the run found."""
+    record: dict[str, object] = json.loads((folder / "report.json").read_text())
+    return record
+
+
+def int8_file(folder: Path) -> Path:
+    """The INT8 ONNX file of a run."""
+    (found,) = (folder / "artifacts").glob("model-*-int8-*.onnx")
+    return found
+
+
+def test_the_file_answers_bit_for_bit_like_the_network(run: Path) -> None:
+    (file,) = [
+        each
+        for each in report_of(run)["artifacts"]  # type: ignore[attr-defined]
+        if each["dtype"] == "int8"
+    ]
+    assert file["parity"]["argmax_agreement"] == 1.0
+    assert file["parity"]["max_abs_error"] <= 1e-4
+    assert file["int8_macs_fraction"] == 1.0
+
+
+def test_the_report_holds_the_float_network_beside_it(run: Path) -> None:
+    report = report_of(run)
+    assert [row["stage"] for row in report["rows"]] == ["start", "ptq"]  # type: ignore[attr-defined]
+    roles = [each["role"] for each in report["artifacts"]]  # type: ignore[attr-defined]
+    assert roles == ["start", "model"]
+    assert {each["role"] for each in report["measurements"]} == {"start", "model"}  # type: ignore[attr-defined]
+    found = report["quantisation"]
+    assert found["float_operators"] == []  # type: ignore[index]
+    assert found["int8"]["images"] > 0  # type: ignore[index]
+    assert len(found["operators"]) > 20  # type: ignore[index,arg-type]
+
+
+def test_the_file_is_a_quarter_of_the_float_one(run: Path) -> None:
+    (plain,) = (run / "artifacts").glob("start-*.onnx")
+    assert int8_file(run).stat().st_size < 0.35 * plain.stat().st_size
+
+
+def test_the_same_command_writes_the_same_file(
+    run: Path, trained: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
+    assert main(["quantize", *words, "-q", "--out", str(tmp_path / "run")]) == Exit.FIT
+    again = int8_file(tmp_path / "run")
+    assert sha256_of(again) == sha256_of(int8_file(run))
+
+
+def test_verify_compares_network_and_file(
+    run: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["verify", str(run), "--data", str(data), "--json", "-q"]) == Exit.FIT
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert pair["a"] == "network"
+    assert pair["b"] == int8_file(run).name
+    assert pair["argmax_agreement"] == 1.0
+
+
+def test_verify_finds_the_operator_that_was_tampered_with(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import shutil
+
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    file = int8_file(copy)
+    model = onnx.load(file)
+    weight = next(
+        each
+        for each in model.graph.initializer
+        if "layer2" in each.name and each.data_type == onnx.TensorProto.INT8
+    )
+    turned = -numpy_helper.to_array(weight)
+    weight.CopyFrom(numpy_helper.from_array(turned, weight.name))
+    onnx.save(model, file)
+    twin = json.loads(file.with_name(file.name + ".json").read_text())
+    twin |= {"sha256": sha256_of(file), "size_bytes": file.stat().st_size}
+    write_json(file.with_name(file.name + ".json"), twin)
+    words = ("verify", str(copy), "--data", str(data), "--json", "-q")
+    assert main([*words, "--threshold", "1"]) == Exit.PARITY
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert pair["argmax_agreement"] < 1
+    assert pair["first_difference"].startswith("layer2")
+
+
+def test_eval_judges_the_int8_file_and_the_int8_run_alike(
+    run: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = []
+    for model in (int8_file(run), run):
+        words = ("--model", str(model), "--data", str(data), "--json", "-q")
+        assert main(["eval", *words]) == Exit.FIT
+        found.append(json.loads(capsys.readouterr().out)["top1"])
+    assert found[0] == found[1]
+
+
+def test_export_writes_every_target_from_the_one_graph(
+    run: Path, data: Path, tmp_path: Path
+) -> None:
+    words = ("--model", str(run), "--data", str(data), "--optimize", "none")
+    targets = ("--dtype", "float32,int8", "--target", "x86,x86-avx2,arm64,jetson")
+    out = tmp_path / "files"
+    code = main(["export", *words, *targets, "-q", "--out", str(out)])
+    assert code in {Exit.FIT, Exit.PARITY}
+    files = {each.name: each for each in (out / "artifacts").glob("*.onnx")}
+    assert len(files) == 5
+    assert {Artifact.read(each).dtype for each in files.values()} == {"float32", "int8"}
+    parity = {
+        each["target"]: each["parity"]["argmax_agreement"]
+        for each in report_of(out)["artifacts"]  # type: ignore[attr-defined]
+    }
+    assert parity["x86-vnni"] == parity["arm64"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (("--calib-images", "0"), Exit.USAGE, "calib-images"),
+        (("--target", "x87"), Exit.USAGE, "unknown target 'x87'"),
+        (("--epochs", "3"), Exit.USAGE, "--mode qat"),
+        (("--accuracy-drop", "2"), Exit.USAGE, "accuracy-drop"),
+        (("--engine", "nncf", "--mode", "qat"), Exit.USAGE, "use --mode ptq"),
+    ],
+)
+def test_bad_flags_are_told_in_a_sentence(  # noqa: PLR0913, PLR0917  # fixtures
+    words: tuple[str, ...],
+    code: Exit,
+    told: str,
+    trained: Path,
+    data: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = ("quantize", "--model", str(trained), "--data", str(data), "-q")
+    assert main([*given, *words]) == code
+    printed = capsys.readouterr().err
+    assert told in printed
+    assert printed.count("\n") == 1
+
+
+def test_an_int8_model_is_not_quantised_again(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for mode in ("ptq", "qat"):
+        words = ("--model", str(run), "--data", str(data), "--mode", mode, "-q")
+        out = str(tmp_path / mode)
+        assert main(["quantize", *words, "--out", out]) == Exit.USAGE
+        assert "quantised already" in capsys.readouterr().err
+
+
+def test_an_int8_model_is_not_trained(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", str(run), "--data", str(data), "--epochs", "1", "-q")
+    out = str(tmp_path / "run")
+    assert main(["finetune", *words, "--out", out]) == Exit.USAGE
+    assert "--mode qat" in capsys.readouterr().err
+
+
+def test_an_int8_file_asked_of_a_float_model_says_what_to_do(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", str(trained), "--data", str(data), "--dtype", "int8", "-q")
+    assert main(["export", *words, "--out", str(tmp_path / "run")]) == Exit.USAGE
+    assert "compress quantize" in capsys.readouterr().err
+
+
+def test_calibration_images_of_one_class_are_refused(
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    draw_folder: Callable[..., Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    one = draw_folder(tmp_path / "one", classes="a")
+    words = ("--model", str(trained), "--data", str(data), "--calib", str(one), "-q")
+    assert main(["quantize", *words, "--out", str(tmp_path / "run")]) == Exit.REJECTED
+    assert "one class" in capsys.readouterr().err
+
+
+def test_an_empty_calibration_set_is_refused(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "none").mkdir()
+    words = ("--model", str(trained), "--data", str(data))
+    calib = ("--calib", str(tmp_path / "none"), "-q", "--out", str(tmp_path / "run"))
+    assert main(["quantize", *words, *calib]) == Exit.REJECTED
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_images_that_also_judge_are_warned_of(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", str(trained), "--data", str(data), "--calib", str(data))
+    main(["quantize", *words, "--calib-images", "96", "--out", str(tmp_path / "run")])
+    said = capsys.readouterr().err
+    assert "warning" not in said or "which flatters it" in said
+
+
+def test_weights_that_are_no_numbers_are_named(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    (stage,) = trained.glob("*-finetune")
+    state = load_file(stage / "model.safetensors")
+    name = next(each for each in state if "layer2" in each and "weight" in each)
+    state[name] = torch.full_like(state[name], float("nan"))
+    file = tmp_path / "broken.safetensors"
+    save_file(state, file)
+    words = ("--model", NET, "--weights", str(file), "--data", str(data), "-q")
+    assert main(["quantize", *words, "--out", str(tmp_path / "run")]) in {
+        Exit.REJECTED,
+        Exit.USAGE,
+    }
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_grids_are_the_same_in_every_file(run: Path, tmp_path: Path) -> None:
+    del tmp_path
+    model = onnx.load(int8_file(run))
+    scales = {
+        each.name: numpy_helper.to_array(each)
+        for each in model.graph.initializer
+        if each.data_type == onnx.TensorProto.FLOAT
+    }
+    quantise = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
+    assert all(np.isfinite(scales[node.input[1]]).all() for node in quantise)

@@ -1,0 +1,273 @@
+"""Lowered files: the simulation's answers to the bit, in integer kernels throughout."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from export.lower import float_left, int8_macs_fraction, lowered
+from export.to_onnx import write_onnx
+from runtime.artifact import Artifact
+from runtime.errors import InputRejectedError, RecipeError
+from runtime.machine import this_machine
+from runtime.preprocess import Preprocess
+from runtime.target import TARGETS, Target, int8_target
+
+VNNI, AVX2 = TARGETS["x86-vnni"], TARGETS["x86-avx2"]
+SMALL = ("mobilenetv3_small_050", "resnet18", "efficientnet_b0")
+ON_X86 = pytest.mark.skipif(
+    int8_target(this_machine()) != VNNI, reason="this CPU has no VNNI"
+)
+
+
+def saved(model: onnx.ModelProto, target: Target | None, folder: Path) -> Path:
+    """The lowered model as a file that ONNX's checker takes."""
+    made = lowered(model, target)
+    onnx.checker.check_model(made, full_check=True)
+    path = folder / f"{target.name if target else 'any'}.onnx"
+    onnx.save(made, path)
+    return path
+
+
+def decibels(want: np.ndarray, have: np.ndarray) -> float:
+    """Signal to noise of answers."""
+    noise = float(np.square(want - have).sum()) + 1e-30
+    return float(10 * np.log10(np.square(want).sum() / noise))
+
+
+@ON_X86
+@pytest.mark.parametrize("name", SMALL)
+def test_the_file_answers_as_the_simulation_does_to_the_bit(
+    quantised: Callable[[str], Any], asked: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    """ONNX Runtime's fused integer kernels against torch."""
+    net = quantised(name)
+
+    path = saved(net.model, VNNI, tmp_path)
+
+    np.testing.assert_array_equal(asked(path, net.images), net.answers)
+
+
+@ON_X86
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnet18"])
+def test_without_vnni_kernels_the_other_file_says_the_same(
+    quantised: Callable[[str], Any], asked: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    """Its weights are stored about 128, which no pair of products overflows."""
+    net = quantised(name)
+
+    path = saved(net.model, AVX2, tmp_path)
+
+    np.testing.assert_array_equal(asked(path, net.images), net.answers)
+    kinds = Counter(each.data_type for each in onnx.load(path).graph.initializer)
+    assert kinds[TensorProto.UINT8] > kinds[TensorProto.INT8] / 4
+
+
+@ON_X86
+@pytest.mark.parametrize(
+    "name", [*SMALL, "tv:shufflenet_v2_x0_5", "tv:squeezenet1_1", "densenet121"]
+)
+def test_no_weighted_layer_is_left_in_float(
+    quantised: Callable[[str], Any], tmp_path: Path, name: str
+) -> None:
+    """Read off the graph that ONNX Runtime really runs."""
+    net = quantised(name)
+
+    path = saved(net.model, VNNI, tmp_path)
+
+    assert float_left(path) == ()
+    assert int8_macs_fraction(path) == 1.0
+
+
+@ON_X86
+def test_nothing_but_integer_kernels_is_left_of_mobilenet_v3(
+    quantised: Callable[[str], Any], asked: Callable[..., Any], tmp_path: Path
+) -> None:
+    """No stray rounding, no float gate; transposes only at the two ends."""
+    net = quantised("mobilenetv3_small_050")
+    path = saved(net.model, VNNI, tmp_path)
+
+    asked(path, net.images[:1], keep=tmp_path / "optimised.onnx")
+
+    found = Counter(
+        node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node
+    )
+    assert found["QuantizeLinear"] == 1
+    assert found["DequantizeLinear"] == 0
+    assert found["HardSigmoid"] == found["HardSwish"] == found["Mul"] == 0
+    assert found["Transpose"] <= 2
+    assert found["QLinearGlobalAveragePool"] == 10
+
+
+@pytest.mark.parametrize("name", ["arm64", "jetson"])
+def test_other_targets_compute_the_same_within_rounding(
+    quantised: Callable[[str], Any], asked: Callable[..., Any], tmp_path: Path, name: str
+) -> None:
+    """Computed literally, without any fusion; symmetric grids cost a bit."""
+    net = quantised("resnet18")
+
+    path = saved(net.model, TARGETS[name], tmp_path)
+
+    found = asked(path, net.images, optimised=False)
+    assert decibels(net.answers, found) > {"arm64": 60, "jetson": 20}[name]
+    assert int8_macs_fraction(path) == 1.0
+
+
+def test_tensorrt_gets_symmetric_int8_and_float_biases(
+    quantised: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """It refuses zero points other than 0 and integer biases."""
+    graph = onnx.load(
+        saved(quantised("resnet18").model, TARGETS["jetson"], tmp_path)
+    ).graph
+    stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+
+    for node in graph.node:
+        if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
+            zero = stored[node.input[2]]
+            assert zero.dtype == np.int8
+            assert not zero.any()
+    for node in graph.node:
+        if node.op_type == "Conv":
+            assert stored[node.input[2]].dtype == np.float32
+
+
+def test_arm_gets_int8_activations(
+    quantised: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """No uint8 anywhere in the file."""
+    path = saved(quantised("resnet18").model, TARGETS["arm64"], tmp_path)
+
+    kinds = {each.data_type for each in onnx.load(path).graph.initializer}
+    assert TensorProto.UINT8 not in kinds
+    assert TensorProto.INT8 in kinds
+
+
+def test_scales_of_activations_are_the_same_in_every_file(
+    quantised: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """Two variants of one model share their grids."""
+    model = quantised("mobilenetv3_small_050").model
+    scales = []
+    for target in (VNNI, AVX2, TARGETS["arm64"]):
+        graph = onnx.load(saved(model, target, tmp_path)).graph
+        stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
+        scales.append(
+            [
+                float(stored[node.input[1]])
+                for node in graph.node
+                if node.op_type == "QuantizeLinear"
+            ]
+        )
+    assert scales[0] == scales[1] == scales[2]
+
+
+def test_names_tell_the_node_of_the_graph(
+    quantised: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """A file, a scheme and a placement speak of the same nodes."""
+    net = quantised("resnet18")
+    graph = onnx.load(saved(net.model, VNNI, tmp_path)).graph
+
+    convolutions = {node.name for node in graph.node if node.op_type == "Conv"}
+    nodes = {node.name for node in net.graph.graph.nodes}
+    assert {name.removesuffix("/Conv") for name in convolutions} <= nodes
+    stored = {each.name for each in graph.initializer}
+    assert {"layer1_0_conv1.weight", "layer1_0_conv1.bias"} <= stored
+
+
+def test_the_same_bytes_every_time(
+    quantised: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """Counters and order leave no trace; facts and twin name the target."""
+    model = quantised("resnet18").model
+    contents = []
+    for turn in ("one", "two"):
+        artifact = write_onnx(
+            lowered(model, VNNI),
+            path=tmp_path / f"{turn}.onnx",
+            classes=tuple("abcdefghij"),
+            preprocess=Preprocess(size=64, resize=64),
+            recipe_sha256="12" * 32,
+            name="resnet18",
+            dtype="int8",
+            target=VNNI,
+        )
+        contents.append(artifact.path.read_bytes())
+    assert contents[0] == contents[1]
+    artifact.twin.unlink()
+    found = Artifact.read(artifact.path)
+    assert (found.dtype, found.target) == ("int8", "x86-vnni")
+    assert found.size_bytes < 1.05 * 11_181_642 - 5_000
+
+
+def test_a_float_model_is_refused_in_a_sentence() -> None:
+    """There is nothing to lower."""
+    node = helper.make_node("Relu", ["image"], ["logits"])
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3])
+        for name in ("image", "logits")
+    ]
+    model = helper.make_model(helper.make_graph([node], "plain", ends[:1], ends[1:]))
+
+    with pytest.raises(InputRejectedError, match="no quantised tensor; quantise it"):
+        lowered(model, VNNI)
+
+
+def test_a_target_of_another_format_is_refused() -> None:
+    """TFLite files are not lowered here."""
+    with pytest.raises(RecipeError, match="'android' reads tflite files"):
+        lowered(onnx.ModelProto(), TARGETS["android"])
+
+
+QEMU = "qemu-x86_64"
+ASKED = """
+import sys, numpy as np, onnxruntime as ort
+options = ort.SessionOptions()
+options.intra_op_num_threads = 1
+session = ort.InferenceSession(sys.argv[1], options, providers=["CPUExecutionProvider"])
+images = np.load(sys.argv[2])
+np.save(sys.argv[3], session.run(None, {"image": images})[0])
+"""
+
+
+@pytest.mark.slow
+@ON_X86
+def test_on_a_cpu_without_vnni_the_avx2_file_keeps_every_answer(
+    quantised: Callable[[str], Any], tmp_path: Path
+) -> None:
+    """QEMU plays a Haswell: 104 images, the same bits as the simulation."""
+    import shutil
+
+    if shutil.which(QEMU) is None:
+        pytest.skip(f"{QEMU} is not installed (Debian: qemu-user)")
+    net = quantised("resnet18")
+    many = np.random.default_rng(5).standard_normal((104, 3, 64, 64), np.float32)
+    np.save(tmp_path / "images.npy", many)
+    native = {}
+    emulated = {}
+    for target in (VNNI, AVX2):
+        path = saved(net.model, target, tmp_path)
+        for found, prefix in ((native, []), (emulated, [QEMU, "-cpu", "Haswell"])):
+            out = tmp_path / f"{target.name}.npy"
+            subprocess.run(
+                [
+                    *(*prefix, sys.executable, "-c", ASKED),
+                    *(str(path), str(tmp_path / "images.npy"), str(out)),
+                ],
+                check=True,
+                capture_output=True,
+            )
+            found[target.name] = np.load(out)
+
+    np.testing.assert_array_equal(native["x86-avx2"], native["x86-vnni"])
+    np.testing.assert_array_equal(emulated["x86-avx2"], native["x86-vnni"])
+    # The reason for the variant: without VNNI, the other file's sums saturate.
+    assert not np.array_equal(emulated["x86-vnni"], native["x86-vnni"])
