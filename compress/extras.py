@@ -42,7 +42,7 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
         Library("pillow", "PIL", "image folders and archives"),
     ),
     "quantize": (
-        Library("torchao", "torchao", "the INT8 operators of torch's exporters"),
+        Library("torchao", "torchao", "INT8 operators for exporters"),
         Library("nncf", "nncf", "quantize --engine nncf"),
     ),
     "export": (
@@ -56,7 +56,7 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
         Library("jinja2", "jinja2", "report.html"),
         Library("matplotlib", "matplotlib", "figures in reports"),
     ),
-    "keras": (Library("h5py", "h5py", "Keras files (.h5, .keras) as models"),),
+    "keras": (Library("h5py", "h5py", "Keras files (.h5, .keras)"),),
     "tensorflow": (
         Library(
             "tensorflow-cpu",

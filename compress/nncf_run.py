@@ -79,12 +79,17 @@ def quantize_with_nncf(recipe: Recipe, out: str | None, screen: Screen) -> NncfR
             "--engine nncf: works on the ONNX file and gives no other; leave --to out, "
             "or use --engine edgepress"
         )
+    ((_, stage),) = recipe.steps()
+    options = cast("Ptq", stage)
+    if options.accuracy_drop is not None:
+        raise RecipeError(
+            "--engine nncf: has no doctor; leave --accuracy-drop out, or use --engine "
+            "edgepress"
+        )
     folder = Path(out or f"runs/{recipe.name}-{recipe.digest()[:8]}")
     job = Job(folder=folder, seed=recipe.seed, screen=screen)
     data = find(recipe.data, seed=job.seed, screen=screen, cache=job.cache)
     model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=False)
-    ((_, stage),) = recipe.steps()
-    options = cast("Ptq", stage)
     images = calibration_images(
         model, data, job, source=options.calib, count=options.calib_images
     )
@@ -95,9 +100,7 @@ def quantize_with_nncf(recipe: Recipe, out: str | None, screen: Screen) -> NncfR
     named = [target(name) for name in recipe.export.target]
     chosen = named[0] if named else int8_target(this_machine())
     raw = folder / "nncf.onnx"
-    nncf_quantised(
-        plain.path, raw, batches_of(model, images), accuracy_drop=options.accuracy_drop
-    )
+    nncf_quantised(plain.path, raw, batches_of(model, images))
     int8 = Wanted(role="nncf", model=model, format="onnx", dtype="int8", target=chosen)
     file = write_onnx(
         lowered(onnx.load(raw), chosen),

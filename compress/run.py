@@ -74,9 +74,9 @@ class _Run:
         recipe, job = self.recipe, self.job
         steps = list(recipe.steps())
         data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
-        model = open_model(
-            recipe.model, data, job, size=recipe.data.size, adapt=bool(steps)
-        )
+        # Quantising keeps the answers that a network gives; what trains it may not.
+        adapt = any(name not in QUANTISING for name, _ in steps)
+        model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=adapt)
         if not any(name in QUANTISING for name, _ in steps):
             list(wanted("model", model, recipe.export))  # better refused now than later
         self.take("start", model, data, seconds=0.0)

@@ -1,7 +1,8 @@
 """Bias correction: what rounding and cutting shift on average, biases take back."""
 
 import copy
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Final, cast
 
 import torch
@@ -47,9 +48,9 @@ def corrected(
 def lasting_shift(error: Tensor, counts: Tensor) -> Tensor:
     """The mean error of each channel, as far as images agree on it, [channels].
 
-    error: the sum over places, [images, channels]; counts: of how many places. What one
-    image in many shows, such as a value that was cut, is no shift: the mean is shrunk by
-    its own uncertainty (James and Stein 1961).
+    error: the sum over places, [images, channels]; counts: of how many places. What
+    one image in many shows, such as a value that was cut, is no shift: the mean is
+    shrunk by its own uncertainty (James and Stein 1961).
     """
     places = counts.sum(dim=0).clamp(min=1)
     mean = error.sum(dim=0) / places
@@ -67,7 +68,7 @@ def weighted(graph: fx.GraphModule) -> list[fx.Node]:
 
 
 def _exact_outputs(
-    graph: fx.GraphModule, names: Set[str], images: Tensor
+    graph: fx.GraphModule, names: AbstractSet[str], images: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """What each named node gives in float, and where a clamp lets it through.
 
@@ -109,10 +110,13 @@ class _Correct(fx.Interpreter):
         if n.target not in _KERNELS:
             return super().run_node(n)
         args, _ = self.fetch_args_kwargs_from_env(n)
-        images, weight, bias, *rest = cast("tuple[Tensor, Tensor, Tensor | None]", args)
-        *geometry, source, factors, target, _ = cast("list[object]", rest)
+        images, weight, bias = cast("tuple[Tensor, Tensor, Tensor | None]", args[:3])
+        rest = args[3:]
+        *geometry, source, factors, target, _ = cast("tuple[object, ...]", rest)
         # From the integer sums to what they stand for, before rounding and clamp.
-        by = cast("Tensor", factors) * (1.0 if target is None else cast("Grid", target).scale)
+        by = cast("Tensor", factors) * (
+            1.0 if target is None else cast("Grid", target).scale
+        )
         steps = torch.round(images / cast("Grid", source).scale)
         if geometry:
             stride, padding, dilation, groups = cast("kernels.Geometry", geometry[0])

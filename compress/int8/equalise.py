@@ -1,10 +1,10 @@
 """Equalisation: channels of one tensor stretched to one range, so that a grid fits all.
 
-Meller et al. 2019, Nagel et al. 2019: ReLU, sums and pools pass a positive factor on, so
-what the operators before multiply a channel by, those after can divide it by. The former
-pay nothing, as weights have a scale for each output; a depthwise reader neither. Another
-reader shares one scale among its inputs, so its rounding gets worse. How far to go is
-weighed for each tensor by the effect of both errors on the answer.
+Meller et al. 2019, Nagel et al. 2019: ReLU, sums and pools pass a positive factor on,
+so what the operators before multiply a channel by, those after can divide it by. The
+former pay nothing, as weights have a scale for each output; a depthwise reader neither.
+Another reader shares one scale among its inputs, so its rounding gets worse. How far to
+go is weighed for each tensor by the effect of both errors on the answer.
 """
 
 import copy
@@ -26,11 +26,13 @@ LARGEST: Final = 64.0
 # How much of the way to equal ranges, on a logarithmic scale (Xiao et al. 2023).
 EXTENTS: Final = (0.0, 0.2, 0.35, 0.5, 0.65, 0.8, 1.0)
 _CLAMPS: Final = frozenset({ATEN.relu.default, ATEN.hardtanh.default})
-_POOLS: Final = frozenset({
-    ATEN.max_pool2d.default,
-    ATEN.avg_pool2d.default,
-    ATEN.adaptive_avg_pool2d.default,
-})
+_POOLS: Final = frozenset(
+    {
+        ATEN.max_pool2d.default,
+        ATEN.avg_pool2d.default,
+        ATEN.adaptive_avg_pool2d.default,
+    }
+)
 
 
 @dataclass(kw_only=True)
@@ -53,8 +55,9 @@ def equalised(graph: fx.GraphModule, found: Influences) -> fx.GraphModule:
     values of the images that `found` was made from.
     """
     made = copy.deepcopy(graph)
-    for tie in ties(made):
-        factors = _factors(made, tie, found)
+    # All are weighed before any is stretched: `found` is about `graph` as it is.
+    wanted = [(tie, _factors(made, tie, found)) for tie in ties(made)]
+    for tie, factors in wanted:
         if factors is not None:
             _stretch_(made, tie, factors)
     refreshed_(made)
@@ -103,7 +106,7 @@ def _passes_factors(node: fx.Node) -> bool:
     """Whether f(factor * x) = factor * f(x) for each channel and factor > 0."""
     if node.target is ATEN.hardtanh.default:
         # 0 … 1 is a gate's, which nothing but a product reads.
-        return node.args[1] == 0.0
+        return bool(node.args[1] == 0.0)
     if node.target is ATEN.add.Tensor:
         return rule_of(node) is not None and len(node.args) == 2  # noqa: PLR2004  # tensors
     return node.target in _CLAMPS or node.target in _POOLS
@@ -158,7 +161,7 @@ def _weight_error(
 
 
 def _at_inputs(graph: fx.GraphModule, reader: fx.Node, factors: Tensor) -> Tensor:
-    """Factors of channels where a reader's weight has them, [outputs or 1, inputs, …]."""
+    """Factors of channels, shaped as a reader's weight: [outputs or 1, inputs, …]."""
     weight = parameter(graph, weight_of(reader))
     outputs, inputs = weight.shape[:2]
     if weight.dim() == 2:  # noqa: PLR2004  # a linear layer

@@ -1,8 +1,8 @@
-"""How much an error anywhere in a network matters to its answer: one pass, by gradients.
+"""How much an error anywhere in a network matters to its answer, by gradients.
 
 The answer is read off the distance between the greatest logit and those behind it. The
-gradient of such a distance says, to first order, how far a small error in a tensor or a
-weight moves it (Nagel et al. 2020 and Li et al. 2021 weigh errors by the same Jacobian).
+gradient of such a distance says, to first order, how far a small error in a tensor or
+a weight moves it (Nagel et al. 2020, Li et al. 2021 weigh errors by that Jacobian).
 Rounding errors are independent, so their squares add up; what a range cuts off is not,
 so it is summed over an image before it is squared.
 """
@@ -47,7 +47,7 @@ class Influence:
         return step**2 / 12 * float(self.gradients.sum()) / self.images
 
     def cutting(self) -> Tensor:
-        """The squared effect per image of each pair of ends, [candidates, candidates]."""
+        """The squared effect per image of each pair of ends, [low, high]."""
         return self.cut / self.images
 
 
@@ -60,7 +60,7 @@ class Influences:
     images: int = 0
 
 
-def influences(
+def influences(  # noqa: PLR0913  # what to look at, and how closely
     graph: fx.GraphModule,
     ends: Mapping[str, tuple[Tensor, Tensor]],
     images: Batches,
@@ -82,14 +82,14 @@ def influences(
     for one in evenly(images, most):
         watch.kept.clear()
         for parameter in learnt:
-            parameter.requires_grad_(requires_grad=True)
+            parameter.requires_grad_(True)
         with torch.enable_grad():
             logits = watch.run(one.clone().requires_grad_())
             kept = dict(watch.kept)
             wanted = (*kept.values(), *learnt)
             slopes = torch.autograd.grad(_lead(logits, draw), wanted, allow_unused=True)
         for parameter in learnt:
-            parameter.requires_grad_(requires_grad=False)
+            parameter.requires_grad_(False)
         for (name, value), slope in zip(kept.items(), slopes, strict=False):
             if slope is not None:
                 _add_(found, name, value.detach(), slope, ends[name])
@@ -97,7 +97,9 @@ def influences(
             if slope is not None:
                 before = found.weights.get(name)
                 squared = slope.square()
-                found.weights[name] = squared if before is None else before.add_(squared)
+                found.weights[name] = (
+                    squared if before is None else before.add_(squared)
+                )
         found.images += 1
     return found
 
@@ -135,7 +137,7 @@ class _Keep(fx.Interpreter):
 
 
 def _lead(logits: Tensor, draw: torch.Generator) -> Tensor:
-    """How far the first answer is ahead of one of those behind it. logits: [1, classes]."""
+    """How far the first answer is ahead of one behind it. logits: [1, classes]."""
     behind = min(RIVALS, logits.shape[1] - 1)
     order = logits.detach()[0].topk(behind + 1).indices
     rival = order[int(torch.randint(1, behind + 1, (1,), generator=draw))]
@@ -148,7 +150,11 @@ def ends_of(seen: Seen) -> tuple[Tensor, Tensor]:
 
     def between(usual: float, greatest: float) -> Tensor:
         inner = LEAST * min(max(usual, 1e-9), max(greatest, 1e-9))
-        return inner * (max(greatest, 1e-9) / inner) ** steps if greatest > 0 else steps * 0
+        return (
+            inner * (max(greatest, 1e-9) / inner) ** steps
+            if greatest > 0
+            else steps * 0
+        )
 
     low = between(-seen.low_sum / seen.images, -seen.low)
     return -low, between(seen.high_sum / seen.images, seen.high)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import torch
 from torch import Tensor, fx
@@ -25,7 +25,7 @@ from runtime.errors import RecipeError
 from runtime.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from compress.data.catalogue import Catalogue
     from compress.int8.calibrate import Batches
@@ -72,6 +72,7 @@ def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Mode
             accuracy_drop=options.accuracy_drop,
             methods=methods,
             levels=levels,
+            train=short_training(model, data, job),
             say=job.screen.tell,
         )
         net, rungs = healed.net, [each.as_record() for each in healed.rungs]
@@ -94,6 +95,25 @@ def judge_for(graph: fx.GraphModule, model: Model, data: Catalogue) -> Judge:
             yield model.prepare(batch.pixels), batch.labels
 
     return judge_of(graph, shown, labels_fit=data.judges(len(model.classes)))
+
+
+def short_training(
+    model: Model, data: Catalogue, job: Job
+) -> Callable[[QuantizedNet], QuantizedNet] | None:
+    """The doctor's last resort: an epoch of QAT; None without training images."""
+    if data.train is None or not data.judges(len(model.classes)):
+        return None
+
+    def train(best: QuantizedNet) -> QuantizedNet:
+        from compress.int8.qat_training import quantization_aware_training
+        from compress.stages.qat import Qat
+
+        del best  # QAT starts from the float network and finds grids of its own
+        here = job.within("short-qat", title="short QAT")
+        made = quantization_aware_training(model, data, here, Qat(epochs=1))
+        return cast("QuantizedNet", made.net)
+
+    return train
 
 
 def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:

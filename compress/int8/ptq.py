@@ -35,12 +35,14 @@ class Methods:
     """What the quantiser does; every field is one technique.
 
     ranges: "output" weighs steps against what is cut off by their effect on the answer,
-    the others look at one tensor alone. left_float: nodes to leave in float.
+    the others look at one tensor alone. correct_bias is off: after "output" ranges it
+    made MobileNetV2 worse (SQNR of 150 images 23.1 dB without it, 21.8 with it).
+    left_float: nodes to leave in float.
     """
 
     ranges: Ranges = "output"
     equalise: bool = False
-    correct_bias: bool = True
+    correct_bias: bool = False
     learn_rounding: bool = False
     left_float: frozenset[str] = frozenset()
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from compress.int8.calibration import batches_of, calibration_images
+from compress.int8.post_training import judge_for, with_logits, write_down
 from compress.int8.qat import QatNet
 from compress.int8.simulate import QuantizedNet
 from compress.job import is_main_process
@@ -44,8 +45,6 @@ def quantization_aware_training(
 ) -> Model:
     """`model` in INT8, trained as `options` say; findings go to `job.folder`."""
     check(model, options)
-    from compress.int8.post_training import judge_for, with_logits, write_down
-
     images = calibration_images(
         model, data, job, source=None, count=options.calib_images
     )

@@ -18,7 +18,9 @@ def chosen_ranges(
     extremes: by group; what the answer is read off keeps them. Groups that are added up
     share one step, which is chosen for all of them.
     """
-    chosen = {first: extremes[first] for first in plan.groups if first not in plan.fixed}
+    chosen = {
+        first: extremes[first] for first in plan.groups if first not in plan.fixed
+    }
     free = {
         first: members
         for first in chosen
@@ -36,9 +38,7 @@ def chosen_ranges(
 
 def _members(plan: Plan, first: str, found: Influences) -> list[Influence]:
     """What is known of the tensors of a group."""
-    return [
-        found.tensors[node] for node in plan.groups[first] if node in found.tensors
-    ]
+    return [found.tensors[node] for node in plan.groups[first] if node in found.tensors]
 
 
 def _least(groups: Mapping[str, list[Influence]]) -> dict[str, Range]:
@@ -56,7 +56,8 @@ def _least(groups: Mapping[str, list[Influence]]) -> dict[str, Range]:
         for each in members
     )
     best: tuple[float, dict[str, Range]] = (float("inf"), {})
-    for width in torch.cat([each.flatten() for each in widths.values()]).unique().tolist():
+    tried = torch.cat([each.flatten() for each in widths.values()])
+    for width in sorted(set(tried.tolist())):
         cost = slopes * (width / STEPS) ** 2 / 12
         ranges = {}
         for first, members in groups.items():

@@ -15,7 +15,7 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, fx
 
 from compress.int8.calibrate import Batches, Watch
-from compress.int8.capture import ATEN, add_parameter, parameter, refreshed_
+from compress.int8.capture import ATEN, parameter, refreshed_
 from compress.int8.correct import weighted
 from compress.int8.grids import WEIGHT_HIGH, Scheme, snapped_weight
 from compress.int8.simulate import is_int8
@@ -76,7 +76,7 @@ def rounded_weight(weight: Tensor, scales: Tensor, moments: Tensor) -> Tensor:
 
 
 def _error(error: Tensor, moments: Tensor) -> Tensor:
-    """The squared error of the sums, [groups, outputs]. error: [groups, outputs, inputs]."""
+    """Squared errors of sums [groups, outputs]. error: [groups, outputs, inputs]."""
     return ((error @ moments.double()) * error).sum(dim=2)
 
 
@@ -109,9 +109,11 @@ def _columns(graph: fx.GraphModule, node: fx.Node, values: Tensor) -> Tensor:
     if node.target is ATEN.linear.default:
         return values.reshape(-1, values.shape[-1]).T[None]
     kernel = parameter(graph, weight_of(node)).shape[2:]
-    plain = ([1, 1], [0, 0], [1, 1], 1)
-    given = cast("tuple[list[int], list[int], list[int], int]", node.args[3:])
-    stride, padding, dilation, groups = (*given, *plain[len(given) :])
+    plain: list[object] = [[1, 1], [0, 0], [1, 1], 1]
+    given = cast("list[object]", list(node.args[3:]))
+    *axes, groups = [*given, *plain[len(given) :]]
+    stride, padding, dilation = (tuple(cast("list[int]", each)) for each in axes)
+    groups = cast("int", groups)
     patches = F.unfold(values, kernel, dilation, padding, stride)
     n, inputs, places = patches.shape
     split = patches.reshape(n, groups, inputs // groups, places)

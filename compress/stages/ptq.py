@@ -39,7 +39,7 @@ class Ptq(BaseModel):
         default=False, description="stretch channels to one range (Nagel et al. 2019)"
     )
     correct_bias: bool = Field(
-        default=True, description="make up for the shift that rounding brings"
+        default=False, description="make up for the shift that rounding brings"
     )
     learn_rounding: bool = Field(
         default=False, description="learn which way weights round (AdaRound)"

@@ -49,7 +49,8 @@ class Grid(NamedTuple):
     def code_of(self, reals: Numbers) -> Numbers:
         """QuantizeLinear of float32 numbers."""
         steps = np.rint(reals.astype(np.float32) / np.float32(self.scale))
-        return np.clip(steps + int(self.zero), *self.limits).astype(np.int32)
+        found: Numbers = np.clip(steps + int(self.zero), *self.limits)
+        return found.astype(np.int32)
 
 
 def nodes_of(graph: ir.Graph, *operators: str) -> list[ir.Node]:

@@ -1,6 +1,7 @@
 """What is trained on grids is what integer kernels run."""
 
 import copy
+from functools import cache
 
 import pytest
 import torch
@@ -60,17 +61,28 @@ def model() -> Model:
     )
 
 
-def learner(
-    made: Model | None = None, *, lsq: bool = False, until: float = 1.0
-) -> QatNet:
-    """A network on its grids; statistics and ranges are followed `until` a share."""
+def learner(made: Model, *, lsq: bool = False) -> QatNet:
+    """A network on its grids."""
     return QatNet(
-        made or model(),
+        made,
         lambda: [pictures()],
         learn_scales=lsq,
-        gather_until=until,
-        watch_until=until,
+        gather_until=1.0,
+        watch_until=1.0,
     )
+
+
+@cache
+def traced(*, lsq: bool) -> QatNet:
+    """Tiny on its grids; tracing takes longest, so that it is done once."""
+    return learner(model(), lsq=lsq)
+
+
+def fresh(*, lsq: bool = False, until: float = 1.0) -> QatNet:
+    """A copy of it; statistics and ranges are followed `until` a share."""
+    net = copy.deepcopy(traced(lsq=lsq))
+    net.gather_until = net.watch_until = until
+    return net
 
 
 def steps_(net: QatNet, *, share: float = 0.0, count: int = 3) -> None:
@@ -89,7 +101,7 @@ def steps_(net: QatNet, *, share: float = 0.0, count: int = 3) -> None:
 @pytest.mark.parametrize("lsq", [False, True])
 def test_what_was_trained_is_what_the_kernels_compute(lsq: bool) -> None:
     """The kernels add integers; the trained graph adds floats of the same grids."""
-    net = learner(lsq=lsq)
+    net = fresh(lsq=lsq)
     for share in (0.0, 1.0):  # norms at work, then folded for good
         steps_(net, share=share)
 
@@ -136,7 +148,7 @@ def test_norms_are_trained_as_in_float() -> None:
 
 def test_frozen_late_is_frozen() -> None:
     """Before the share is reached buffers move; after it, not a bit of them."""
-    net = learner(until=0.5)
+    net = fresh(until=0.5)
     begun = copy.deepcopy(dict(net.named_buffers()))
 
     steps_(net, share=0.49)
@@ -163,7 +175,7 @@ def test_a_channel_that_is_scaled_by_nothing_stays_finite() -> None:
 
 @pytest.mark.parametrize("lsq", [False, True])
 def test_trained_grids_obey_the_rules(lsq: bool) -> None:
-    net = learner(lsq=lsq)
+    net = fresh(lsq=lsq)
     steps_(net)
 
     made = net.quantized()
@@ -180,11 +192,11 @@ def test_trained_grids_obey_the_rules(lsq: bool) -> None:
         source, read = grids[gate.args[0].name], grids[gate.name]
         assert read.zero_point == -128
         assert source.scale == pytest.approx(6 * read.scale, rel=1e-6)
-    assert grids["image"] == learner().grids()["image"]
+    assert grids["image"] == fresh().grids()["image"]
 
 
 def test_learnt_scales_move_and_those_of_a_sum_stay_one() -> None:
-    net = learner(lsq=True)
+    net = fresh(lsq=True)
     begun = net.quantized().scheme
 
     steps_(net)
@@ -200,7 +212,7 @@ def test_learnt_scales_move_and_those_of_a_sum_stay_one() -> None:
 
 def test_averaging_a_network_averages_what_it_learns() -> None:
     """As `--ema` does it: a copy whose tensors, buffers too, follow."""
-    net = learner()
+    net = fresh()
     average = torch.optim.swa_utils.AveragedModel(net, use_buffers=True)
     steps_(net)
     average.update_parameters(net)
@@ -219,7 +231,7 @@ def test_averaging_a_network_averages_what_it_learns() -> None:
 
 def test_half_precision_is_for_the_sums_alone() -> None:
     """Under autocast tensors still lie on their grids, and gradients are finite."""
-    net = learner().train()
+    net = fresh().train()
     net.reach_(0.0)
 
     with torch.autocast("cpu", torch.bfloat16):

@@ -243,3 +243,15 @@ def test_a_network_on_its_grids_is_copied_whole(
     assert isinstance(learnt, QatNet)
     assert tiny.same(before, net.state_dict())
     assert not tiny.same(before, learnt.state_dict())
+
+
+def test_a_network_learns_how_far_its_training_is(
+    tiny: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Three epochs of three steps: ninths of the whole, told before each step."""
+    shares: list[float] = []
+    monkeypatch.setattr(QatNet, "reach_", lambda _, share: shares.append(share))
+
+    trained(tiny, tiny.job(tmp_path), options())
+
+    assert shares == pytest.approx([step / 9 for step in range(9)])

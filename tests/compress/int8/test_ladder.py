@@ -1,0 +1,151 @@
+"""The doctor's ladder, with a judge that is told what to say."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+from compress.int8.capture import captured
+from compress.int8.doctor import RUNGS, TRAINED, heal
+from compress.int8.judge import Judge, Verdict, judge_of
+from compress.int8.ptq import Methods
+from compress.int8.rewrites import canonical_
+from compress.int8.simulate import QuantizedNet
+from runtime.errors import InputRejectedError
+
+PLAIN = Methods(ranges="minmax", correct_bias=False)
+
+
+@pytest.fixture
+def graph() -> fx.GraphModule:
+    """A small convolutional network of 8x8 images."""
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 4, 3),
+        nn.ReLU(),
+        nn.Conv2d(4, 4, 3),
+        nn.Flatten(),
+        nn.Linear(64, 3),
+    )
+    made = captured(net.eval(), size=8, name="small")
+    canonical_(made)
+    return made
+
+
+def shown() -> list[Tensor]:
+    """Calibration images."""
+    return [torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0))]
+
+
+class Told:
+    """A judge that finds these drops, one after the other."""
+
+    def __init__(self, *drops: float) -> None:
+        """`drops` of accuracy from a perfect float network."""
+        self.drops = list(drops)
+        self.float32 = Verdict(accuracy=1.0, agreement=1.0, sqnr_db=150.0, images=100)
+
+    def __call__(self, net: nn.Module) -> Verdict:
+        """The next verdict."""
+        assert isinstance(net, QuantizedNet)
+        drop = self.drops.pop(0)
+        return Verdict(accuracy=1 - drop, agreement=1 - drop, sqnr_db=20.0, images=100)
+
+
+def climbed(graph: fx.GraphModule, *drops: float, **more: object) -> object:
+    """The ladder's result for these verdicts."""
+    judge: Judge = Told(*drops)  # type: ignore[assignment]
+    return heal(graph, shown, judge, accuracy_drop=0.01, methods=PLAIN, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("rung", range(len(RUNGS)))
+def test_the_ladder_ends_at_the_first_rung_that_holds(
+    graph: fx.GraphModule, rung: int
+) -> None:
+    healed = climbed(graph, *[0.05] * rung, 0.01, 0.0, 0.0)
+
+    assert healed.holds  # type: ignore[attr-defined]
+    names = [each.name for each in healed.rungs]  # type: ignore[attr-defined]
+    assert names == [name for name, _ in RUNGS[: rung + 1]]
+    assert [each.holds for each in healed.rungs] == [False] * rung + [True]  # type: ignore[attr-defined]
+
+
+def test_then_the_most_harmful_operators_go_back_to_float(
+    graph: fx.GraphModule,
+) -> None:
+    healed = climbed(graph, *[0.05] * len(RUNGS), 0.03, 0.0)
+
+    last = healed.rungs[-1]  # type: ignore[attr-defined]
+    assert last.name == "2 in float"
+    assert len(last.left_float) == 2
+    assert set(last.left_float) == set(last.blames[:2])
+
+
+def test_training_comes_last_and_the_best_rung_is_kept(graph: fx.GraphModule) -> None:
+    """Where nothing holds, the network that loses least is given."""
+    trained: list[QuantizedNet] = []
+
+    def train(net: QuantizedNet) -> QuantizedNet:
+        trained.append(net)
+        return net
+
+    drops = [0.05, 0.02, *[0.05] * (len(RUNGS) - 2), *[0.05] * 4, 0.04]
+    healed = climbed(graph, *drops, train=train)
+
+    assert not healed.holds  # type: ignore[attr-defined]
+    assert len(trained) == 1
+    assert healed.rungs[-1].name == TRAINED  # type: ignore[attr-defined]
+    assert all(each.as_record()["drop"] for each in healed.rungs)  # type: ignore[attr-defined]
+
+
+def test_a_rung_that_makes_things_worse_is_not_built_upon(
+    graph: fx.GraphModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equalisation lost more, so what follows goes on without it."""
+    asked: list[Methods] = []
+
+    def quantised(
+        graph: fx.GraphModule, images: Callable[[], object], **more: object
+    ) -> QuantizedNet:
+        from compress.int8.ptq import quantised as real
+
+        asked.append(more["methods"])  # type: ignore[arg-type]
+        return real(graph, images, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("compress.int8.doctor.quantised", quantised)
+
+    climbed(graph, 0.05, 0.04, 0.08, 0.03, 0.0)
+
+    assert [each.equalise for each in asked] == [False, False, True, False, False]
+
+
+def test_a_judge_counts_flips_and_right_answers() -> None:
+    """Of four images one answer changes, from a wrong one to the right one."""
+    logits = torch.eye(4)
+    other = logits.clone()
+    other[3] = torch.tensor([9.0, 0.0, 0.0, 0.0])
+
+    class Answers(nn.Module):
+        def __init__(self, answers: Tensor) -> None:
+            super().__init__()
+            self.answers = answers
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.answers[: len(images)]
+
+    def pairs() -> list[tuple[Tensor, Tensor]]:
+        return [(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))]
+
+    judge = judge_of(Answers(logits), pairs, labels_fit=True)
+    verdict = judge(Answers(other))
+
+    assert judge.float32.accuracy == pytest.approx(0.75)
+    assert verdict.accuracy == pytest.approx(1.0)
+    assert verdict.flips == pytest.approx(0.25)
+    assert verdict.drop_from(judge.float32) == pytest.approx(-0.25)
+
+
+def test_no_held_out_images_is_one_sentence() -> None:
+    with pytest.raises(InputRejectedError, match="no held-out images"):
+        judge_of(nn.Identity(), list, labels_fit=True)
