@@ -49,9 +49,7 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
         Library("onnx", "onnx", "write and check .onnx files"),
         Library("onnxscript", "onnxscript", "torch's ONNX exporter"),
     ),
-    "tflite-export": (
-        Library("litert-torch", "litert_torch", "write .tflite files"),
-    ),
+    "tflite-export": (Library("litert-torch", "litert_torch", "write .tflite files"),),
     "report": (
         Library("jinja2", "jinja2", "report.html"),
         Library("matplotlib", "matplotlib", "figures in reports"),
