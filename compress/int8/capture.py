@@ -14,6 +14,13 @@ from runtime.errors import InputRejectedError
 
 ATEN: Final = torch.ops.aten
 INPUT: Final = "image"
+_VIEWS: Final = frozenset(
+    {
+        ATEN.view.default,
+        ATEN.reshape.default,
+        ATEN._unsafe_view.default,  # noqa: SLF001  # torch's name for the same
+    }
+)
 
 
 def captured(net: nn.Module, *, size: int, name: str) -> fx.GraphModule:
@@ -135,13 +142,13 @@ def _tensor(graph: fx.GraphModule, path: str) -> Tensor:
 def _for_any_batch_(graph: fx.GraphModule) -> None:
     """Let views infer the number of images instead of asking for it."""
     for node in graph.graph.nodes:
-        if node.target in {ATEN.view.default, ATEN.reshape.default}:
+        if node.target in _VIEWS:
             source, shape = node.args
             asked = [size for size in shape if isinstance(size, fx.Node)]
             if len(asked) == 1 and -1 not in shape:
                 shape = [-1 if isinstance(size, fx.Node) else size for size in shape]
-                node.target = ATEN.reshape.default
                 node.args = (source, shape)
+            node.target = ATEN.reshape.default
     refreshed_(graph)
 
 

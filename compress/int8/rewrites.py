@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.int8.capture import ATEN, add_parameter, parameter, refreshed_
+from compress.int8.pools import averages_are_convolutions_
 
 BATCH_NORM: Final = ATEN._native_batch_norm_legit_no_training.default  # noqa: SLF001  # torch's name
 CONVOLUTION: Final = ATEN.conv2d.default
@@ -174,6 +175,7 @@ _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
     spell_out_swish_,
     fold_gates_,
     means_are_pools_,
+    averages_are_convolutions_,
     heads_are_linear_,
     splits_are_slices_,
 )

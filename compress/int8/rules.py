@@ -20,6 +20,9 @@ STEPS: Final = HIGH - LOW
 # How far, and in how many steps, the input's scale may move away from ties.
 _NUDGES: Final = 100
 _NUDGE: Final = 1e-4
+# The same for products, of which there are many more than pixels.
+_PRODUCT_NUDGES: Final = 48
+_PRODUCT_NUDGE: Final = 2e-5
 
 
 def grids_of(
@@ -48,7 +51,8 @@ def grids_of(
     by_node = {
         node: grids[first] for first, nodes in plan.groups.items() for node in nodes
     }
-    return by_node | swish_grids(graph, by_node)
+    by_node |= swish_grids(graph, by_node)
+    return _with_calm_products(graph, plan, by_node)
 
 
 def _even_groups(graph: fx.GraphModule, plan: Plan) -> frozenset[str]:
@@ -110,6 +114,45 @@ def _calm(grid: Grid, levels: Tensor) -> Grid:
         steps = levels.double() / scale
         away = float((steps - steps.floor() - 0.5).abs().min())
         best = max(best, (away, Grid(scale, grid.zero_point)), key=lambda each: each[0])
+    return best[1]
+
+
+def _with_calm_products(
+    graph: fx.GraphModule, plan: Plan, grids: dict[str, Grid]
+) -> dict[str, Grid]:
+    """The grids, those of products moved a little so that no product lies near a tie.
+
+    MLAS adds the zero point in float32 before it rounds, which may carry a product over
+    a tie that it nearly meets. What is added up elsewhere keeps its shared scale.
+    """
+    calm = dict(grids)
+    summed = {name for cluster in plan.sums for name in cluster}
+    first_of = plan.first_of()
+    for node in graph.graph.nodes:
+        first = first_of.get(node.name)
+        if node.target is not ATEN.mul.Tensor or first is None or first in summed:
+            continue
+        names = [cast("fx.Node", each).name for each in node.args]
+        if not all(name in calm for name in names):
+            continue
+        grid = _calm_product(calm[names[0]], calm[names[1]], calm[node.name])
+        calm |= dict.fromkeys(plan.groups[first], grid)
+    return calm
+
+
+def _calm_product(first: Grid, second: Grid, target: Grid) -> Grid:
+    """The grid of a product whose ties no two steps come near."""
+    steps = torch.arange(LOW, HIGH + 1, dtype=torch.float64)
+    found = torch.outer(steps - first.zero_point, steps - second.zero_point)
+    products = torch.unique(found)
+    factor = float32(first.scale * second.scale)
+    best = (-1.0, target)
+    for nudge in range(_PRODUCT_NUDGES):
+        scale = float32(target.scale * (1 + nudge * _PRODUCT_NUDGE))
+        places = products * float32(factor / scale)
+        places = places[places.abs() <= STEPS + 1]
+        away = float((places - places.floor() - 0.5).abs().min())
+        best = max(best, (away, Grid(scale, target.zero_point)), key=lambda x: x[0])
     return best[1]
 
 
