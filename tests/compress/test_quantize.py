@@ -30,7 +30,7 @@ def data(
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run directory with a trained float network."""
     out = tmp_path_factory.mktemp("float") / "run"
-    words = ("--model", NET, "--data", str(data), "--epochs", "2", "--batch-size", "16")
+    words = ("--model", NET, "--data", str(data), "--epochs", "8", "--batch-size", "8")
     assert main(["finetune", *words, "-q", "--out", str(out)]) == Exit.FIT
     return out
 

@@ -61,5 +61,5 @@ def test_a_limit_that_means_nothing_is_refused() -> None:
 
 def test_the_local_target_is_known_and_others_are_named() -> None:
     assert target("local").runtime == "onnxruntime"
-    with pytest.raises(RecipeError, match="unknown target 'moon'; known: .*local"):
+    with pytest.raises(RecipeError, match=r"unknown target 'moon'; known: .*local"):
         target("moon")
