@@ -4,7 +4,6 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -231,15 +230,6 @@ def test_an_empty_calibration_set_is_refused(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_images_that_also_judge_are_warned_of(
-    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    words = ("--model", str(trained), "--data", str(data), "--calib", str(data))
-    main(["quantize", *words, "--calib-images", "96", "--out", str(tmp_path / "run")])
-    said = capsys.readouterr().err
-    assert "warning" not in said or "which flatters it" in said
-
-
 def test_weights_that_are_no_numbers_are_named(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -258,15 +248,3 @@ def test_weights_that_are_no_numbers_are_named(
         Exit.USAGE,
     }
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def test_grids_are_the_same_in_every_file(run: Path, tmp_path: Path) -> None:
-    del tmp_path
-    model = onnx.load(int8_file(run))
-    scales = {
-        each.name: numpy_helper.to_array(each)
-        for each in model.graph.initializer
-        if each.data_type == onnx.TensorProto.FLOAT
-    }
-    quantise = [n for n in model.graph.node if n.op_type == "QuantizeLinear"]
-    assert all(np.isfinite(scales[node.input[1]]).all() for node in quantise)
