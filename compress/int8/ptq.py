@@ -1,5 +1,6 @@
 """Post-training quantisation as a whole: from a float graph and images to INT8."""
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -17,6 +18,7 @@ from compress.int8.ranges import chosen_ranges
 from compress.int8.rounding import with_learned_rounding
 from compress.int8.rules import Range, grids_of
 from compress.int8.simulate import QuantizedNet
+from runtime.errors import InputRejectedError
 
 Ranges = Literal["output", "minmax", "mean", "percentile", "mse", "entropy"]
 Say = Callable[[str], None]
@@ -96,6 +98,7 @@ def ranges_of(
 ) -> Mapping[str, Range]:
     """The range of every group of tensors that has no fixed grid."""
     seen = seen_ranges(graph, plan, images, histograms=ranges in _HISTOGRAMS)
+    _check(seen)
     whole = {first: (one.low, one.high) for first, one in seen.items()}
     if ranges == "output":
         return _weighed(graph, plan, images, seen)
@@ -105,6 +108,19 @@ def ranges_of(
         else whole[first]
         for first, one in seen.items()
     }
+
+
+def _check(seen: Mapping[str, Seen]) -> None:
+    """Refuse what has no range: nothing was shown, or what was is no number."""
+    for name, one in seen.items():
+        if one.images == 0:
+            raise InputRejectedError("calibration: no images were given")
+        # The sums: one NaN would pass unseen through a minimum.
+        if not math.isfinite(one.low_sum + one.high_sum):
+            raise InputRejectedError(
+                f"calibration: {name} gives numbers that are not finite; look for NaN "
+                "in the images and in the weights"
+            )
 
 
 def _weighed(

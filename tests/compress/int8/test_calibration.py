@@ -1,14 +1,17 @@
 """Calibration images: spread over the classes, and never those that judge."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pytest
+import torch
 
 from compress.data.data import Data, Images
 from compress.int8.calibration import _warn_of_overlap, chosen_images
+from compress.int8.ptq import quantised as quantised_by
 from compress.job import Job
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
@@ -86,3 +89,19 @@ def test_images_that_also_judge_are_warned_of(
     assert "12 of 12 images are also among those that judge" in capsys.readouterr().err
     _warn_of_overlap(drawn([0, 1, 2], seed=1), judging, Job(folder=Path()))
     assert capsys.readouterr().err == ""
+
+
+def test_images_that_are_no_numbers_are_told_with_the_tensor(
+    quantised: Callable[[str], object],
+) -> None:
+    graph = quantised("resnet18").graph  # type: ignore[attr-defined]
+    images = torch.zeros(2, 3, 64, 64)
+    images[1, 0, 0, 0] = float("nan")
+    with pytest.raises(InputRejectedError, match="image gives numbers that are not"):
+        quantised_by(graph, lambda: [images])
+
+
+def test_no_images_at_all_are_refused(quantised: Callable[[str], object]) -> None:
+    graph = quantised("resnet18").graph  # type: ignore[attr-defined]
+    with pytest.raises(InputRejectedError, match="no images were given"):
+        quantised_by(graph, list)
