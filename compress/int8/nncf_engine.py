@@ -49,6 +49,7 @@ def nncf_quantised(source: Path, target: Path, images: Batches) -> None:
             f"--engine nncf: does not quantise {source.name}: {one_line(error)}; use "
             "--engine edgepress"
         ) from error
+    del made.metadata_props[:]  # facts about the float file, which this one is not
     onnx.save(made, target)
 
 

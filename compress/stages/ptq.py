@@ -32,8 +32,8 @@ class Ptq(BaseModel):
     )
     ranges: Literal["output", "mean", "minmax", "percentile", "mse", "entropy"] = Field(
         default="output",
-        description="how the range of a tensor is chosen: by the error at the output "
-        "of the operators that read it, or by an estimator of its own",
+        description="how the range of a tensor is chosen: by its effect on the output "
+        "of the network, or by an estimator that looks at the tensor alone",
     )
     equalise: bool = Field(
         default=False, description="stretch channels to one range (Nagel et al. 2019)"
@@ -42,7 +42,8 @@ class Ptq(BaseModel):
         default=False, description="make up for the shift that rounding brings"
     )
     learn_rounding: bool = Field(
-        default=False, description="learn which way weights round (AdaRound)"
+        default=False,
+        description="round weights so that the error of sums is least, not their own",
     )
     accuracy_drop: float | None = Field(
         default=None,
