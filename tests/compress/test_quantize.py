@@ -248,3 +248,40 @@ def test_weights_that_are_no_numbers_are_named(
         Exit.USAGE,
     }
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_nncf_chooses_the_grids_and_our_lowering_makes_the_file(
+    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
+    asked = ("--engine", "nncf", "--json", "-q", "--out", str(tmp_path / "run"))
+    assert main(["quantize", *words, *asked]) == Exit.FIT
+    found = json.loads(capsys.readouterr().out)
+    assert found["artifact"]["dtype"] == "int8"
+    assert found["int8_macs_fraction"] > 0.9
+    assert found["against_float32"]["argmax_agreement"] > 0.9
+
+
+def test_a_saved_model_becomes_tflite_files(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """TensorFlow is the oracle of its own files: the float one is the measure."""
+    keras = pytest.importorskip("keras", reason="TensorFlow is not installed")
+    net = keras.Sequential(
+        [
+            keras.layers.Input((32, 32, 3)),
+            keras.layers.Conv2D(8, 3, activation="relu"),
+            keras.layers.GlobalAveragePooling2D(),
+            keras.layers.Dense(4),
+        ]
+    )
+    net.export(tmp_path / "net", verbose=False)
+    words = ("--model", str(tmp_path / "net"), "--data", str(data), "--to", "tflite")
+    out = tmp_path / "run"
+    capsys.readouterr()
+    code = main(["quantize", *words, "--json", "-q", "--out", str(out)])
+    assert code == Exit.FIT
+    plain, int8 = json.loads(capsys.readouterr().out)["artifacts"]
+    assert (plain["dtype"], int8["dtype"]) == ("float32", "int8")
+    assert int8["parity"]["images"] > 0
+    assert len(list((out / "artifacts").glob("*.tflite"))) == 2
