@@ -35,11 +35,11 @@ $(VENV)/bin/pip:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.workstation: pyproject.toml | $(VENV)/bin/pip
-	@echo "installing edgepress and what it needs; a minute or two, 2 GB"
+	@echo "installing edgepress and what it needs; two or three minutes, 4 GB"
 	$(BIN)/pip install --quiet --editable '.[all]'
 	touch $@
 
 $(VENV)/.developer: pyproject.toml | $(VENV)/bin/pip
-	@echo "installing edgepress, what it needs, and what its tests need; 2 GB"
+	@echo "installing edgepress, what it needs, and what its tests need; 4 GB"
 	$(BIN)/pip install --quiet --editable '.[all,dev]'
 	touch $@ $(VENV)/.workstation
