@@ -90,6 +90,17 @@ def inputs_of(node: fx.Node, rule: Rule) -> tuple[fx.Node, ...]:
     )
 
 
+def is_weighted(node: fx.Node) -> bool:
+    """Whether `node` multiplies by weights that the table knows."""
+    rule = rule_of(node)
+    return rule is not None and rule.weights
+
+
+def weighted(graph: fx.GraphModule) -> list[fx.Node]:
+    """Every operator with a weight that the table knows, in order."""
+    return [node for node in graph.graph.nodes if is_weighted(node)]
+
+
 def weight_of(node: fx.Node) -> fx.Node:
     """The weight that a weighted node reads."""
     return cast("fx.Node", node.args[1])
@@ -108,3 +119,8 @@ def is_fused(node: fx.Node) -> bool:
     rule, next_rule = rule_of(node), rule_of(user)
     able = rule is not None and (rule.weights or rule.inputs == 2)  # noqa: PLR2004  # add and mul
     return able and next_rule is not None and next_rule.clamp
+
+
+def written(node: fx.Node) -> fx.Node:
+    """The node whose grid `node` writes to: that of its clamp, if it performs one."""
+    return next(iter(node.users)) if is_fused(node) else node

@@ -14,7 +14,7 @@ from compress.int8.capture import add_parameter, captured, parameter, refreshed_
 from compress.int8.grids import Grid, Scheme
 from compress.int8.rewrites import canonical_
 from compress.int8.simulate import QuantizedNet
-from compress.quantizer import bias_of, rule_of, weight_of
+from compress.quantizer import bias_of, weight_of, weighted
 from runtime.errors import InputRejectedError
 
 Record = Mapping[str, object]
@@ -23,7 +23,7 @@ Record = Mapping[str, object]
 def tensors_of(net: QuantizedNet) -> dict[str, Tensor]:
     """Every number that was decided: NODE.weight, NODE.bias, NODE.scales, grids."""
     found: dict[str, Tensor] = {}
-    for node in _weighted(net.graph):
+    for node in weighted(net.graph):
         name = str(weight_of(node).target)
         found[f"{node.name}.weight"] = parameter(net.graph, weight_of(node))
         bias = bias_of(node)
@@ -65,7 +65,7 @@ def rebuilt(
     canonical_(graph)
     try:
         weights = {}
-        for node in _weighted(graph):
+        for node in weighted(graph):
             scales = tensors.get(f"{node.name}.scales")
             _fill_(graph, node, tensors)
             if scales is not None:
@@ -122,12 +122,3 @@ def give_bias_(graph: fx.GraphModule, node: fx.Node, values: Tensor) -> None:
     name = f"{weight_of(node).target}_bias" if old is None else str(old.target)
     fresh = add_parameter(graph, node, name, values)
     node.args = (*node.args[:2], fresh, *node.args[3:])
-
-
-def _weighted(graph: fx.GraphModule) -> list[fx.Node]:
-    """Every node with a weight that the table knows."""
-    return [
-        node
-        for node in graph.graph.nodes
-        if (rule := rule_of(node)) is not None and rule.weights
-    ]

@@ -11,7 +11,7 @@ from torch import Tensor, fx
 from compress.int8.calibrate import Batches, Watch
 from compress.int8.grids import Grid
 from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
-from compress.quantizer import is_fused
+from compress.quantizer import written
 
 _ALIKE_DB: Final = 150.0
 
@@ -62,12 +62,13 @@ def table(
     grids, operators = net.scheme.activations, {}
     made = simulated(net.graph, net.scheme)
     of_kernel: dict[str, str] = {}
-    for node in net.graph.graph.nodes:
+    nodes = {node.name: node for node in net.graph.graph.nodes}
+    for node in nodes.values():
         operators[node.name] = str(node.target).removeprefix("aten.").split(".")[0]
     for node in made.graph.nodes:
         owner = node.meta.get(KERNEL_OF)
         if owner is not None:
-            of_kernel[node.name] = _written(net.graph, owner)
+            of_kernel[node.name] = written(nodes[owner]).name
         elif node.name in grids:
             of_kernel[node.name] = node.name
     sums = {name: _Sum() for name in grids}
@@ -90,14 +91,6 @@ def first_divergent(
 ) -> str | None:
     """The first tensor whose noise is worse than `below_db`."""
     return next((each.name for each in records if each.sqnr_db < below_db), None)
-
-
-def _written(graph: fx.GraphModule, owner: str) -> str:
-    """The node whose grid a kernel writes to: its clamp's, if it performs one."""
-    node = next(each for each in graph.graph.nodes if each.name == owner)
-    if is_fused(node):
-        (node,) = node.users
-    return str(node.name)
 
 
 def _add(

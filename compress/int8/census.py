@@ -6,7 +6,7 @@ from torch import Tensor, fx
 
 from compress.int8.capture import INPUT, parameter
 from compress.int8.simulate import QuantizedNet, is_int8
-from compress.quantizer import rule_of, weight_of
+from compress.quantizer import is_weighted, rule_of, weight_of
 
 # Operators without weights that cost next to nothing and have nothing to round.
 _MOVES = frozenset({"shared"})
@@ -43,8 +43,7 @@ def macs_of(net: QuantizedNet) -> dict[str, int]:
 
         def run_node(self, n: fx.Node) -> object:
             made = super().run_node(n)
-            rule = rule_of(n)
-            if rule is not None and rule.weights and isinstance(made, Tensor):
+            if is_weighted(n) and isinstance(made, Tensor):
                 weight = parameter(net.graph, weight_of(n))
                 found[n.name] = made[0].numel() * weight[0].numel()
             return made

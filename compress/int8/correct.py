@@ -14,7 +14,7 @@ from compress.int8.at_rest import give_bias_
 from compress.int8.capture import ATEN, parameter
 from compress.int8.grids import Grid, Scheme
 from compress.int8.simulate import bounds_of, is_int8, simulated
-from compress.quantizer import bias_of, is_fused, rule_of
+from compress.quantizer import bias_of, is_fused, weighted, written
 
 _KERNELS: Final = frozenset({kernels.conv2d, kernels.linear})
 _ALL: Final = (float("-inf"), float("inf"))
@@ -58,15 +58,6 @@ def lasting_shift(error: Tensor, counts: Tensor) -> Tensor:
     return mean * (1 - apart / mean.square().clamp(min=1e-20)).clamp(min=0)
 
 
-def weighted(graph: fx.GraphModule) -> list[fx.Node]:
-    """Every operator with a weight that the table knows, in order."""
-    return [
-        node
-        for node in graph.graph.nodes
-        if (rule := rule_of(node)) is not None and rule.weights
-    ]
-
-
 def _exact_outputs(
     graph: fx.GraphModule, names: AbstractSet[str], images: Tensor
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -90,8 +81,9 @@ def _has_kernel(node: fx.Node, scheme: Scheme) -> bool:
     """Whether `simulated` computes a weighted node in integers."""
     if not is_int8(node, scheme):
         return False
-    (last,) = node.users if is_fused(node) else (node,)
-    return last.name in scheme.activations or node.target is ATEN.linear.default
+    return (
+        written(node).name in scheme.activations or node.target is ATEN.linear.default
+    )
 
 
 class _Correct(fx.Interpreter):

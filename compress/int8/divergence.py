@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
+from compress.quantizer import written
 
 _SUFFIX: Final = "/QuantizeLinear"
 
@@ -62,10 +63,8 @@ def _results(net: QuantizedNet, image: Tensor) -> list[tuple[str, Tensor]]:
             name = n.meta.get(KERNEL_OF)
             if name is None:
                 return made
-            # A fused clamp's grid is kept under the clamp's name.
-            names = [name, *(user.name for user in first[name].users)]
-            found = [grids[each] for each in names if each in grids]
-            for grid in found[:1]:
+            grid = grids.get(written(first[name]).name)
+            if grid is not None:
                 real = cast("Tensor", made).double() / grid.scale
                 results.append((name, real.round().long() + grid.zero_point))
             return made

@@ -19,7 +19,7 @@ from compress.int8.capture import ATEN, add_parameter, parameter, refreshed_
 from compress.int8.grids import snapped_weight, weight_scales
 from compress.int8.influence import Influences
 from compress.int8.rules import STEPS
-from compress.quantizer import bias_of, rule_of, weight_of
+from compress.quantizer import bias_of, is_weighted, rule_of, weight_of
 
 # The most a channel is stretched; one that is always nearly 0 says nothing.
 LARGEST: Final = 64.0
@@ -68,7 +68,7 @@ def ties(graph: fx.GraphModule) -> Iterable[Tie]:
     """Every group of tensors that can be stretched, in order."""
     done: set[fx.Node] = set()
     for node in list(graph.graph.nodes):
-        if node in done or not _is_weighted(node):
+        if node in done or not is_weighted(node):
             continue
         tie = _tie(node, done)
         if tie is not None and tie.readers:
@@ -83,7 +83,7 @@ def _tie(start: fx.Node, done: set[fx.Node]) -> Tie | None:
         if node in tie.tensors:
             continue
         tie.tensors.append(node)
-        if _is_weighted(node):
+        if is_weighted(node):
             done.add(node)
             tie.writers.append(node)
         elif _passes_factors(node):
@@ -93,7 +93,7 @@ def _tie(start: fx.Node, done: set[fx.Node]) -> Tie | None:
         else:
             able = False
         for user in node.users:
-            if _is_weighted(user) and user.args[0] is node:
+            if is_weighted(user) and user.args[0] is node:
                 tie.readers.append(user)
             elif _passes_factors(user):
                 waiting.append(user)
@@ -110,12 +110,6 @@ def _passes_factors(node: fx.Node) -> bool:
     if node.target is ATEN.add.Tensor:
         return rule_of(node) is not None and len(node.args) == 2  # noqa: PLR2004  # tensors
     return node.target in _CLAMPS or node.target in _POOLS
-
-
-def _is_weighted(node: fx.Node) -> bool:
-    """Whether `node` multiplies by weights."""
-    rule = rule_of(node)
-    return rule is not None and rule.weights
 
 
 def _factors(graph: fx.GraphModule, tie: Tie, found: Influences) -> Tensor | None:

@@ -66,16 +66,6 @@ def float32(value: float) -> float:
     return float(torch.tensor(value, dtype=torch.float32))
 
 
-def snapped(values: Tensor, grid: Grid) -> Tensor:
-    """Round real numbers to the grid, half to even, and saturate: Q, then DQ.
-
-    As ONNX defines QuantizeLinear: round(x / scale) + zero point, then clip.
-    """
-    steps = torch.round(values / grid.scale)
-    steps = steps.clamp_(LOW - grid.zero_point, HIGH - grid.zero_point)
-    return steps.mul_(grid.scale)
-
-
 def weight_scales(weight: Tensor) -> Tensor:
     """Symmetric scales [outputs] that hold the largest weight of each output."""
     largest = weight.detach().flatten(1).abs().amax(dim=1)
@@ -84,24 +74,21 @@ def weight_scales(weight: Tensor) -> Tensor:
 
 def weight_steps(weight: Tensor, scales: Tensor) -> Tensor:
     """Weights [outputs, …] as int8 multiples of their scales [outputs]."""
-    shape = (-1, *([1] * (weight.dim() - 1)))
-    steps = torch.round(weight / scales.view(shape))
+    steps = torch.round(weight / _by_output(scales, weight))
     return steps.clamp(-WEIGHT_HIGH, WEIGHT_HIGH).to(torch.int8)
 
 
 def snapped_weight(weight: Tensor, scales: Tensor) -> Tensor:
     """Round weights [outputs, …] to multiples of their scales."""
-    shape = (-1, *([1] * (weight.dim() - 1)))
-    return weight_steps(weight, scales) * scales.view(shape)
+    return weight_steps(weight, scales) * _by_output(scales, weight)
+
+
+def _by_output(scales: Tensor, weight: Tensor) -> Tensor:
+    """Scales [outputs] in a shape that multiplies weights [outputs, …]."""
+    return scales.view(-1, *([1] * (weight.dim() - 1)))
 
 
 def bias_steps(bias: Tensor, scales: Tensor) -> Tensor:
     """A bias [outputs] as int32 multiples of scales [outputs], input x weight."""
     steps = torch.round(bias.double() / scales.double())
     return steps.clamp(-BIAS_HIGH, BIAS_HIGH).to(torch.int32)
-
-
-def snapped_bias(bias: Tensor, scales: Tensor, source: Grid) -> Tensor:
-    """Round a bias [outputs] to int32 steps of input scale x weight scale."""
-    steps = scales * source.scale
-    return (bias_steps(bias, steps).double() * steps.double()).float()

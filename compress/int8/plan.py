@@ -8,7 +8,15 @@ from torch import fx
 
 from compress.int8.capture import ATEN
 from compress.int8.grids import Grid
-from compress.quantizer import inputs_of, is_fused, rule_of, weight_of
+from compress.quantizer import (
+    inputs_of,
+    is_fused,
+    is_weighted,
+    rule_of,
+    weight_of,
+    weighted,
+    written,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +71,7 @@ def planned(graph: fx.GraphModule) -> Plan:
         groups={first: tuple(group) for first, group in groups.items()},
         fixed={find(node).name: grid for node, grid in fixed.items()},
         weights=tuple(
-            dict.fromkeys(
-                str(weight_of(node).target)
-                for node in graph.graph.nodes
-                if (rule := rule_of(node)) is not None and rule.weights
-            )
+            dict.fromkeys(str(weight_of(node).target) for node in weighted(graph))
         ),
         logits=frozenset(node.name for node in wanted if _leads_only_out(node)),
     )
@@ -82,10 +86,9 @@ def _sums(
         rule = rule_of(node)
         if rule is None or not rule.same_scale:
             continue
-        (last,) = node.users if is_fused(node) else (node,)
         met = {
             group_of[each.name]
-            for each in (*inputs_of(node, rule), last)
+            for each in (*inputs_of(node, rule), written(node))
             if each.name in group_of
         }
         apart = [cluster for cluster in clusters if cluster.isdisjoint(met)]
@@ -125,7 +128,7 @@ def is_answer(node: fx.Node) -> bool:
     if rule is not None and (rule.weights or rule.clamp):
         return False
     return all(
-        user.op == "output" or (not _is_weighted(user) and is_answer(user))
+        user.op == "output" or (not is_weighted(user) and is_answer(user))
         for user in node.users
     )
 
@@ -133,12 +136,6 @@ def is_answer(node: fx.Node) -> bool:
 def _leads_only_out(node: fx.Node) -> bool:
     """Whether the answer is read off `node` without another weighted operator."""
     return all(
-        user.op == "output" or (not _is_weighted(user) and _leads_only_out(user))
+        user.op == "output" or (not is_weighted(user) and _leads_only_out(user))
         for user in node.users
     )
-
-
-def _is_weighted(node: fx.Node) -> bool:
-    """Whether `node` multiplies by weights."""
-    rule = rule_of(node)
-    return rule is not None and rule.weights

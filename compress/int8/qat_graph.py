@@ -15,7 +15,7 @@ from compress.int8.qat_layer import Unfolded, layer_of
 from compress.int8.qat_rounding import Pass, extremes
 from compress.int8.rules import Range, swish_grids
 from compress.int8.simulate import is_int8, snap_activations_
-from compress.quantizer import rule_of
+from compress.quantizer import is_weighted
 
 
 def body_of(
@@ -40,8 +40,7 @@ def body_of(
 
     snap_activations_(body, scheme, int8.keys(), snap)
     for node, before_rounding in int8.items():
-        rule = rule_of(node)
-        if rule is None or not rule.weights:
+        if not is_weighted(node):
             continue
         name = node.name
         layer = layer_of(body, node, before, learn_scales=learn_scales)

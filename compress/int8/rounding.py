@@ -16,10 +16,9 @@ from torch import Tensor, fx
 
 from compress.int8.calibrate import Batches, Watch
 from compress.int8.capture import ATEN, parameter, refreshed_
-from compress.int8.correct import weighted
 from compress.int8.grids import WEIGHT_HIGH, Scheme, snapped_weight
 from compress.int8.simulate import is_int8
-from compress.quantizer import weight_of
+from compress.quantizer import weight_of, weighted
 
 # Matrices beyond this many inputs would take more memory than they are worth.
 WIDEST: Final = 2400

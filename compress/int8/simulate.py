@@ -1,8 +1,7 @@
 """A graph on its grids: what integer kernels compute, in float arithmetic.
 
 Weights are rounded to int8 and biases to int32 steps; every INT8 tensor is rounded
-where a kernel writes it. float32 holds the sums to 24 bits, so a kernel and this graph
-differ only where a sum falls within 1e-7 of the middle between two steps.
+where a kernel writes it, by the arithmetic of `kernels.py`, which is that of runtimes.
 """
 
 import copy
@@ -31,6 +30,8 @@ from compress.quantizer import (
     is_fused,
     rule_of,
     weight_of,
+    weighted,
+    written,
 )
 
 QDQ: Final = torch.ops.quantized_decomposed
@@ -68,7 +69,7 @@ def is_int8(node: fx.Node, scheme: Scheme) -> bool:
     rule = rule_of(node)
     if rule is None or node.name in scheme.left_float:
         return False
-    return all(_grid_of(source, scheme) is not None for source in inputs_of(node, rule))
+    return all(each.name in scheme.activations for each in inputs_of(node, rule))
 
 
 def snap_activations_(
@@ -99,11 +100,6 @@ def is_clamp_of_fused(node: fx.Node) -> bool:
     return rule is not None and rule.clamp and is_fused(cast("fx.Node", node.args[0]))
 
 
-def _grid_of(node: fx.Node, scheme: Scheme) -> Grid | None:
-    """The grid of the tensor that `node` gives, if it has one."""
-    return scheme.activations.get(node.name)
-
-
 def _quantize(graph: fx.Graph, node: fx.Node, grid: Grid) -> fx.Node:
     """Round in one call."""
     return graph.call_function(kernels.quantize, (node, grid))
@@ -114,11 +110,8 @@ def _use_kernel_(
 ) -> None:
     """Let `node`, its clamp and its rounding be one integer kernel, if it has one."""
     rule = cast("Rule", rule_of(node))
-    last = node
-    bounds = kernels.UNBOUNDED
-    if is_fused(node):
-        (last,) = node.users
-        bounds = bounds_of(last)
+    last = written(node)
+    bounds = kernels.UNBOUNDED if last is node else bounds_of(last)
     target = scheme.activations.get(last.name)
     if rule.weights:
         call = _weighted(graph, node, scheme, grids[0], target)
@@ -194,11 +187,10 @@ def with_qdq(graph: fx.GraphModule, scheme: Scheme) -> fx.GraphModule:
     importlib.import_module("torch.ao.quantization.fx._decomposed")
     made = copy.deepcopy(graph)
     int8 = {node for node in made.graph.nodes if is_int8(node, scheme)}
-    for node in list(made.graph.nodes):
-        rule = rule_of(node)
-        if rule is None or not rule.weights or node not in int8:
+    for node in weighted(made):
+        if node not in int8:
             continue
-        source = cast("Grid", _grid_of(cast("fx.Node", node.args[0]), scheme))
+        source = scheme.activations[cast("fx.Node", node.args[0]).name]
         scales = scheme.weights[str(weight_of(node).target)]
         weight = parameter(made, weight_of(node))
         _store_(made, node, weight_of(node), weight_steps(weight, scales), scales)

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from compress.int8.calibrate import Seen
 from compress.int8.capture import captured
-from compress.int8.correct import corrected, lasting_shift, weighted
+from compress.int8.correct import corrected, lasting_shift
 from compress.int8.equalise import equalised, ties
 from compress.int8.grids import Scheme, snapped_weight, weight_scales
 from compress.int8.influence import Influence, Influences, ends_of, evenly, influences
@@ -19,6 +19,7 @@ from compress.int8.rewrites import canonical_
 from compress.int8.rounding import rounded_weight
 from compress.int8.rules import grids_of
 from compress.int8.simulate import simulated
+from compress.quantizer import weighted
 
 
 def graph_of(net: nn.Module) -> fx.GraphModule:

@@ -2,7 +2,8 @@
 
 import torch
 
-from compress.int8.grids import Grid, bias_steps, snapped, snapped_weight, weight_scales
+from compress.int8.grids import Grid, bias_steps, snapped_weight, weight_scales
+from compress.int8.kernels import quantize
 from compress.int8.qat_rounding import (
     Learnt,
     fake_quantized,
@@ -41,7 +42,7 @@ def test_a_learnt_grid_rounds_as_a_given_one() -> None:
     with torch.no_grad():
         rounded = fake_quantized(values()[None], learnt)[0]
 
-    torch.testing.assert_close(rounded, snapped(values().detach(), GRID))
+    torch.testing.assert_close(rounded, quantize(values().detach(), GRID))
 
 
 def test_a_given_grid_passes_gradients_within_its_range_only() -> None:
@@ -50,7 +51,7 @@ def test_a_given_grid_passes_gradients_within_its_range_only() -> None:
     rounded = fake_quantized(given, GRID)
     rounded.sum().backward()
 
-    torch.testing.assert_close(rounded, snapped(given.detach(), GRID))
+    torch.testing.assert_close(rounded, quantize(given.detach(), GRID))
     inside = (given > GRID.low) & (given < GRID.high)
     assert torch.equal(given.grad, inside.float())  # type: ignore[arg-type]
 
