@@ -45,8 +45,8 @@ from runtime.machine import this_machine
 WEIGHTS = "weights/derived_mobilenet_v2_torchvision_keys.pt"
 OURS = {
     "default": DEFAULT,
-    "equalised": Methods(equalise=True),
-    "equalised, learned rounding": Methods(equalise=True, learn_rounding=True),
+    "not equalised": Methods(equalise=False),
+    "learned rounding": Methods(learn_rounding=True),
     "mean of min-max": Methods(ranges="mean", correct_bias=False),
 }
 PEERS = ("minmax", "entropy", "nncf")

@@ -57,12 +57,13 @@ def _add(
     kind = _plain(field.annotation)
     text = (field.description or "").replace("%", "%%")
     if kind is bool:
+        # What is on by default is turned off by `--no-key`.
         group.add_argument(
-            flag,
+            flag.replace("--", "--no-", 1) if field.default else flag,
             dest=destination,
-            action="store_true",
+            action="store_false" if field.default else "store_true",
             default=argparse.SUPPRESS,
-            help=text,
+            help=f"do not {text}" if field.default else text,
         )
         return
     if field.default not in (None, (), PydanticUndefined):

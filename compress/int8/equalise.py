@@ -4,7 +4,9 @@ Meller et al. 2019, Nagel et al. 2019: ReLU, sums and pools pass a positive fact
 so what the operators before multiply a channel by, those after can divide it by. The
 former pay nothing, as weights have a scale for each output; a depthwise reader neither.
 Another reader shares one scale among its inputs, so its rounding gets worse. How far to
-go is weighed for each tensor by the effect of both errors on the answer.
+go is weighed for each tensor by the effect of both errors on the answer; so is where a
+channel's own range should end: stretched to the common one, its rare values are cut by
+the grid or by a ReLU6, as they would be by a range of its own.
 """
 
 import copy
@@ -17,7 +19,7 @@ from torch import Tensor, fx
 
 from compress.int8.capture import ATEN, add_parameter, parameter, refreshed_
 from compress.int8.grids import snapped_weight, weight_scales
-from compress.int8.influence import Influences
+from compress.int8.influence import REACHES, Influences
 from compress.int8.rules import STEPS
 from compress.quantizer import bias_of, is_weighted, rule_of, weight_of
 
@@ -51,8 +53,8 @@ class Tie:
 def equalised(graph: fx.GraphModule, found: Influences) -> fx.GraphModule:
     """A copy of a canonical `graph`, stretched wherever that lowers the error.
 
-    It computes what `graph` does, to float32's rounding; where a ReLU6 cuts, on all
-    values of the images that `found` was made from.
+    It computes what `graph` does, to float32's rounding, but for the rare values that a
+    ReLU6 cuts of a stretched channel.
     """
     made = copy.deepcopy(graph)
     # All are weighed before any is stretched: `found` is about `graph` as it is.
@@ -114,24 +116,25 @@ def _passes_factors(node: fx.Node) -> bool:
 
 def _factors(graph: fx.GraphModule, tie: Tie, found: Influences) -> Tensor | None:
     """The factors [channels] of the least error; None if there is nothing to gain."""
-    known = {
-        node.name: one
-        for node in tie.tensors
-        if (one := found.tensors.get(node.name)) is not None
-    }
-    channels = {len(one.gradients) for one in known.values()}
-    if len(channels) != 1:
+    known = [
+        one for node in tie.tensors if (one := found.tensors.get(node.name)) is not None
+    ]
+    if len({len(one.gradients) for one in known}) != 1:
         return None
-    usual = torch.stack([one.largest / one.images for one in known.values()]).amax(0)
-    greatest = torch.stack([one.extreme for one in known.values()]).amax(dim=0)
-    slopes = torch.stack([one.gradients / one.images for one in known.values()]).sum(0)
-    signed = all(node.target not in _CLAMPS for node in tie.tensors)
-    room = (tie.ceiling / greatest.clamp(min=1e-9)).clamp(1.0, LARGEST)
+    slopes = sum((one.gradients / one.images for one in known), torch.zeros(()))
+    cuts = sum((one.reach / one.images for one in known), torch.zeros(()))
+    sides = 1 if any(node.target in _CLAMPS for node in tie.tensors) else 2
+    steps = sides * REACHES / STEPS
+    reach = REACHES[(slopes[:, None] * steps.square() / 12 + cuts).argmin(dim=1)]
+    matters = slopes > 0
+    if not bool(matters.any()):
+        return None
+    top = min(float(reach[matters].amax()), tie.ceiling)
+    wanted = torch.where(matters, top / reach, 1.0).clamp(1.0, LARGEST)
     best: tuple[float, Tensor | None] = (float("inf"), None)
     for extent in EXTENTS:
-        wanted = (usual.max() / usual.clamp(min=1e-9)) ** extent
-        factors = torch.minimum(wanted, room)
-        width = float((usual * factors).max()) * (2 if signed else 1)
+        factors = wanted**extent
+        width = sides * float((reach * factors)[matters].amax())
         cost = (width / STEPS) ** 2 / 12 * float((slopes / factors.square()).sum())
         for reader in tie.readers:
             cost += _weight_error(graph, reader, factors, found)

@@ -22,6 +22,8 @@ RIVALS: Final = 5
 # extreme up to the greatest that was seen.
 ENDS: Final = 18
 LEAST: Final = 0.3
+# Magnitudes at which a channel may be cut: four to an octave, from 2^-10 to 2^8.
+REACHES: Final = 2.0 ** (torch.arange(-40, 33, dtype=torch.float64) / 4)
 
 
 @dataclass(kw_only=True)
@@ -30,16 +32,16 @@ class Influence:
 
     low, high: candidates for either end of its range, [candidates]; gradients: of each
     channel, squared, where the value is not 0 (0 lies on every grid), [channels]; cut:
-    squared effect of cutting at low i and high j, [candidates, candidates]; largest and
-    extreme: each channel's mean and overall largest magnitude, [channels].
+    squared effect of cutting at low i and high j, [candidates, candidates]; reach:
+    squared effect of cutting a channel at each magnitude of REACHES, on both sides,
+    [channels, REACHES], where it is asked for.
     """
 
     low: Tensor
     high: Tensor
     gradients: Tensor
     cut: Tensor
-    largest: Tensor
-    extreme: Tensor
+    reach: Tensor
     images: int = 0
 
     def rounding(self, step: float) -> float:
@@ -176,8 +178,7 @@ def _add_(
             high=ends[1],
             gradients=none.clone(),
             cut=torch.zeros(len(ends[0]), len(ends[1]), dtype=torch.float64),
-            largest=none.clone(),
-            extreme=none.clone(),
+            reach=torch.zeros(value.shape[1], len(REACHES), dtype=torch.float64),
         )
     one = found.tensors[name]
     one.gradients += (slope * (value != 0)).square_().sum(dim=0).double()
@@ -185,9 +186,8 @@ def _add_(
         above = _cut(value, slope, one.high)
         below = -_cut(-value, slope, -one.low)
         one.cut += (below[:, None] + above[None, :]).square()
-    largest = value.abs().amax(dim=0).double()
-    one.largest += largest
-    one.extreme = torch.maximum(one.extreme, largest)
+    else:
+        one.reach += cut_by_channel(value, slope).square()
     one.images += 1
 
 
@@ -208,3 +208,18 @@ def _cut(value: Tensor, slope: Tensor, ends: Tensor) -> Tensor:
     moment = torch.bincount(bins, slopes * values, minlength=len(ends) + 1).double()
     weight, moment = (each.flip(0).cumsum(0).flip(0)[1:] for each in (weight, moment))
     return ends * weight - moment
+
+
+def cut_by_channel(value: Tensor, slope: Tensor) -> Tensor:
+    """What cutting [places, channels] at each of REACHES does, [channels, REACHES]."""
+    channels, bins = value.shape[1], len(REACHES) + 1
+    place = torch.bucketize(value.abs().contiguous(), REACHES.float())
+    place += torch.arange(channels) * bins
+
+    def beyond(weights: Tensor) -> Tensor:
+        """The sum of weights of what lies beyond each reach."""
+        total = torch.bincount(place.flatten(), weights.flatten(), channels * bins)
+        sums = total.double().view(channels, bins)
+        return sums.flip(1).cumsum(dim=1).flip(1)[:, 1:]
+
+    return REACHES * beyond(slope * value.sign()) - beyond(slope * value)

@@ -43,7 +43,7 @@ class Methods:
     """
 
     ranges: Ranges = "output"
-    equalise: bool = False
+    equalise: bool = True
     correct_bias: bool = False
     learn_rounding: bool = False
     left_float: frozenset[str] = frozenset()

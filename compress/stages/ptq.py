@@ -36,7 +36,7 @@ class Ptq(BaseModel):
         "of the network, or by an estimator that looks at the tensor alone",
     )
     equalise: bool = Field(
-        default=False, description="stretch channels to one range (Nagel et al. 2019)"
+        default=True, description="stretch channels to one range (Nagel et al. 2019)"
     )
     correct_bias: bool = Field(
         default=False, description="make up for the shift that rounding brings"

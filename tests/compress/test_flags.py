@@ -22,6 +22,7 @@ class Options(BaseModel):
     kind: Literal["a", "b"] | None = Field(default=None, description="which")
     names: tuple[str, ...] = Field(default=(), description="several")
     switch: bool = Field(default=False, description="on")
+    usual: bool = Field(default=True, description="turn")
     text: Annotated[str, "note"] = Field(description="required in a recipe")
     hidden: int = Field(default=0, description="only in a recipe")
 
@@ -48,6 +49,10 @@ def test_flags_carry_the_types_of_the_keys() -> None:
 
 def test_a_flag_that_is_not_given_leaves_the_default_to_the_recipe() -> None:
     assert given(parser().parsed([]), "o") == {}
+
+
+def test_what_is_on_by_default_has_a_flag_that_turns_it_off() -> None:
+    assert given(parser().parsed(["--no-usual"]), "o") == {"usual": False}
 
 
 def test_keys_of_another_record_are_not_mixed_in() -> None:

@@ -14,7 +14,7 @@ from compress.int8.rewrites import canonical_
 from compress.int8.simulate import QuantizedNet
 from runtime.errors import InputRejectedError
 
-PLAIN = Methods(ranges="minmax", correct_bias=False)
+PLAIN = Methods(ranges="minmax", equalise=False)
 
 
 @pytest.fixture

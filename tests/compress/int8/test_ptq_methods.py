@@ -7,11 +7,19 @@ import torch
 from torch import Tensor, fx, nn
 
 from compress.int8.calibrate import Seen
-from compress.int8.capture import captured
+from compress.int8.capture import captured, parameter
 from compress.int8.correct import corrected, lasting_shift
 from compress.int8.equalise import equalised, ties
 from compress.int8.grids import Scheme, snapped_weight, weight_scales
-from compress.int8.influence import Influence, Influences, ends_of, evenly, influences
+from compress.int8.influence import (
+    REACHES,
+    Influence,
+    Influences,
+    cut_by_channel,
+    ends_of,
+    evenly,
+    influences,
+)
 from compress.int8.plan import planned
 from compress.int8.ptq import Methods, quantised, ranges_of
 from compress.int8.ranges import chosen_ranges
@@ -19,7 +27,7 @@ from compress.int8.rewrites import canonical_
 from compress.int8.rounding import rounded_weight
 from compress.int8.rules import grids_of
 from compress.int8.simulate import simulated
-from compress.quantizer import weighted
+from compress.quantizer import weight_of, weighted
 
 
 def graph_of(net: nn.Module) -> fx.GraphModule:
@@ -83,8 +91,7 @@ def test_a_range_is_cut_where_steps_gain_more_than_is_lost() -> None:
             high=ends,
             gradients=torch.full((6,), 10.0, dtype=torch.float64),
             cut=beyond.expand(4, 4).clone(),
-            largest=torch.zeros(6),
-            extreme=torch.zeros(6),
+            reach=torch.zeros(6, len(REACHES)),
             images=1,
         )
         chosen = chosen_ranges(plan, extremes, Influences(tensors={first: one}))
@@ -101,15 +108,49 @@ def test_candidates_for_a_range_end_at_what_was_seen() -> None:
 
 
 def test_equalising_leaves_the_function_as_it_is() -> None:
-    """Even where a ReLU6 cuts, on the images that were looked at."""
-    for clamp in (nn.ReLU(), nn.ReLU6()):
-        graph, shown = graph_of(small(clamp)), images()
+    """ReLU passes every factor on."""
+    graph, shown = graph_of(small(nn.ReLU())), images()
 
-        made = equalised(graph, found_in(graph, shown))
+    made = equalised(graph, found_in(graph, shown))
 
-        assert list(ties(graph))
-        torch.testing.assert_close(made(shown), graph(shown), rtol=1e-4, atol=1e-5)
-        assert any(name.endswith("_equal") for name, _ in made.named_parameters())
+    assert list(ties(graph))
+    torch.testing.assert_close(made(shown), graph(shown), rtol=1e-4, atol=1e-5)
+    assert any(name.endswith("_equal") for name, _ in made.named_parameters())
+
+
+def test_equalising_cuts_a_stretched_channel_where_relu6_does() -> None:
+    """A channel stretched by f ends at 6 / f: computed from the weights' ratios."""
+    net = small(nn.ReLU6())
+    graph, shown = graph_of(net), images()
+
+    made = equalised(graph, found_in(graph, shown))
+
+    first, second = weighted(graph)[0], weighted(made)[0]
+    ratio = parameter(made, weight_of(second)) / parameter(graph, weight_of(first))
+    factors = ratio.flatten(1).nanmean(dim=1)
+    assert float(factors.max()) > 2
+    features = net[1](net[0](shown)).minimum(6 / factors.view(1, -1, 1, 1))
+    torch.testing.assert_close(made(shown), net[2:](features), rtol=1e-4, atol=1e-5)
+
+
+def test_a_channel_is_cut_where_that_costs_less_than_its_steps() -> None:
+    """One value, its gradient known: the effect of each cut is slope * distance."""
+    value, slope = (
+        torch.tensor([[3.0, -0.5], [1.0, 2.0]]),
+        torch.tensor([[2.0, 1.0], [0.5, -1.0]]),
+    )
+    found = cut_by_channel(value, slope)
+
+    def cut(x: float, end: float) -> float:
+        return max(-end, min(end, x)) - x
+
+    for place, end in enumerate(REACHES.tolist()):
+        for channel in range(2):
+            wanted = sum(
+                float(slope[i, channel]) * cut(float(value[i, channel]), end)
+                for i in range(2)
+            )
+            assert float(found[channel, place]) == pytest.approx(wanted, abs=1e-5)
 
 
 def test_equalising_lowers_the_error_before_a_depthwise_convolution() -> None:
