@@ -4,7 +4,6 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +12,10 @@ from compress.int8.regions import cuts, gates
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.job import Job
 from compress.recipe import Export
+from export.placement import FEW, MANY, Opener, Placement, untimed
+from export.placement import placed as search
 from runtime.session import Session, open_session
-
-if TYPE_CHECKING:
-    from export.placement import Opener, Placement
+from runtime.target import target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,46 +26,46 @@ class Placed:
     record: Mapping[str, object] | None = None
 
 
-def placed(asked: Wanted, job: Job, export: Export, recipe: str) -> Placed:
-    """Time parts of the network in float and in INT8 on this machine; keep the faster.
+def placed(asked: Wanted, export: Export, job: Job, recipe: str) -> Placed:
+    """What stays float in an INT8 file because it is faster so on this machine.
 
-    Less of a network in INT8 is closer to the float one, so that no candidate has to
-    be judged again for its accuracy; parity is proven on what was chosen. `export` and
-    `recipe` are what the file will be written with.
+    Nothing is looked for unless `export` asks, or names a target of the file's format;
+    nothing is timed for a device that this machine is not. `recipe` is the digest that
+    the file will be written with.
     """
-    from export.placement import FEW, Effort
-    from export.placement import placed as search
-
     net = asked.model.net
-    if not isinstance(net, QuantizedNet):
+    named = any(target(name).format == asked.format for name in export.target)
+    wanted = export.optimize or ("latency" if named else "none")
+    if wanted == "none" or asked.dtype != "int8" or not isinstance(net, QuantizedNet):
         return Placed()
-    job.screen.tell(f"place: {asked.name}, timing parts of it in float and in INT8")
-    onnx = asked.format == "onnx"
-    found = search(
-        _onnx_opener(asked, net) if onnx else _tflite_opener(asked, export, recipe),
-        cuts=cuts(net.graph),
-        gates=gates(net.graph),
-        rng=np.random.default_rng(job.seed),
-        effort=Effort() if onnx else FEW,
-    )
-    return _told(asked, found, job)
-
-
-def elsewhere(asked: Wanted, job: Job) -> Placed:
-    """Leave all in INT8 for a device that this machine is not, and say so."""
-    from export.placement import untimed
-
-    return _told(asked, untimed(), job)
-
-
-def _told(asked: Wanted, found: "Placement", job: Job) -> Placed:
-    """What was found, once it was said."""
+    # One TFLite file serves every device, those that were named before this machine.
+    here = asked.runs_here and (asked.target is not None or not named)
+    found = _timed(asked, net, export, job, recipe) if here else untimed()
     job.screen.tell(f"place: {asked.name}: {found.as_text()}")
     record = {**found.as_record(), "left_float": sorted(found.left_float)}
     return Placed(left_float=found.left_float, record=record)
 
 
-def _onnx_opener(asked: Wanted, net: QuantizedNet) -> "Opener":
+def _timed(
+    asked: Wanted, net: QuantizedNet, export: Export, job: Job, recipe: str
+) -> Placement:
+    """Time parts of the network in float and in INT8; keep the faster.
+
+    Less of a network in INT8 is closer to the float one, so that no candidate has to
+    be judged again for its accuracy; parity is proven on what was chosen.
+    """
+    job.screen.tell(f"place: {asked.name}, timing parts of it in float and in INT8")
+    onnx = asked.format == "onnx"
+    return search(
+        _onnx_opener(asked, net) if onnx else _tflite_opener(asked, export, recipe),
+        cuts=cuts(net.graph),
+        gates=gates(net.graph),
+        rng=np.random.default_rng(job.seed),
+        effort=MANY if onnx else FEW,
+    )
+
+
+def _onnx_opener(asked: Wanted, net: QuantizedNet) -> Opener:
     """Loads ONNX models, which are rewritten for each candidate, not exported again."""
     from export.lowering.regions import opener
     from export.to_onnx import qdq_model
@@ -79,7 +78,7 @@ def _onnx_opener(asked: Wanted, net: QuantizedNet) -> "Opener":
     )
 
 
-def _tflite_opener(asked: Wanted, export: Export, recipe: str) -> "Opener":
+def _tflite_opener(asked: Wanted, export: Export, recipe: str) -> Opener:
     """Loads TFLite files, each converted anew: they cannot be rewritten."""
 
     def opened(left: frozenset[str] | None) -> Session:

@@ -16,14 +16,13 @@ from compress.exports import Wanted, wanted, write
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job
 from compress.models.model import Model
-from compress.placing import Placed, elsewhere, placed
+from compress.placing import Placed, placed
 from compress.recipe import Export
 from export.verify import Parity, Scores, compare
 from runtime.artifact import Artifact
 from runtime.measure import measure, measure_together
 from runtime.measurement import Comparison, Measurement
 from runtime.session import Session, open_session
-from runtime.target import target
 
 # Enough to be 95 % sure of 99.6 % agreement if none differs (Wilson 1927).
 PARITY_IMAGES = 1000
@@ -74,7 +73,7 @@ def prove(
         sessions: dict[str, Session] = {}
         for each in asked:
             job.screen.tell(f"export: {each.name}")
-            found = _placed(each, export, job, recipe)
+            found = placed(each, export, job, recipe)
             artifact = write(
                 each,
                 job.folder / "artifacts",
@@ -94,18 +93,6 @@ def prove(
         else:
             measurements, comparisons = measure(sessions, rng=rng), ()
     return Proof(files=tuple(files), measurements=measurements, comparisons=comparisons)
-
-
-def _placed(asked: Wanted, export: Export, job: Job, recipe: str) -> Placed:
-    """What stays float in an INT8 file because it is faster so."""
-    targets = map(target, export.target)
-    named = any(each.format == asked.format for each in targets)
-    chosen = export.optimize or ("latency" if named else "none")
-    if chosen == "none" or asked.dtype != "int8":
-        return Placed()
-    # One TFLite file serves every device, those that were named before this machine.
-    here = asked.runs_here and (asked.target is not None or not named)
-    return placed(asked, job, export, recipe) if here else elsewhere(asked, job)
 
 
 def proven(

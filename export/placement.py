@@ -41,6 +41,7 @@ class Effort:
     parts: int = 16
 
 
+MANY: Final = Effort()
 # Files that take a quarter of a minute to write are tried where it is likeliest to pay.
 FEW: Final = Effort(seconds=180.0, beginnings=2, parts=0)
 _WHOLE: Final = "all in INT8"
@@ -118,7 +119,7 @@ def placed(  # noqa: PLR0913  # where one may cut, and how to choose
     cuts: Sequence[frozenset[str]],
     gates: frozenset[str],
     rng: np.random.Generator,
-    effort: Effort = Effort(),
+    effort: Effort = MANY,
     accepts: Accepts = lambda _: True,
 ) -> Placement:
     """Find the placement that is fastest on this machine, scales unchanged.

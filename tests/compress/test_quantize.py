@@ -199,7 +199,13 @@ def test_export_writes_every_target_from_the_one_graph(
         (("--target", "x87"), Exit.USAGE, "unknown target 'x87'"),
         (("--epochs", "3"), Exit.USAGE, "--mode qat"),
         (("--accuracy-drop", "2"), Exit.USAGE, "accuracy-drop"),
+        (("--flips", "-1"), Exit.USAGE, "flips"),
         (("--engine", "nncf", "--mode", "qat"), Exit.USAGE, "use --mode ptq"),
+        (
+            ("--engine", "nncf", "--accuracy-drop", "0.1", "--flips", "0.1"),
+            Exit.USAGE,
+            "keeps within one limit",
+        ),
     ],
 )
 def test_bad_flags_are_told_in_a_sentence(  # noqa: PLR0913, PLR0917  # fixtures
@@ -287,16 +293,37 @@ def test_weights_that_are_no_numbers_are_named(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_nncf_chooses_the_grids_and_our_lowering_makes_the_file(
-    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("limit", "measure"),
+    [
+        ((), None),
+        (("--accuracy-drop", "0.1"), "top1"),
+        (("--flips", "0.1"), "agreement"),
+    ],
+)
+def test_nncf_chooses_the_grids_and_our_lowering_makes_the_file(  # noqa: PLR0913, PLR0917  # fixtures
+    limit: tuple[str, ...],
+    measure: str | None,
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
     asked = ("--engine", "nncf", "--json", "-q", "--out", str(tmp_path / "run"))
-    assert main(["quantize", *words, *asked]) == Exit.FIT
+    assert main(["quantize", *words, *limit, *asked]) == Exit.FIT
     found = json.loads(capsys.readouterr().out)
     assert found["artifact"]["dtype"] == "int8"
     assert found["int8_macs_fraction"] > 0.9
     assert found["against_float32"]["argmax_agreement"] > 0.9
+    if measure is None:
+        assert found["limit"] is None
+        return
+    assert found["limit"]["measure"] == measure
+    assert found["limit"]["holds"] is True
+    if measure == "agreement":
+        agreed = found["against_float32"]["argmax_agreement"]
+        assert found["limit"]["int8"] == pytest.approx(agreed)
 
 
 def test_a_saved_model_becomes_tflite_files(
