@@ -28,11 +28,12 @@ import torch
 from compress.int8.calibrate import scheme_of, seen_ranges
 from compress.int8.capture import captured
 from compress.int8.plan import planned
+from compress.int8.regions import cuts, gates
 from compress.int8.rewrites import canonical_
 from compress.int8.simulate import with_qdq
 from compress.vision import timm
 from export.lower import float_left, int8_macs_fraction, lowered
-from export.lowering.regions import floated
+from export.lowering.regions import floated, opener
 from export.placement import placed
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine
@@ -59,8 +60,8 @@ def images(seed: int = 0) -> torch.Tensor:
     return torch.randn(IMAGES, 3, SIZE, SIZE, generator=generator)
 
 
-def graphs(name: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
-    """The net in float, and with Q and DQ."""
+def graphs(name: str) -> tuple[torch.fx.GraphModule, onnx.ModelProto, onnx.ModelProto]:
+    """The net as a graph, in float, and with Q and DQ."""
     torch.manual_seed(0)
     net = timm.create_model(name).eval()
     graph = captured(net, size=SIZE, name=name)
@@ -69,6 +70,7 @@ def graphs(name: str) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     seen = seen_ranges(graph, plan, lambda: [images()])
     scheme = scheme_of(graph, plan, seen, "minmax")
     return (
+        graph,
         qdq_model(net, size=SIZE, name=name, batch="static"),
         qdq_model(with_qdq(graph, scheme), size=SIZE, name=name, batch="static"),
     )
@@ -126,13 +128,18 @@ def race(files: Mapping[str, Path], rounds: int) -> dict[str, float]:
 
 def measured(name: str, rounds: int, folder: Path) -> dict[str, object]:
     """One row of the table."""
-    float_model, qdq = graphs(name)
+    graph, float_model, qdq = graphs(name)
     files = {each: folder / f"{each}.onnx" for each in ("float", "peer", "ours")}
     onnx.save(float_model, files["float"])
     files["peer"] = peer(files["float"], folder)
     target = int8_target(this_machine())
     began = time.perf_counter()
-    found = placed(qdq, float_model, target=target, rng=np.random.default_rng(0))
+    found = placed(
+        opener(qdq, float_model, target),
+        cuts=cuts(graph),
+        gates=gates(graph),
+        rng=np.random.default_rng(0),
+    )
     seconds = time.perf_counter() - began
     onnx.save(lowered(qdq, target), folder / "whole.onnx")
     files["whole"] = folder / "whole.onnx"

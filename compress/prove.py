@@ -73,7 +73,7 @@ def prove(
         sessions: dict[str, Session] = {}
         for each in asked:
             job.screen.tell(f"export: {each.name}")
-            found = _placed(each, export, job)
+            found = placed(each, export, job, recipe)
             artifact = write(
                 each,
                 job.folder / "artifacts",
@@ -93,15 +93,6 @@ def prove(
         else:
             measurements, comparisons = measure(sessions, rng=rng), ()
     return Proof(files=tuple(files), measurements=measurements, comparisons=comparisons)
-
-
-def _placed(asked: Wanted, export: Export, job: Job) -> Placed:
-    """What stays float in an INT8 ONNX file because it is faster so."""
-    timed = asked.dtype == "int8" and asked.format == "onnx" and asked.runs_here
-    chosen = export.optimize or ("latency" if export.target else "none")
-    if chosen == "none" or not timed:
-        return Placed()
-    return placed(asked, job)
 
 
 def proven(

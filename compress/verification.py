@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from compress.data.batches import evaluation_batches
 from compress.data.catalogue import find
@@ -33,6 +33,8 @@ from runtime.session import Session, open_session
 
 NETWORK: Final = "network"
 _BATCH: Final = 32
+# Images for a look inside; a wrong weight shows on the first.
+_LOOKED_AT: Final = 4
 _OURS: Final = ("model", "student")
 Ask = Callable[[Scores], Scores]
 
@@ -41,13 +43,13 @@ class Asked(NamedTuple):
     """Something that answers images [n, 3, size, size], and its name.
 
     `net` or `file` are known where one can look into it: a quantised network, an INT8
-    ONNX file.
+    file.
     """
 
     name: str
     ask: Ask
     net: QuantizedNet | None = None
-    file: Path | None = None
+    file: Artifact | None = None
 
 
 @dataclass(frozen=True)
@@ -153,7 +155,8 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
             parity = compare(one.ask, other.ask, batches(), name=other.name)
             at = None
             if parity.argmax_agreement < threshold and one.net and other.file:
-                at = first_difference(one.net, other.file, _image(next(batches())))
+                few = torch.from_numpy(next(batches())[:_LOOKED_AT])
+                at = first_difference(one.net, other.file, few)
             found.append(Pair(one.name, other.name, parity, at))
     if not found:
         raise RecipeError(
@@ -190,7 +193,7 @@ def _pairs(
         opened.enter_context(closing(session))
         net = _reference(model.net, record)
         known = net if isinstance(net, QuantizedNet) else None
-        inside = path if known and path.suffix == ".onnx" else None
+        inside = session.artifact if known else None
         file = Asked(path.name, _file(session), file=inside)
         yield Asked(NETWORK, _network(net), net=known), file
         if text(record, "dtype") == "int8":
@@ -215,11 +218,6 @@ def _file(session: Session) -> Ask:
         return session.run(in_layout_of(session.artifact, batch))
 
     return answer
-
-
-def _image(batch: Scores) -> Tensor:
-    """The first image of a batch."""
-    return torch.from_numpy(batch[:1])
 
 
 def _network(net: nn.Module) -> Ask:

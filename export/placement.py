@@ -1,45 +1,58 @@
 """Where INT8 pays, measured: parts of a network in float wherever that is faster."""
 
 import math
-import tempfile
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from itertools import pairwise
-from pathlib import Path
 from typing import Final
 
 import numpy as np
-import onnx
 
-from export.lower import lowered
-from export.lowering.regions import branches, cuts, floated
-from runtime.machine import Machine, this_machine
-from runtime.session import open_session
-from runtime.target import Target, int8_target
-from runtime.timing import Nanoseconds, timed
+from export.race import Call, latency_ms, raced, ratio, ready
+from runtime.errors import InputRejectedError
+from runtime.session import Session
+from runtime.timing import Nanoseconds
 
 Accepts = Callable[[frozenset[str]], bool]
+# A file that computes these nodes in float, or, given None, the float network, loaded.
+Opener = Callable[[frozenset[str] | None], Session]
 
 # Of two placements this close, the one with more INT8 is kept: timings vary as much.
 _WORTH: Final = 0.015
-# Latencies are compared where other programs disturb them least.
-_PERCENTILE: Final = 10
 # Longer beginnings are given up after this many that were no gain.
 _PATIENCE: Final = 4
-# Parts of the network that are tried one by one, at most.
-_PARTS: Final = 16
-_ROUNDS: Final = 24
-_SLICE_SECONDS: Final = 1.5
-_FINAL_SECONDS: Final = 6.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Effort:
+    """How far a search goes; a candidate that is begun is timed to its end.
+
+    beginnings: cuts up to which the network is tried in float, at most; parts: pieces
+    between cuts that are tried one by one, at most. A candidate is timed for
+    `slice_seconds`, twice if it looks faster, the winner for `final_seconds`.
+    """
+
+    seconds: float = 60.0
+    slice_seconds: float = 1.5
+    final_seconds: float = 6.0
+    beginnings: int | None = None
+    parts: int = 16
+
+
+MANY: Final = Effort()
+# Files that take a quarter of a minute to write are tried where it is likeliest to pay.
+FEW: Final = Effort(seconds=180.0, beginnings=2, parts=0)
+_WHOLE: Final = "all in INT8"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
     """A placement that was tried; ratio: float's latency over its own, in one run.
 
-    Latencies are 10th percentiles, which other programs on the machine leave alone.
+    Latencies are 10th percentiles, which other programs on the machine leave alone;
+    None where the format has no way to compute those nodes in float, or nobody timed.
     """
 
     name: str
@@ -92,90 +105,75 @@ class Placement:
         return f"{chosen.name}: {times}, {chosen.ratio:.2f}x"
 
 
-def placed(  # noqa: PLR0913  # two graphs, and how to choose between them
-    qdq: onnx.ModelProto,
-    float_model: onnx.ModelProto,
+def untimed() -> Placement:
+    """Everything in INT8, for a device that this machine is not."""
+    whole = Candidate(name=_WHOLE, left_float=frozenset(), latency_ms=None, ratio=None)
+    return Placement(
+        left_float=frozenset(), float_wins=False, candidates=(whole,), measured=False
+    )
+
+
+def placed(  # noqa: PLR0913  # where one may cut, and how to choose
+    opened: Opener,
     *,
-    target: Target,
+    cuts: Sequence[frozenset[str]],
+    gates: frozenset[str],
     rng: np.random.Generator,
-    seconds: float = 60.0,
+    effort: Effort = MANY,
     accepts: Accepts = lambda _: True,
-    machine: Machine | None = None,
 ) -> Placement:
     """Find the placement that is fastest on this machine, scales unchanged.
 
-    `qdq` is what `qdq_model` gives, not lowered yet; `float_model` computes the same in
-    float. Tried are: everything in INT8; the network's beginning in float up to each of
-    the first natural cuts; the gates' branches in float; each part between cuts in
-    float; everything in float. `accepts` is asked before a placement is kept.
+    `opened` makes the file of a candidate, in whichever format. Tried are: everything
+    in INT8; the beginning in float up to each of the first `cuts`, which are nodes
+    before a natural cut; the `gates` in float; each part between cuts in float;
+    everything in float. `accepts` is asked before a placement is kept.
     """
-    if target != int8_target(machine or this_machine()):
-        whole = Candidate(
-            name="all in INT8", left_float=frozenset(), latency_ms=None, ratio=None
-        )
-        return Placement(
-            left_float=frozenset(),
-            float_wins=False,
-            candidates=(whole,),
-            measured=False,
-        )
-    with ExitStack() as opened:
-        folder = Path(opened.enter_context(tempfile.TemporaryDirectory()))
-        race = _Race(qdq, float_model, target, folder, rng, opened)
-        return _searched(race, qdq, seconds=seconds, accepts=accepts)
+    with ExitStack() as sessions:
+        ends = time.perf_counter() + effort.seconds - effort.final_seconds
+        search = _Search(opened, rng, effort, sessions)
+        misses = 0
+        for place, names in enumerate(cuts[:-1][: effort.beginnings], start=1):
+            if misses == _PATIENCE or time.perf_counter() > ends:
+                break
+            gained = search.beats(f"float up to cut {place}", names, accepts)
+            misses = 0 if gained else misses + 1
+        if not gates <= search.best and time.perf_counter() < ends:
+            search.beats("gates in float", search.best | gates, accepts)
+        for place, names in enumerate(_parts(cuts, effort.parts), start=1):
+            if time.perf_counter() > ends:
+                break
+            if not names <= search.best:
+                search.beats(f"part {place} in float", search.best | names, accepts)
+        return search.settled()
 
 
-class _Race:
-    """Candidates as sessions, each timed in turn with the best so far."""
+class _Search:
+    """Candidates as sessions, each timed in turn with float and the best so far."""
 
-    def __init__(  # noqa: PLR0913, PLR0917  # made in one place
+    def __init__(
         self,
-        qdq: onnx.ModelProto,
-        float_model: onnx.ModelProto,
-        target: Target,
-        folder: Path,
+        opened: Opener,
         rng: np.random.Generator,
-        opened: ExitStack,
+        effort: Effort,
+        sessions: ExitStack,
     ) -> None:
         """Open the two ends: all in float, and all in INT8."""
-        self.qdq, self.target, self.folder, self.rng = qdq, target, folder, rng
-        self.opened = opened
+        self.opened, self.rng, self.sessions = opened, rng, sessions
+        self.effort = effort
         self.tried: list[Candidate] = []
-        self.count = 0
-        self.float_call = self.call(float_model)
+        self.float_call = self.call(None)
         self.best = frozenset[str]()
-        self.best_call = self.call(lowered(qdq, target))
-        self.note(
-            "all in INT8", self.best, self.times([self.float_call, self.best_call])
-        )
+        self.best_call = self.call(self.best)
+        self.note(_WHOLE, self.best, self.times(self.float_call, self.best_call))
 
-    def call(self, model: onnx.ModelProto) -> Callable[[], object]:
-        """One inference of a model by its runtime, warmed up."""
-        self.count += 1
-        path = self.folder / f"{self.count}.onnx"
-        onnx.save(model, path)
-        session = open_session(path, threads=self.target.threads)
-        self.opened.enter_context(closing(session))
-        path.unlink()
-        shape = session.input_shape
-        bound = session.bind(self.rng.standard_normal(shape, dtype=np.float32))
-        for _ in range(3):
-            bound()
-        return bound
+    def call(self, left: frozenset[str] | None) -> Call:
+        """One inference of a candidate."""
+        return ready(self.opened(left), rng=self.rng, opened=self.sessions)
 
-    def times(
-        self, calls: Sequence[Callable[[], object]], seconds: float = _SLICE_SECONDS
-    ) -> Nanoseconds:
-        """Samples [calls, rounds] in ns, taken in turn, in random order."""
-        parts: list[Nanoseconds] = []
-        began = time.perf_counter()
-        while not parts or time.perf_counter() - began < seconds:
-            row = np.arange(len(calls))
-            order = self.rng.permuted(np.tile(row, (_ROUNDS, 1)), axis=1)
-            samples = np.zeros((len(calls), _ROUNDS), np.int64)
-            timed(calls, order, samples)
-            parts.append(samples)
-        return np.concatenate(parts, axis=1)
+    def times(self, *calls: Call) -> Nanoseconds:
+        """Samples [calls, rounds] in ns."""
+        return raced(calls, rng=self.rng, seconds=self.effort.slice_seconds)
 
     def note(self, name: str, left: frozenset[str], samples: Nanoseconds) -> None:
         """Remember a candidate; `samples` are those of float and of it."""
@@ -183,106 +181,66 @@ class _Race:
             Candidate(
                 name=name,
                 left_float=left,
-                latency_ms=_latency_ms(samples[-1]),
-                ratio=_ratio(samples[0], samples[-1]),
+                latency_ms=latency_ms(samples[-1]),
+                ratio=ratio(samples[0], samples[-1]),
             )
         )
 
     def beats(self, name: str, left: frozenset[str], accepts: Accepts) -> bool:
         """Try a candidate; whether it is faster than the best, which it then is."""
-        model = lowered(floated(self.qdq, left), self.target)
-        call = self.call(model)
-        calls = [self.float_call, self.best_call, call]
-        samples = self.times(calls)
+        try:
+            call = self.call(left)
+        except InputRejectedError:
+            self.tried.append(
+                Candidate(name=name, left_float=left, latency_ms=None, ratio=None)
+            )
+            return False
+        calls = (self.float_call, self.best_call, call)
+        samples = self.times(*calls)
+        if ratio(samples[1], samples[2]) >= 1 + _WORTH:
+            # Of many candidates one is fast by chance; a second run knows.
+            samples = self.times(*calls)
         self.note(name, left, samples[[0, 2]])
-        if _ratio(samples[1], samples[2]) < 1 + _WORTH:
+        if ratio(samples[1], samples[2]) < 1 + _WORTH:
             return False
-        # Of many candidates one is fast by chance; a second run knows.
-        again = self.times(calls)
-        self.tried.pop()
-        self.note(name, left, again[[0, 2]])
-        if _ratio(again[1], again[2]) < 1 + _WORTH:
-            return False
-        found = self.tried[-1]
         good = accepts(left)
-        self.tried[-1] = Candidate(
-            name=found.name,
-            left_float=left,
-            latency_ms=found.latency_ms,
-            ratio=found.ratio,
-            accepted=good,
-        )
+        self.tried[-1] = replace(self.tried[-1], accepted=good)
         if good:
             self.best, self.best_call = left, call
         return good
 
+    def settled(self) -> Placement:
+        """Time the winner against float once more, for longer."""
+        ends = (self.float_call, self.best_call)
+        samples = raced(ends, rng=self.rng, seconds=self.effort.final_seconds)
+        winner = next(
+            each for each in reversed(self.tried) if each.left_float == self.best
+        )
+        whole = Candidate(
+            name="all in float",
+            left_float=frozenset[str](),
+            latency_ms=latency_ms(samples[0]),
+            ratio=1.0,
+        )
+        found = ratio(samples[0], samples[1])
+        chosen = replace(winner, latency_ms=latency_ms(samples[1]), ratio=found)
+        others = sorted(
+            (each for each in self.tried if each is not winner),
+            key=lambda each: -(each.ratio or 0),
+        )
+        return Placement(
+            left_float=self.best,
+            float_wins=found <= 1,
+            candidates=(chosen, *others, whole),
+        )
 
-def _searched(
-    race: _Race, qdq: onnx.ModelProto, *, seconds: float, accepts: Accepts
-) -> Placement:
-    """Try candidates from the likeliest on, as long as there is time."""
-    ends = time.perf_counter() + seconds - _FINAL_SECONDS
-    beginnings = cuts(qdq)
-    misses = 0
-    for place, names in enumerate(beginnings[:-1], start=1):
-        if misses == _PATIENCE or time.perf_counter() > ends:
-            break
-        gained = race.beats(f"float up to cut {place}", names, accepts)
-        misses = 0 if gained else misses + 1
-    gates = branches(qdq)
-    if gates and time.perf_counter() < ends:
-        race.beats("gates in float", race.best | gates, accepts)
-    for place, names in enumerate(_parts(beginnings), start=1):
-        if time.perf_counter() > ends:
-            break
-        if not names <= race.best:
-            race.beats(f"part {place} in float", race.best | names, accepts)
-    return _settled(race)
 
-
-def _parts(beginnings: Sequence[frozenset[str]]) -> list[frozenset[str]]:
-    """What lies between cuts, in at most `_PARTS` parts."""
-    step = max(1, math.ceil(len(beginnings) / _PARTS))
-    chosen = [frozenset[str](), *beginnings[step - 1 :: step]]
-    if beginnings and chosen[-1] != beginnings[-1]:
-        chosen.append(beginnings[-1])
+def _parts(cuts: Sequence[frozenset[str]], most: int) -> list[frozenset[str]]:
+    """What lies between cuts, in at most so many parts."""
+    if not cuts or not most:
+        return []
+    step = math.ceil(len(cuts) / most)
+    chosen = [frozenset[str](), *cuts[step - 1 :: step]]
+    if chosen[-1] != cuts[-1]:
+        chosen.append(cuts[-1])
     return [after - before for before, after in pairwise(chosen)]
-
-
-def _settled(race: _Race) -> Placement:
-    """Time the winner against float once more, for longer."""
-    samples = race.times([race.float_call, race.best_call], _FINAL_SECONDS)
-    ratio = _ratio(samples[0], samples[1])
-    winner = next(each for each in reversed(race.tried) if each.left_float == race.best)
-    whole = Candidate(
-        name="all in float",
-        left_float=frozenset[str](),
-        latency_ms=_latency_ms(samples[0]),
-        ratio=1.0,
-    )
-    chosen = Candidate(
-        name=winner.name,
-        left_float=race.best,
-        latency_ms=_latency_ms(samples[1]),
-        ratio=ratio,
-        accepted=winner.accepted,
-    )
-    others = sorted(
-        (each for each in race.tried if each is not winner),
-        key=lambda each: -(each.ratio or 0),
-    )
-    return Placement(
-        left_float=race.best,
-        float_wins=ratio <= 1,
-        candidates=(chosen, *others, whole),
-    )
-
-
-def _ratio(first: Nanoseconds, second: Nanoseconds) -> float:
-    """How many times as long the first takes, in their undisturbed rounds."""
-    return _latency_ms(first) / _latency_ms(second)
-
-
-def _latency_ms(samples: Nanoseconds) -> float:
-    """The latency while nothing else runs."""
-    return float(np.percentile(samples, _PERCENTILE)) / 1e6

@@ -75,6 +75,16 @@ class LiteRTSession:
 
         return once
 
+    def outputs(self, batch: Batch) -> tuple[npt.NDArray[np.generic], ...]:
+        """Every output of the file, in its order, as stored, of what it takes at once.
+
+        Only a file that is opened up to look into it has more than one.
+        """
+        check_fits(batch, self._source.shape, path=self.artifact.path)
+        self._step(batch)
+        details = self._interpreter.get_output_details()
+        return tuple(self._interpreter.get_tensor(each["index"]) for each in details)
+
     def close(self) -> None:
         """Let go of the model's memory."""
         del self._interpreter

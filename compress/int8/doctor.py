@@ -29,6 +29,29 @@ _EXACT: Final = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What may be lost on held-out images, fractions of them; None: no limit.
+
+    accuracy_drop: right answers, or any where labels do not fit; flips: any answers.
+    """
+
+    accuracy_drop: float | None = None
+    flips: float | None = None
+
+    def excess(self, *, drop: float, flips: float) -> float:
+        """By how much the limit that is missed most is missed; 0 or less: all hold."""
+        pairs = ((drop, self.accuracy_drop), (flips, self.flips))
+        return max(lost - most for lost, most in pairs if most is not None)
+
+    def as_text(self) -> str:
+        """Say it in one clause."""
+        told = (("lost", self.accuracy_drop), ("changed", self.flips))
+        return " and ".join(
+            f"at most {most:.2%} {what}" for what, most in told if most is not None
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class RungRecord:
     """What a rung came to.
 
@@ -66,10 +89,11 @@ class Healed:
 
 @dataclass(frozen=True)
 class _Tried:
-    """A rung, its network and how it was judged."""
+    """A rung, its network and how it was judged; excess: see `Limits`."""
 
     net: QuantizedNet
     record: RungRecord
+    excess: float
 
 
 def _silent(sentence: str) -> None:
@@ -82,25 +106,22 @@ def heal(  # noqa: PLR0913  # what to heal, how to judge, and how to speak of it
     images: Batches,
     judge: Judge,
     *,
-    accuracy_drop: float,
+    limits: Limits,
     methods: Methods = DEFAULT,
     levels: Tensor | None = None,
     train: Callable[[QuantizedNet], QuantizedNet] | None = None,
     say: Say = _silent,
 ) -> Healed:
-    """Climb the ladder from `methods` on; stop at the first rung that holds.
+    """Climb the ladder from `methods` on; stop at the first rung within all `limits`.
 
-    A rung that changes nothing is passed over. `accuracy_drop`: the share of held-out
-    images that may be lost; `train`: the last resort, a short QAT.
+    A rung that changes nothing is passed over. `train`: the last resort, a short QAT.
     """
     tried: list[_Tried] = []
 
     def climbed(name: str, made: Callable[[], QuantizedNet]) -> bool:
         started = time.monotonic()
         net = made()
-        tried.append(
-            _judged(name, net, judge, accuracy_drop, time.monotonic() - started)
-        )
+        tried.append(_judged(name, net, judge, limits, time.monotonic() - started))
         say(_told(tried[-1].record))
         return tried[-1].record.holds
 
@@ -113,8 +134,8 @@ def heal(  # noqa: PLR0913  # what to heal, how to judge, and how to speak of it
             continue
         if climbed(name, lambda m=asked: _made(graph, images, m, levels)):  # type: ignore[misc]
             return _healed(tried)
-        drops[asked] = (tried[-1].record.drop, -tried[-1].record.sqnr_db)
-    best = max(tried, key=lambda each: -each.record.drop)
+        drops[asked] = (tried[-1].excess, -tried[-1].record.sqnr_db)
+    best = min(tried, key=lambda each: each.excess)
     harmful = most_harmful(best.net, images)
     for count in FLOAT_STEPS:
         left = frozenset(harmful[:count])
@@ -137,11 +158,12 @@ def _made(
 
 
 def _judged(
-    name: str, net: QuantizedNet, judge: Judge, allowed: float, seconds: float
+    name: str, net: QuantizedNet, judge: Judge, limits: Limits, seconds: float
 ) -> _Tried:
     """What a rung came to."""
     verdict: Verdict = judge(net)
     drop = verdict.drop_from(judge.float32)
+    excess = limits.excess(drop=drop, flips=verdict.flips)
     record = RungRecord(
         name=name,
         accuracy=verdict.accuracy,
@@ -151,13 +173,13 @@ def _judged(
         seconds=round(seconds, 1),
         blames=(),
         left_float=tuple(sorted(net.scheme.left_float)),
-        holds=drop <= allowed + _EXACT,
+        holds=excess <= _EXACT,
     )
-    return _Tried(net, record)
+    return _Tried(net, record, excess)
 
 
 def _healed(tried: Sequence[_Tried], *, blames: Sequence[str] = ()) -> Healed:
-    """The first rung that holds, else the one that loses least."""
+    """The first rung that holds, else the one that is closest to it."""
     records = [
         replace(each.record, blames=tuple(blames[:5]))
         if each.record.left_float or each.record.name == TRAINED
@@ -165,7 +187,7 @@ def _healed(tried: Sequence[_Tried], *, blames: Sequence[str] = ()) -> Healed:
         for each in tried
     ]
     holding = next((each for each in tried if each.record.holds), None)
-    best = holding or min(tried, key=lambda each: each.record.drop)
+    best = holding or min(tried, key=lambda each: each.excess)
     return Healed(net=best.net, rungs=tuple(records), holds=holding is not None)
 
 

@@ -13,7 +13,7 @@ from compress.int8.blame import table
 from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.capture import captured
 from compress.int8.census import float_operators
-from compress.int8.doctor import heal
+from compress.int8.doctor import Limits, heal
 from compress.int8.grids import grid_between
 from compress.int8.judge import Judge, judge_of
 from compress.int8.ptq import Methods, quantised
@@ -60,7 +60,8 @@ def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Mode
     levels = pixel_levels(model.preprocess.mean, model.preprocess.std)
     job.screen.tell(f"ptq: {len(images)} calibration images")
     rungs: list[dict[str, object]] = []
-    if options.accuracy_drop is None:
+    limits = Limits(accuracy_drop=options.accuracy_drop, flips=options.flips)
+    if limits == Limits():
         net = quantised(
             graph, batches, methods=methods, levels=levels, say=job.screen.detail
         )
@@ -69,7 +70,7 @@ def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Mode
             graph,
             batches,
             judge,
-            accuracy_drop=options.accuracy_drop,
+            limits=limits,
             methods=methods,
             levels=levels,
             train=short_training(model, data, job),
@@ -78,8 +79,8 @@ def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Mode
         net, rungs = healed.net, [each.as_record() for each in healed.rungs]
         if not healed.holds:
             job.screen.tell(
-                f"ptq: no rung of the ladder keeps the drop within "
-                f"{options.accuracy_drop:.2%}; the best one is kept"
+                f"ptq: no rung of the ladder has {limits.as_text()}; the best one is "
+                "kept"
             )
     net = with_logits(net, batches)
     write_down(graph, net, judge, batches, rungs, job)

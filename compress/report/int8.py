@@ -91,6 +91,8 @@ def placement(artifact: Record) -> str:
     The candidate that was chosen comes first; ratios are float32's time over its own.
     """
     record = inner(artifact, "placement")
+    if record.get("measured") is False:
+        return "nothing was timed, since this machine is not the target"
     left = len(sentences(record, "left_float"))
     candidates = each(record, "candidates")
     nodes = f"{left} node{'' if left == 1 else 's'} in float"

@@ -52,6 +52,13 @@ class Ptq(BaseModel):
         description="call the doctor: try harder until no more than this share of "
         "held-out images is lost",
     )
+    flips: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="call the doctor: try harder until no more than this share of "
+        "held-out answers changes; with --accuracy-drop both have to hold",
+    )
 
     def guide(self, model: Model, data: Catalogue, job: Job) -> None:
         """The float network itself is all there is to go by."""

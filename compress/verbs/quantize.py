@@ -79,6 +79,11 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         ((_, stage),) = recipe.steps()
         if not isinstance(stage, Ptq):
             raise RecipeError("--mode qat: a SavedModel cannot be trained; use ptq")
+        if (stage.accuracy_drop, stage.flips) != (None, None):
+            raise RecipeError(
+                "--accuracy-drop, --flips: TensorFlow quantises a SavedModel, which "
+                "has no doctor; leave them out"
+            )
         return convert(recipe, out=options.out, screen=screen, ptq=stage)
     return execute_recipe(recipe, options, screen)
 

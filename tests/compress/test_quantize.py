@@ -1,9 +1,11 @@
 """`quantize` and `verify` as a user runs them, on a network that trains in seconds."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
@@ -105,8 +107,6 @@ def test_verify_compares_network_and_file(
 def test_verify_finds_the_operator_that_was_tampered_with(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    import shutil
-
     copy = tmp_path / "run"
     shutil.copytree(run, copy)
     file = int8_file(copy)
@@ -116,14 +116,51 @@ def test_verify_finds_the_operator_that_was_tampered_with(
             turned = -numpy_helper.to_array(weight)
             weight.CopyFrom(numpy_helper.from_array(turned, weight.name))
     onnx.save(model, file)
-    twin = json.loads(file.with_name(file.name + ".json").read_text())
-    twin |= {"sha256": sha256_of(file), "size_bytes": file.stat().st_size}
-    write_json(file.with_name(file.name + ".json"), twin)
+    vouch_for(file)
     words = ("verify", str(copy), "--data", str(data), "--json", "-q")
     assert main([*words, "--threshold", "1"]) == Exit.PARITY
     (pair,) = json.loads(capsys.readouterr().out)["pairs"]
     assert pair["argmax_agreement"] < 1
     assert pair["first_difference"].startswith("layer2")
+
+
+def vouch_for(file: Path) -> None:
+    """Let the twin of a changed file say that it is as it should be."""
+    path = file.with_name(file.name + ".json")
+    twin = json.loads(path.read_text())
+    twin |= {"sha256": sha256_of(file), "size_bytes": file.stat().st_size}
+    write_json(path, twin)
+
+
+def test_verify_looks_into_tflite_files_too(
+    run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Untouched, the file is the network; the second convolution turned, not."""
+    from export.tflite import flatbuffer
+
+    out = tmp_path / "files"
+    words = ("--model", str(run), "--data", str(data), "--to", "tflite", "-q")
+    assert main(["export", *words, "--out", str(out)]) == Exit.FIT
+    verify = ("verify", str(out), "--data", str(data), "--json", "-q")
+    assert main([*verify, "--threshold", "1"]) == Exit.FIT
+    capsys.readouterr()
+
+    (file,) = (out / "artifacts").glob("*-int8.tflite")
+    model = flatbuffer.read(file.read_bytes())
+    graph = flatbuffer.graph_of(model)
+    second = [
+        each
+        for each in graph.operators
+        if flatbuffer.kind_of(model, each) == flatbuffer.OPERATORS.CONV_2D
+    ][1]
+    weight = model.buffers[graph.tensors[second.inputs[1]].buffer]
+    weight.data = (-np.frombuffer(bytes(weight.data), np.int8)).view(np.uint8)
+    file.write_bytes(flatbuffer.written(model))
+    vouch_for(file)
+
+    assert main([*verify, "--threshold", "1"]) == Exit.PARITY
+    (pair,) = json.loads(capsys.readouterr().out)["pairs"]
+    assert pair["first_difference"] == "layer1_0_conv1"
 
 
 def test_eval_judges_the_int8_file_and_the_int8_run_alike(
@@ -162,7 +199,13 @@ def test_export_writes_every_target_from_the_one_graph(
         (("--target", "x87"), Exit.USAGE, "unknown target 'x87'"),
         (("--epochs", "3"), Exit.USAGE, "--mode qat"),
         (("--accuracy-drop", "2"), Exit.USAGE, "accuracy-drop"),
+        (("--flips", "-1"), Exit.USAGE, "flips"),
         (("--engine", "nncf", "--mode", "qat"), Exit.USAGE, "use --mode ptq"),
+        (
+            ("--engine", "nncf", "--accuracy-drop", "0.1", "--flips", "0.1"),
+            Exit.USAGE,
+            "keeps within one limit",
+        ),
     ],
 )
 def test_bad_flags_are_told_in_a_sentence(  # noqa: PLR0913, PLR0917  # fixtures
@@ -250,16 +293,37 @@ def test_weights_that_are_no_numbers_are_named(
     assert capsys.readouterr().err.count("\n") == 1
 
 
-def test_nncf_chooses_the_grids_and_our_lowering_makes_the_file(
-    trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("limit", "measure"),
+    [
+        ((), None),
+        (("--accuracy-drop", "0.1"), "top1"),
+        (("--flips", "0.1"), "agreement"),
+    ],
+)
+def test_nncf_chooses_the_grids_and_our_lowering_makes_the_file(  # noqa: PLR0913, PLR0917  # fixtures
+    limit: tuple[str, ...],
+    measure: str | None,
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
     asked = ("--engine", "nncf", "--json", "-q", "--out", str(tmp_path / "run"))
-    assert main(["quantize", *words, *asked]) == Exit.FIT
+    assert main(["quantize", *words, *limit, *asked]) == Exit.FIT
     found = json.loads(capsys.readouterr().out)
     assert found["artifact"]["dtype"] == "int8"
     assert found["int8_macs_fraction"] > 0.9
     assert found["against_float32"]["argmax_agreement"] > 0.9
+    if measure is None:
+        assert found["limit"] is None
+        return
+    assert found["limit"]["measure"] == measure
+    assert found["limit"]["holds"] is True
+    if measure == "agreement":
+        agreed = found["against_float32"]["argmax_agreement"]
+        assert found["limit"]["int8"] == pytest.approx(agreed)
 
 
 def test_a_saved_model_becomes_tflite_files(

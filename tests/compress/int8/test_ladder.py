@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from compress.int8.capture import captured
-from compress.int8.doctor import RUNGS, TRAINED, heal
+from compress.int8.doctor import RUNGS, TRAINED, Limits, heal
 from compress.int8.judge import Judge, Verdict, judge_of
 from compress.int8.ptq import Methods
 from compress.int8.rewrites import canonical_
@@ -39,24 +39,27 @@ def shown() -> list[Tensor]:
 
 
 class Told:
-    """A judge that finds these drops, one after the other."""
+    """A judge that finds these losses, one after the other."""
 
-    def __init__(self, *drops: float) -> None:
-        """`drops` of accuracy from a perfect float network."""
-        self.drops = list(drops)
+    def __init__(self, *losses: float | tuple[float | None, float]) -> None:
+        """Each of right answers, None where labels do not fit, and of any, or both."""
+        self.losses = list(losses)
         self.float32 = Verdict(accuracy=1.0, agreement=1.0, sqnr_db=150.0, images=100)
 
     def __call__(self, net: nn.Module) -> Verdict:
         """The next verdict."""
         assert isinstance(net, QuantizedNet)
-        drop = self.drops.pop(0)
-        return Verdict(accuracy=1 - drop, agreement=1 - drop, sqnr_db=20.0, images=100)
+        loss = self.losses.pop(0)
+        drop, flips = loss if isinstance(loss, tuple) else (loss, loss)
+        right = None if drop is None else 1 - drop
+        return Verdict(accuracy=right, agreement=1 - flips, sqnr_db=20.0, images=100)
 
 
 def climbed(graph: fx.GraphModule, *drops: float, **more: object) -> object:
     """The ladder's result for these verdicts."""
     judge: Judge = Told(*drops)  # type: ignore[assignment]
-    return heal(graph, shown, judge, accuracy_drop=0.01, methods=PLAIN, **more)  # type: ignore[arg-type]
+    limits = Limits(accuracy_drop=0.01)
+    return heal(graph, shown, judge, limits=limits, methods=PLAIN, **more)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("rung", range(len(RUNGS)))
@@ -118,6 +121,53 @@ def test_a_rung_that_makes_things_worse_is_not_built_upon(
     climbed(graph, 0.05, 0.04, 0.08, 0.03, 0.0)
 
     assert [each.equalise for each in asked] == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("limits", "rungs"),
+    [
+        (Limits(accuracy_drop=0.01), 1),
+        (Limits(flips=0.02), 2),
+        (Limits(accuracy_drop=0.01, flips=0.02), 3),
+    ],
+)
+def test_a_rung_holds_when_every_limit_holds(
+    graph: fx.GraphModule, limits: Limits, rungs: int
+) -> None:
+    """Top-1 holds at once though answers change; then flips, then both."""
+    judge = Told((0.0, 0.05), (0.03, 0.02), (0.01, 0.01))
+
+    healed = heal(graph, shown, judge, limits=limits, methods=PLAIN)  # type: ignore[arg-type]
+
+    assert healed.holds
+    assert len(healed.rungs) == rungs
+    last = healed.rungs[-1].as_record()
+    assert {"drop", "flips", "accuracy"} <= last.keys()
+
+
+def test_without_labels_that_fit_flips_are_all_there_is(graph: fx.GraphModule) -> None:
+    """Then a drop of accuracy is one of agreement, and both limits judge the same."""
+    limits = Limits(accuracy_drop=0.04, flips=0.02)
+    judge = Told((None, 0.03), (None, 0.02))
+
+    healed = heal(graph, shown, judge, limits=limits, methods=PLAIN)  # type: ignore[arg-type]
+
+    assert [each.drop for each in healed.rungs] == pytest.approx([0.03, 0.02])
+    assert [each.holds for each in healed.rungs] == [False, True]
+
+
+def test_where_no_rung_holds_the_closest_to_all_limits_is_kept(
+    graph: fx.GraphModule,
+) -> None:
+    """The second loses least of right answers, the third misses its limits least."""
+    losses = [(0.05, 0.05), (0.0, 0.09), (0.02, 0.03), *[(0.05, 0.05)] * 6]
+    limits = Limits(accuracy_drop=0.01, flips=0.01)
+
+    healed = heal(graph, shown, Told(*losses), limits=limits, methods=PLAIN)  # type: ignore[arg-type]
+
+    assert not healed.holds
+    assert healed.rungs[2].name == "equalisation"
+    assert healed.net.graph is not graph  # equalised, unlike the first two
 
 
 def test_a_judge_counts_flips_and_right_answers() -> None:

@@ -347,6 +347,10 @@ def test_what_is_not_known_is_left_out_or_a_dash(record: dict[str, object]) -> N
         ({"left_float": [], "candidates": [{"name": "all in INT8"}]}, ""),
         ({"left_float": ["a"], "candidates": []}, "1 node in float, which is faster"),
         (
+            {"measured": False, "candidates": [{"name": "all in INT8"}]},
+            "nothing was timed, since this machine is not the target",
+        ),
+        (
             {"candidates": [{"name": "all in INT8", "latency_ms": 3.05, "ratio": 1.3}]},
             "nothing in float: 3.05 ms, 1.30x as fast as float32",
         ),
