@@ -52,7 +52,7 @@ def fold_batch_norm_(graph: fx.GraphModule) -> None:
                 (source, weight, bias, [1, 1], [0, 0], [1, 1], len(scale)),
             )
         result.replace_all_uses_with(affine)
-        affine.meta = dict(node.meta)
+        affine.meta = dict(result.meta)
         _take_name_(affine, node)
 
 
