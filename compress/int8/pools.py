@@ -1,6 +1,5 @@
 """Averages over windows as convolutions, which every runtime rounds alike."""
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any, Final, cast
 
@@ -102,8 +101,7 @@ def _counts(  # noqa: PLR0913  # what an axis of a window is made of
 
 def _map(node: fx.Node) -> list[int]:
     """Height and width of what `node` gives."""
-    shape: Sequence[int] = node.meta["val"].shape
-    return [int(side) for side in shape[2:]]
+    return [int(side) for side in node.meta["val"].shape[2:]]
 
 
 def _pair(value: object) -> list[int]:

@@ -163,7 +163,7 @@ def _products(
 
 
 def _calm_product(products: Tensor, factor: float, target: Grid) -> Grid:
-    """The grid of a product whose ties none of `products`, worth `factor`, comes near."""
+    """The grid whose ties no product, in steps worth `factor` each, comes near."""
     best = (-1.0, target)
     for nudge in range(_PRODUCT_NUDGES):
         scale = float32(target.scale * (1 + nudge * _PRODUCT_NUDGE))
