@@ -29,7 +29,10 @@ def averages_are_convolutions_(graph: fx.GraphModule) -> None:
 
 
 def _tile_(node: fx.Node) -> None:
-    """Spell an adaptive average over windows of one size as a plain one."""
+    """Spell an adaptive average over windows of one size as a plain one.
+
+    Where windows are shorter than a place, it repeats places.
+    """
     source, bins = cast("fx.Node", node.args[0]), _pair(node.args[1])
     sides = _map(source)
     if bins == [1, 1]:
@@ -39,6 +42,8 @@ def _tile_(node: fx.Node) -> None:
     elif not any(side % count for side, count in zip(sides, bins, strict=True)):
         tile = [side // count for side, count in zip(sides, bins, strict=True)]
         node.target, node.args = ATEN.avg_pool2d.default, (source, tile)
+    elif not any(count % side for side, count in zip(sides, bins, strict=True)):
+        node.target, node.args = ATEN.upsample_nearest2d.vec, (source, bins, None)
 
 
 def _convolve_(graph: fx.GraphModule, node: fx.Node) -> None:
