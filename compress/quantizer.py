@@ -52,7 +52,6 @@ TABLE: Final[Mapping[object, Rule]] = {
     # LiteRT asks for exactly this grid.
     ATEN.sigmoid.default: Rule(output="fixed", fixed=Grid(1 / 256, -128)),
     ATEN.adaptive_avg_pool2d.default: Rule(),
-    ATEN.avg_pool2d.default: _MOVES,
     ATEN.max_pool2d.default: _MOVES,
     ATEN.cat.default: Rule(inputs=None, output="joined"),
     ATEN.pad.default: _MOVES,
@@ -77,6 +76,8 @@ def rule_of(node: fx.Node) -> Rule | None:
         return None
     if any(each.op == "get_attr" for each in inputs_of(node, rule)):
         return None  # a constant as an operand, as in ConvNeXt's layer scale
+    if node.target is ATEN.adaptive_avg_pool2d.default and node.args[1] != [1, 1]:
+        return None  # windows of different sizes, which no integer kernel knows
     if len(inputs_of(node, rule)) != (rule.inputs or len(inputs_of(node, rule))):
         return None  # a number as an operand
     return rule

@@ -21,7 +21,10 @@ Record = Mapping[str, object]
 
 
 def tensors_of(net: QuantizedNet) -> dict[str, Tensor]:
-    """Every number that was decided: NODE.weight, NODE.bias, NODE.scales, grids."""
+    """Every number that was decided: NODE.weight, NODE.bias, NODE.scales, grids.
+
+    And constant.NAME, what operators read that stay float, such as a layer norm.
+    """
     found: dict[str, Tensor] = {}
     for node in weighted(net.graph):
         name = str(weight_of(node).target)
@@ -31,6 +34,8 @@ def tensors_of(net: QuantizedNet) -> dict[str, Tensor]:
             found[f"{node.name}.bias"] = parameter(net.graph, bias)
         if name in net.scheme.weights:
             found[f"{node.name}.scales"] = net.scheme.weights[name]
+    for name, value in _constants(net.graph).items():
+        found[f"constant.{name}"] = value
     grids = net.scheme.activations.values()
     found["activations.scale"] = torch.tensor(
         [grid.scale for grid in grids], dtype=torch.float32
@@ -64,6 +69,8 @@ def rebuilt(
     graph = captured(skeleton, size=size, name=name)
     canonical_(graph)
     try:
+        for constant, value in _constants(graph).items():
+            value.copy_(_of_shape(tensors, f"constant.{constant}", value.shape))
         weights = {}
         for node in weighted(graph):
             scales = tensors.get(f"{node.name}.scales")
@@ -101,12 +108,34 @@ def rebuilt(
     return QuantizedNet(graph, scheme)
 
 
+def _constants(graph: fx.GraphModule) -> dict[str, Tensor]:
+    """What float operators read of the graph itself, by name."""
+    known = {
+        each
+        for node in weighted(graph)
+        for each in (weight_of(node), bias_of(node))
+        if each is not None
+    }
+    return {
+        str(node.target): parameter(graph, node)
+        for node in graph.graph.nodes
+        if node.op == "get_attr" and node not in known
+    }
+
+
+def _of_shape(tensors: Mapping[str, Tensor], name: str, shape: torch.Size) -> Tensor:
+    """The tensor of that name; one of another shape is a ValueError."""
+    found = tensors[name]
+    if found.shape != shape:
+        raise ValueError(f"{name} of shape {list(found.shape)}")
+    return found
+
+
 def _fill_(graph: fx.GraphModule, node: fx.Node, tensors: Mapping[str, Tensor]) -> None:
     """Give a weighted node its weight and bias; each node gets its own."""
-    weight = tensors[f"{node.name}.weight"]
-    if weight.shape != parameter(graph, weight_of(node)).shape:
-        raise ValueError(f"{node.name}: weight of shape {list(weight.shape)}")
     old = weight_of(node)
+    shape = parameter(graph, old).shape
+    weight = _of_shape(tensors, f"{node.name}.weight", shape)
     node.replace_input_with(old, add_parameter(graph, node, str(old.target), weight))
     bias = tensors.get(f"{node.name}.bias")
     if bias is None:

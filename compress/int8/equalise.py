@@ -31,7 +31,6 @@ _CLAMPS: Final = frozenset({ATEN.relu.default, ATEN.hardtanh.default})
 _POOLS: Final = frozenset(
     {
         ATEN.max_pool2d.default,
-        ATEN.avg_pool2d.default,
         ATEN.adaptive_avg_pool2d.default,
     }
 )

@@ -1,11 +1,12 @@
 """Averages over windows as convolutions, which every runtime rounds alike."""
 
+from math import prod
 from typing import Any, Final, cast
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
-from compress.int8.capture import ATEN, add_parameter
+from compress.int8.capture import ATEN, add_buffer, add_parameter
 
 # Stride, padding, rounding up, counting of padding, divisor: torch's defaults.
 _DEFAULTS: Final[tuple[Any, ...]] = (None, [0, 0], False, True, None)
@@ -15,33 +16,97 @@ def averages_are_convolutions_(graph: fx.GraphModule) -> None:
     """Write an average over windows as a depthwise convolution with equal weights.
 
     A quarter of four steps is a tie in one case of four, and runtimes round the ties of
-    their pools in different ways; those of convolutions all to even. Left alone are
-    windows of different sizes, at edges that are not counted or cut windows short.
+    their pools in different ways; those of convolutions all to even. Windows that an
+    edge cuts short count fewer numbers: a product with a constant map, which stays
+    float, makes up for that. Left alone are a global average, which has kernels of its
+    own, and adaptive windows of different sizes.
     """
     for node in list(graph.graph.nodes):
-        if node.target is not ATEN.avg_pool2d.default:
-            continue
-        source, window, *given = node.args
-        rest: tuple[Any, ...] = (*given, *_DEFAULTS[len(given) :])
-        stride, padding, ceil, counted, divisor = rest
-        kernel, padding = _pair(window), _pair(padding)
-        if ceil or not (counted or padding == [0, 0]):
-            continue
-        channels = node.meta["val"].shape[1]
-        share = torch.full(
-            (channels, 1, *kernel), 1 / (divisor or kernel[0] * kernel[1])
+        if node.target is ATEN.adaptive_avg_pool2d.default:
+            _tile_(node)
+        if node.target is ATEN.avg_pool2d.default:
+            _convolve_(graph, node)
+
+
+def _tile_(node: fx.Node) -> None:
+    """Spell an adaptive average over windows of one size as a plain one.
+
+    Where windows are shorter than a place, it repeats places.
+    """
+    source, bins = cast("fx.Node", node.args[0]), _pair(node.args[1])
+    sides = _map(source)
+    if bins == [1, 1]:
+        return
+    if bins == sides:
+        node.replace_all_uses_with(source)
+    elif not any(side % count for side, count in zip(sides, bins, strict=True)):
+        tile = [side // count for side, count in zip(sides, bins, strict=True)]
+        node.target, node.args = ATEN.avg_pool2d.default, (source, tile)
+    elif not any(count % side for side, count in zip(sides, bins, strict=True)):
+        node.target, node.args = ATEN.upsample_nearest2d.vec, (source, bins, None)
+
+
+def _convolve_(graph: fx.GraphModule, node: fx.Node) -> None:
+    """Make one average a convolution, and a product where an edge cuts windows."""
+    source, window, *given = node.args
+    rest: tuple[Any, ...] = (*given, *_DEFAULTS[len(given) :])
+    kernel, padding = _pair(window), _pair(rest[1])
+    stride = _pair(rest[0]) if rest[0] else kernel
+    counted, divisor = rest[3:]
+    source = cast("fx.Node", source)
+    inner, outer = _map(source), _map(node)
+    # Where the size is rounded up, the last window reaches beyond the padding.
+    beyond = [
+        max((places - 1) * step + side - 2 * pad - size, 0)
+        for places, step, side, pad, size in zip(
+            outer, stride, kernel, padding, inner, strict=True
         )
-        weight = add_parameter(graph, node, f"{node.name}_share", share)
-        node.target = ATEN.conv2d.default
-        node.args = (
-            source,
-            weight,
-            None,
-            _pair(stride) if stride else kernel,
-            padding,
-            [1, 1],
-            channels,
+    ]
+    counts = [
+        _counts(places, step, side, pad, size, counted=counted)
+        for places, step, side, pad, size in zip(
+            outer, stride, kernel, padding, inner, strict=True
         )
+    ]
+    whole = divisor is not None or all(
+        bool((count == side).all()) for count, side in zip(counts, kernel, strict=True)
+    )
+    channels = node.meta["val"].shape[1]
+    share = torch.full((channels, 1, *kernel), 1 / (divisor or prod(kernel)))
+    weight = add_parameter(graph, node, f"{node.name}_share", share)
+    with graph.graph.inserting_before(node):
+        if any(beyond):
+            (top, left), (down, right) = padding, beyond
+            edges = [left, left + right, top, top + down]
+            pad = ATEN.constant_pad_nd.default
+            source = graph.graph.call_function(pad, (source, edges, 0.0))
+            source._rename(f"{node.name}_padded")  # noqa: SLF001  # keeps names unique
+            padding = [0, 0]
+        arguments = (source, weight, None, stride, padding, [1, 1], channels)
+        if whole:
+            node.target, node.args = ATEN.conv2d.default, arguments
+            return
+        average = graph.graph.call_function(ATEN.conv2d.default, arguments)
+        average._rename(f"{node.name}_counted")  # noqa: SLF001  # as above
+    more = prod(kernel) / torch.outer(*counts)
+    factor = add_buffer(graph, node, f"{node.name}_more", more[None, None])
+    node.target, node.args = ATEN.mul.Tensor, (average, factor)
+
+
+def _counts(  # noqa: PLR0913  # what an axis of a window is made of
+    places: int, step: int, side: int, pad: int, size: int, *, counted: bool
+) -> Tensor:
+    """How many numbers each window divides by, along one axis, [places]."""
+    first = torch.arange(places) * step - pad
+    last = (first + side).clamp(max=size + pad)
+    if not counted:
+        first, last = first.clamp(min=0), last.clamp(max=size)
+    return last - first
+
+
+def _map(node: fx.Node) -> list[int]:
+    """Height and width of what `node` gives."""
+    return [int(side) for side in node.meta["val"].shape[2:]]
 
 
 def _pair(value: object) -> list[int]:

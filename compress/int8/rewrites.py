@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, fx
 
-from compress.int8.capture import ATEN, add_parameter, parameter, refreshed_
+from compress.int8.capture import ATEN, add_buffer, add_parameter, parameter, refreshed_
 from compress.int8.pools import averages_are_convolutions_
 
 BATCH_NORM: Final = ATEN._native_batch_norm_legit_no_training.default  # noqa: SLF001  # torch's name
@@ -52,7 +52,7 @@ def fold_batch_norm_(graph: fx.GraphModule) -> None:
                 (source, weight, bias, [1, 1], [0, 0], [1, 1], len(scale)),
             )
         result.replace_all_uses_with(affine)
-        affine.meta = dict(node.meta)
+        affine.meta = dict(result.meta)
         _take_name_(affine, node)
 
 
@@ -123,6 +123,20 @@ def leave_out_no_ops_(graph: fx.GraphModule) -> None:
             node.replace_all_uses_with(cast("fx.Node", node.args[0]))
 
 
+def fold_constants_(graph: fx.GraphModule) -> None:
+    """Compute once what reads nothing but weights, such as a table of positions."""
+    for node in list(graph.graph.nodes):
+        read = node.all_input_nodes
+        if node.op != "call_function" or not read:
+            continue
+        if any(each.op != "get_attr" for each in read):
+            continue
+        arguments = fx.map_arg(node.args, partial(parameter, graph))
+        value = cast("Tensor", node.target(*arguments, **node.kwargs))
+        constant = add_buffer(graph, node, f"{node.name}_constant", value.detach())
+        node.replace_all_uses_with(constant)
+
+
 def heads_are_linear_(graph: fx.GraphModule) -> None:
     """Write a 1x1 convolution of pooled features as a linear layer, if it is the last.
 
@@ -170,6 +184,7 @@ def splits_are_slices_(graph: fx.GraphModule) -> None:
 
 _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
     leave_out_no_ops_,
+    fold_constants_,
     fold_batch_norm_,
     clamps_are_alike_,
     spell_out_swish_,

@@ -10,7 +10,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor, fx
 
-from compress.int8.capture import ATEN, INPUT
+from compress.int8.capture import ATEN, INPUT, parameter
 from compress.int8.grids import HIGH, LOW, Grid, float32, grid_between
 from compress.int8.plan import Plan
 
@@ -132,20 +132,38 @@ def _with_calm_products(
         first = first_of.get(node.name)
         if node.target is not ATEN.mul.Tensor or first is None or first in summed:
             continue
-        names = [cast("fx.Node", each).name for each in node.args]
-        if not all(name in calm for name in names):
-            continue
-        grid = _calm_product(calm[names[0]], calm[names[1]], calm[node.name])
-        calm |= dict.fromkeys(plan.groups[first], grid)
+        found = _products(graph, node, calm)
+        if found is not None:
+            grid = _calm_product(*found, calm[node.name])
+            calm |= dict.fromkeys(plan.groups[first], grid)
     return calm
 
 
-def _calm_product(first: Grid, second: Grid, target: Grid) -> Grid:
-    """The grid of a product whose ties no two steps come near."""
-    steps = torch.arange(LOW, HIGH + 1, dtype=torch.float64)
-    found = torch.outer(steps - first.zero_point, steps - second.zero_point)
-    products = torch.unique(found)
-    factor = float32(first.scale * second.scale)
+def _products(
+    graph: fx.GraphModule, node: fx.Node, grids: Mapping[str, Grid]
+) -> tuple[Tensor, float] | None:
+    """Every product of two steps, or of a step and a constant, and what one is worth.
+
+    None where an operand is neither.
+    """
+    scale, every = 1.0, []
+    for operand in cast("tuple[fx.Node, ...]", node.args):
+        if not isinstance(operand, fx.Node):
+            return None
+        if operand.op == "get_attr":
+            every.append(torch.unique(parameter(graph, operand).double()))
+        elif operand.name in grids:
+            grid = grids[operand.name]
+            steps = torch.arange(LOW, HIGH + 1, dtype=torch.float64)
+            every.append(steps - grid.zero_point)
+            scale *= grid.scale
+        else:
+            return None
+    return torch.unique(torch.outer(*every)), float32(scale)
+
+
+def _calm_product(products: Tensor, factor: float, target: Grid) -> Grid:
+    """The grid whose ties no product, in steps worth `factor` each, comes near."""
     best = (-1.0, target)
     for nudge in range(_PRODUCT_NUDGES):
         scale = float32(target.scale * (1 + nudge * _PRODUCT_NUDGE))

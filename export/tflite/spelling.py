@@ -22,6 +22,14 @@ _FUSING: Final = frozenset(
         ATEN.mul.Tensor,
     }
 )
+# What the converter would compute in INT8 although a constant of it is float.
+_MARKED: Final = (
+    ATEN.conv2d.default,
+    ATEN.linear.default,
+    ATEN.mul.Tensor,
+    ATEN.adaptive_avg_pool2d.default,
+    ATEN.scaled_dot_product_attention.default,
+)
 _THREE: Final = 3.0
 # How far two float32 scales may lie apart and be one: a few roundings.
 _SAME: Final = 1e-6
@@ -159,17 +167,32 @@ def float_layers_are_marked_(graph: fx.GraphModule, shapes: Shapes) -> None:
     """Put a floor and a ceiling, which have no INT8 kernel, before float layers.
 
     The converter would compute a layer with float weights in INT8, too, where it lies
-    between integers. `unmark_` takes both out of the file again.
+    between integers; so would it a product with a float constant, an average over
+    windows of different sizes, and what attention consists of. `unmark_` takes both
+    out of the file again.
     """
     del shapes
-    for node in _calls(graph, ATEN.conv2d.default, ATEN.linear.default):
-        source, weight = (cast("fx.Node", each) for each in node.args[:2])
-        if qdq.read_on(source) is None or weight.op != "get_attr":
+    for node in _calls(graph, *_MARKED):
+        if not _is_float(node):
             continue
-        with graph.graph.inserting_before(node):
-            mark = graph.graph.call_function(ATEN.floor.default, (source,))
-            mark = graph.graph.call_function(ATEN.ceil.default, (mark,))
-        node.replace_input_with(source, mark)
+        for source in node.all_input_nodes:
+            if qdq.read_on(source) is None:
+                continue
+            with graph.graph.inserting_before(node):
+                mark = graph.graph.call_function(ATEN.floor.default, (source,))
+                mark = graph.graph.call_function(ATEN.ceil.default, (mark,))
+            node.replace_input_with(source, mark)
+
+
+def _is_float(node: fx.Node) -> bool:
+    """Whether an operator that reads integers has no integer kernel to go with them."""
+    if node.target is ATEN.scaled_dot_product_attention.default:
+        return True
+    if node.target is ATEN.adaptive_avg_pool2d.default:
+        return node.args[1] != [1, 1]
+    return any(
+        isinstance(each, fx.Node) and each.op == "get_attr" for each in node.args[:2]
+    )
 
 
 _SPELLINGS: Final[tuple[Callable[[fx.GraphModule, Shapes], None], ...]] = (

@@ -1,15 +1,18 @@
 """A quantised network comes back bit for bit, or is refused with a sentence."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from torch import fx
 
 from compress.census import census
 from compress.checkpoint import TENSORS, load_model, save_model, weights_digest
 from compress.int8.at_rest import record_of, tensors_of
+from compress.int8.capture import ATEN, parameter
 from compress.int8.grids import Grid
 from compress.int8.simulate import QuantizedNet
 from compress.models.build import build
@@ -48,6 +51,26 @@ def test_it_comes_back_bit_for_bit(
     assert weights_digest(back) == weights_digest(model)
     with torch.inference_mode():
         assert torch.equal(back.net(made.images), model.net(made.images))  # type: ignore[attr-defined]
+
+
+def test_what_float_operators_read_comes_back_too(
+    quantised: Callable[..., object], tmp_path: Path
+) -> None:
+    """Layer norms and layer scales of a trained ConvNeXt are not those of a new one."""
+    made = quantised("convnext_atto")
+    graph = copy.deepcopy(made.quantised.graph)  # type: ignore[attr-defined]
+    for node in graph.graph.nodes:
+        if node.target in {ATEN.layer_norm.default, ATEN.mul.Tensor}:
+            constant = next(each for each in node.args[1:] if isinstance(each, fx.Node))
+            parameter(graph, constant).add_(0.5)
+    net = QuantizedNet(graph, made.quantised.scheme)  # type: ignore[attr-defined]
+    model = model_of(made, "convnext_atto").with_net(net)
+    save_model(model, tmp_path)
+    back = load_model(tmp_path).net
+    with torch.inference_mode():
+        want = net(made.images)  # type: ignore[attr-defined]
+        assert torch.equal(back(made.images), want)  # type: ignore[attr-defined]
+        assert not torch.equal(made.quantised(made.images), want)  # type: ignore[attr-defined]
 
 
 def test_other_grids_are_another_network(quantised: Callable[..., object]) -> None:

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from compress.int8.capture import ATEN, captured
 from compress.int8.rewrites import BATCH_NORM, canonical_
-from compress.quantizer import TABLE
+from compress.quantizer import TABLE, rule_of
 from runtime.errors import InputRejectedError
 
-# One of each kind of graph; the whole model table is in test_families.py.
+# One of each kind of graph; the whole model table is in test_int8_families.py.
 KINDS = (
     "mobilenetv3_small_050",  # hard-swish, squeeze-and-excite
     "resnet18",  # residual sums under a ReLU
@@ -77,6 +77,88 @@ def test_each_rewrite_leaves_the_operators_it_promises() -> None:
     images = torch.randn(3, 3, 16, 16)
     with torch.inference_mode():
         assert torch.allclose(graph(images), net(images), atol=1e-5)
+
+
+class Pooled(nn.Module):
+    """One pool, and a global one for the answer."""
+
+    def __init__(self, pool: nn.Module) -> None:
+        super().__init__()
+        self.pool = pool
+
+    def forward(self, images: Tensor) -> Tensor:
+        # Not all places weigh the same, or a wrong edge might cancel out.
+        pooled = self.pool(images)
+        return (pooled * pooled).mean((2, 3))
+
+
+@pytest.mark.parametrize("window", [(3, 1, 1), (3, 2, 1), (2, 2, 0), (4, 3, 1)])
+@pytest.mark.parametrize(
+    ("ceil", "counted", "divisor"),
+    [
+        *((False, True, None), (False, False, None), (True, True, None)),
+        *((True, False, None), (True, False, 5)),
+    ],
+)
+def test_averages_are_convolutions_whatever_their_edges(
+    window: tuple[int, int, int], ceil: bool, counted: bool, divisor: int | None
+) -> None:
+    """Windows at edges, not counted or cut short, against torch's own pool."""
+    pool = nn.AvgPool2d(
+        *window,
+        ceil_mode=ceil,
+        count_include_pad=counted,
+        divisor_override=divisor,
+    )
+    net = Pooled(pool).eval()
+    graph = captured(net, size=15, name="pooled")
+    canonical_(graph)
+    assert ATEN.avg_pool2d.default not in {node.target for node in graph.graph.nodes}
+    images = torch.randn(2, 3, 15, 15)
+    torch.testing.assert_close(graph(images), net(images))
+
+
+@pytest.mark.parametrize(
+    ("bins", "operator"),
+    [
+        (12, None),  # nothing to do
+        (4, ATEN.conv2d.default),
+        (24, ATEN.upsample_nearest2d.vec),
+        (7, ATEN.adaptive_avg_pool2d.default),  # uneven: stays as it is, in float
+    ],
+)
+def test_adaptive_averages_are_plain_where_windows_are_alike(
+    bins: int, operator: object
+) -> None:
+    net = Pooled(nn.AdaptiveAvgPool2d(bins)).eval()
+    graph = captured(net, size=12, name="pooled")
+    canonical_(graph)
+    first = next(node for node in graph.graph.nodes if node.op == "call_function")
+    assert first.target is (operator or ATEN.mul.Tensor)
+    assert (rule_of(first) is None) == (bins == 7)
+    images = torch.randn(2, 3, 12, 12)
+    torch.testing.assert_close(graph(images), net(images))
+
+
+class Scaled(nn.Module):
+    """A layer scale, as ConvNeXt has them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.tensor([0.5, 2.0, 3.0]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images * self.gamma.reshape(1, -1, 1, 1)).mean((2, 3))
+
+
+def test_what_reads_only_weights_is_computed_once() -> None:
+    net = Scaled().eval()
+    graph = captured(net, size=8, name="scaled")
+    canonical_(graph)
+    called = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+    assert ATEN.reshape.default not in called
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(graph(images), net(images))
 
 
 def test_nodes_are_called_after_their_layers() -> None:
