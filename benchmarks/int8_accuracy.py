@@ -60,7 +60,7 @@ OURS = {
     "default": DEFAULT,
     "not equalised": Methods(equalise=False),
     "learned rounding": Methods(learn_rounding=True),
-    "mean of min-max": Methods(ranges="mean", correct_bias=False),
+    "mean of min-max": Methods(ranges="mean", correct_bias="none"),
 }
 PEERS = ("minmax", "entropy", "nncf")
 ROUNDS = 60

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.int8.calibrate import Batches, Watch
+from compress.int8.capture import operator_of
 from compress.int8.grids import Grid
 from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
 from compress.quantizer import written
@@ -64,7 +65,7 @@ def table(
     of_kernel: dict[str, str] = {}
     nodes = {node.name: node for node in net.graph.graph.nodes}
     for node in nodes.values():
-        operators[node.name] = str(node.target).removeprefix("aten.").split(".")[0]
+        operators[node.name] = operator_of(node)
     for node in made.graph.nodes:
         owner = node.meta.get(KERNEL_OF)
         if owner is not None:

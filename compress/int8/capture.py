@@ -161,11 +161,16 @@ def _rename_(graph: fx.GraphModule) -> None:
             node._rename(INPUT)  # noqa: SLF001  # as below
         if node.op != "call_function":
             continue
-        stem = _layer(node) or str(node.target).split(".")[1]
+        stem = _layer(node) or operator_of(node)
         taken[stem] += 1
         free = stem if taken[stem] == 1 else f"{stem}__{taken[stem]}"
         node._rename(free)  # noqa: SLF001  # a plain assignment would bypass fx's names
     graph.recompile()
+
+
+def operator_of(node: fx.Node) -> str:
+    """The bare name of what a node calls, such as `conv2d` or `getitem`."""
+    return str(getattr(node.target, "__name__", node.target)).split(".")[0]
 
 
 def _layer(node: fx.Node) -> str:

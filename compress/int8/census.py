@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from torch import Tensor, fx
 
-from compress.int8.capture import ATEN, INPUT, parameter
+from compress.int8.capture import ATEN, INPUT, operator_of, parameter
 from compress.int8.simulate import QuantizedNet, is_int8
 from compress.quantizer import is_weighted, rule_of, weight_of
 
@@ -31,7 +31,7 @@ def float_operators(net: QuantizedNet) -> Iterator[Mapping[str, object]]:
             continue
         yield {
             "name": node.name,
-            "operator": str(node.target).split(".")[1],
+            "operator": operator_of(node),
             "macs_share": macs.get(node.name, 0) / total,
         }
 

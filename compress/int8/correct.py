@@ -1,7 +1,12 @@
-"""Bias correction: what rounding and cutting shift on average, biases take back."""
+"""Bias correction: what rounding and cutting shift on average, biases take back.
+
+Rounded weights shift the mean of a sum by their errors times the mean of its inputs,
+which a few images tell for certain. What activations add to that is less sure: a range
+that cuts rare values looks like a shift, so taking it back is a remedy to be tried.
+"""
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Final, cast
 
@@ -11,26 +16,71 @@ from torch import Tensor, fx
 
 from compress.int8 import kernels
 from compress.int8.at_rest import give_bias_
+from compress.int8.calibrate import Watch
 from compress.int8.capture import ATEN, parameter
-from compress.int8.grids import Grid, Scheme
+from compress.int8.grids import Grid, Scheme, snapped_weight
 from compress.int8.simulate import bounds_of, is_int8, simulated
-from compress.quantizer import bias_of, is_fused, weighted, written
+from compress.quantizer import bias_of, is_fused, weight_of, weighted, written
 
 _KERNELS: Final = frozenset({kernels.conv2d, kernels.linear})
 _ALL: Final = (float("-inf"), float("inf"))
 
 
-def corrected(
-    graph: fx.GraphModule, scheme: Scheme, images: Sequence[Tensor]
+def with_weights_corrected(
+    graph: fx.GraphModule,
+    rounded: fx.GraphModule,
+    scheme: Scheme,
+    images: Sequence[Tensor],
 ) -> fx.GraphModule:
-    """A copy of `graph` whose biases make up for the mean error of each channel.
+    """A copy of `rounded` whose biases make up for the mean shift of its weights.
 
-    images: float32 [n, 3, size, size], few, since all go through both networks in step:
-    an operator is corrected on what those before it give once they are (Nagel et al.
-    2019, section 4.2, measured on images instead of assumed).
+    graph: the same in float; images: float32 [n, 3, size, size] each. Nagel et al.
+    2019, section 4.2, with means that were measured: a sum is linear in its inputs, so
+    their mean is all that it takes.
     """
-    made = copy.deepcopy(graph)
-    net = simulated(graph, scheme)
+    made = copy.deepcopy(rounded)
+    exact = {node.name: node for node in weighted(graph)}
+    owners = [node for node in weighted(made) if _has_kernel(node, scheme)]
+    count = sum(map(len, images))
+    means: dict[str, Tensor] = {}
+
+    def show(name: str, values: Tensor) -> None:
+        share = values.sum(dim=0, keepdim=True) / count
+        means[name] = means[name] + share if name in means else share
+
+    read = {cast("fx.Node", node.args[0]).name for node in owners}
+    watch = Watch(graph, {name: name for name in read}, show)
+    with torch.inference_mode():
+        for batch in images:
+            watch.run(batch)
+    for node in owners:
+        name = weight_of(node)
+        snapped = snapped_weight(
+            parameter(made, name), scheme.weights[str(name.target)]
+        )
+        error = parameter(graph, weight_of(exact[node.name])) - snapped
+        mean = means[cast("fx.Node", node.args[0]).name].clone()
+        call = cast("Callable[..., Tensor]", node.target)
+        lost = call(mean, error, None, *node.args[3:])
+        _add_to_bias_(made, node, lost.transpose(0, 1).flatten(1).mean(dim=1))
+    made.recompile()
+    return made
+
+
+def corrected(
+    graph: fx.GraphModule,
+    rounded: fx.GraphModule,
+    scheme: Scheme,
+    images: Sequence[Tensor],
+) -> fx.GraphModule:
+    """A copy of `rounded` whose biases make up for the mean error of each channel.
+
+    graph: the same in float; images: float32 [n, 3, size, size], few, since all go
+    through both networks in step: an operator is corrected on what those before it give
+    once they are (Nagel et al. 2019, section 4.2, measured on images, not assumed).
+    """
+    made = copy.deepcopy(rounded)
+    net = simulated(rounded, scheme)
     owners = {node.name: node for node in weighted(made) if _has_kernel(node, scheme)}
     whole = torch.cat(list(images))
     with torch.inference_mode():
@@ -38,11 +88,15 @@ def corrected(
         run = _Correct(net, exact)
         run.run(whole)
     for owner, shift in zip(owners.values(), run.shifts, strict=True):
-        old = bias_of(owner)
-        more = shift.clone()
-        give_bias_(made, owner, more if old is None else parameter(made, old) + more)
+        _add_to_bias_(made, owner, shift.clone())
     made.recompile()
     return made
+
+
+def _add_to_bias_(graph: fx.GraphModule, node: fx.Node, more: Tensor) -> None:
+    """Let a weighted node add `more` [outputs] to what its bias adds."""
+    old = bias_of(node)
+    give_bias_(graph, node, more if old is None else parameter(graph, old) + more)
 
 
 def lasting_shift(error: Tensor, counts: Tensor) -> Tensor:

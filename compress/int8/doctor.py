@@ -18,7 +18,7 @@ RUNGS: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
     ("default", {}),
     ("better ranges", {"ranges": "output"}),
     ("equalisation", {"equalise": True}),
-    ("bias correction", {"correct_bias": True}),
+    ("bias correction", {"correct_bias": "all"}),
     ("learned rounding", {"learn_rounding": True}),
 )
 # Then the most harmful operators go back to float, so many at a time.

@@ -147,7 +147,7 @@ def _products(
     None where an operand is neither.
     """
     scale, every = 1.0, []
-    for operand in cast("tuple[fx.Node, ...]", node.args):
+    for operand in node.args:
         if not isinstance(operand, fx.Node):
             return None
         if operand.op == "get_attr":

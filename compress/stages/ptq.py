@@ -38,8 +38,10 @@ class Ptq(BaseModel):
     equalise: bool = Field(
         default=True, description="stretch channels to one range (Nagel et al. 2019)"
     )
-    correct_bias: bool = Field(
-        default=False, description="make up for the shift that rounding brings"
+    correct_bias: Literal["none", "weights", "all"] = Field(
+        default="weights",
+        description="biases make up for the mean shift that comes of rounded weights, "
+        "or of rounded and cut activations as well",
     )
     learn_rounding: bool = Field(
         default=False,

@@ -8,7 +8,7 @@ from torch import Tensor, fx, nn
 
 from compress.int8.calibrate import Seen
 from compress.int8.capture import captured, parameter
-from compress.int8.correct import corrected, lasting_shift
+from compress.int8.correct import corrected, lasting_shift, with_weights_corrected
 from compress.int8.equalise import equalised, ties
 from compress.int8.grids import Scheme, snapped_weight, weight_scales
 from compress.int8.influence import (
@@ -27,7 +27,7 @@ from compress.int8.rewrites import canonical_
 from compress.int8.rounding import rounded_weight
 from compress.int8.rules import grids_of
 from compress.int8.simulate import simulated
-from compress.quantizer import weight_of, weighted
+from compress.quantizer import bias_of, weight_of, weighted
 
 
 def graph_of(net: nn.Module) -> fx.GraphModule:
@@ -158,7 +158,7 @@ def test_equalising_lowers_the_error_before_a_depthwise_convolution() -> None:
     graph, shown = graph_of(small(nn.ReLU())), images()
     errors = []
     for equalise in (False, True):
-        methods = Methods(ranges="minmax", equalise=equalise, correct_bias=False)
+        methods = Methods(ranges="minmax", equalise=equalise, correct_bias="none")
         net = quantised(graph, lambda: [shown], methods=methods)
         errors.append(float((net(shown) - graph(shown)).square().mean()))
     assert errors[1] < errors[0]
@@ -186,12 +186,30 @@ def test_bias_correction_makes_the_means_equal() -> None:
     assert weights.shape == (5, 192)
     bright = shown + 1.0
 
-    made = corrected(graph, scheme, list(bright.split(1)))
+    made = corrected(graph, graph, scheme, list(bright.split(1)))
 
     wanted = graph(bright).mean(dim=0)
     before = (simulated(graph, scheme)(bright).mean(dim=0) - wanted).abs().max()
     after = (simulated(made, scheme)(bright).mean(dim=0) - wanted).abs().max()
     assert float(after) < 0.3 * float(before)
+
+
+def test_the_shift_of_rounded_weights_is_their_error_times_the_mean_input() -> None:
+    """A linear layer, in closed form; and a learned rounding is held against float."""
+    graph, shown = graph_of(nn.Sequential(nn.Flatten(), nn.Linear(192, 5))), images(32)
+    scheme = scheme_over(graph, shown)
+    owner = weighted(graph)[-1]
+    weight = parameter(graph, weight_of(owner))
+    scales = {name: each * 60 for name, each in scheme.weights.items()}
+    scheme = Scheme(activations=scheme.activations, weights=scales)
+    snapped = snapped_weight(weight, scales[str(weight_of(owner).target)])
+    mean = (shown + 1.0).mean(dim=0).flatten()
+
+    made = with_weights_corrected(graph, graph, scheme, (shown + 1.0).split(5))
+
+    wanted = parameter(graph, bias_of(owner)) + (weight - snapped) @ mean
+    found = parameter(made, bias_of(weighted(made)[-1]))
+    torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
 
 
 def scheme_over(graph: fx.GraphModule, shown: Tensor) -> Scheme:
