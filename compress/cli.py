@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 VERBS: Final[Mapping[str, str]] = {
     "distill": "teach a small network what a large one knows; export, prove, measure",
     "finetune": "train a network on your data; export, prove, measure",
+    "prune": "take channels and blocks out of a network; export, prove, measure",
     "quantize": "make an INT8 model, after training or by training; export, prove",
     "run": "run a recipe file",
     "export": "write a model file and prove that it computes what was trained",

@@ -21,7 +21,7 @@ from compress.prove import prove
 from compress.recipe import Recipe
 from compress.report.report import Report
 from compress.screen import Screen
-from compress.stages import QUANTISING, STAGES
+from compress.stages import QUANTISING, STAGES, keeps_answers
 from compress.stages.stage import Stage
 from compress.training.resume import forget_state
 from runtime.files import read_json, write_json
@@ -74,8 +74,7 @@ class _Run:
         recipe, job = self.recipe, self.job
         steps = list(recipe.steps())
         data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
-        # Quantising keeps the answers that a network gives; what trains it may not.
-        adapt = any(name not in QUANTISING for name, _ in steps)
+        adapt = not all(keeps_answers(name, stage) for name, stage in steps)
         model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=adapt)
         if not any(name in QUANTISING for name, _ in steps):
             list(wanted("model", model, recipe.export))  # better refused now than later

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from compress.pruning.group import Group, Side
+from compress.pruning.group import Group, Place, Side
 
 # Units to take out, by the place of their group in a list of groups.
 Chosen = Mapping[int, Sequence[int]]
+# Of every place that lost channels, those that are left, by their old numbers.
+Left = Mapping[Place, Tensor]
 _Norm = nn.modules.batchnorm._BatchNorm  # noqa: SLF001  # of images, lines and volumes
 
 
@@ -48,6 +50,26 @@ def silenced(net: nn.Module, groups: Sequence[Group], chosen: Chosen) -> nn.Modu
                 if key in {"weight", "bias"}:  # a norm keeps its statistics
                     _fill_(getattr(module, key), channels, along)
     return copied
+
+
+def left_of(net: nn.Module, groups: Sequence[Group], chosen: Chosen) -> Left:
+    """The channels of `net` that `cut` leaves where it takes some."""
+    gone, axis = _gone(groups, chosen)
+    left: dict[Place, Tensor] = {}
+    for (name, side), channels in gone.items():
+        if name not in axis and channels:
+            module = net.get_submodule(name)
+            count = next(
+                (
+                    getattr(module, key).shape[along]
+                    for key, along in _axes(module, side)
+                ),
+                0,
+            )
+            left[name, side] = torch.tensor(
+                [index for index in range(count) if index not in channels]
+            )
+    return left
 
 
 def _gone(
