@@ -59,9 +59,9 @@ def residual_blocks(net: nn.Module, image: Tensor) -> tuple[str, ...]:
 
     def watch(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, given: tuple[object, ...], answer: object) -> None:
-            if len(given) == 1 and isinstance(given[0], Tensor):
-                if isinstance(answer, Tensor) and name not in shapes:
-                    shapes[name] = given[0].clone(), answer.shape
+            maps = given[0] if len(given) == 1 else None
+            if isinstance(maps, Tensor) and isinstance(answer, Tensor):
+                shapes.setdefault(name, (maps.clone(), answer.shape))
 
         return hook
 
@@ -80,7 +80,9 @@ def residual_blocks(net: nn.Module, image: Tensor) -> tuple[str, ...]:
         for name, (given, shape) in shapes.items()
         if given.shape == shape and _passes_on(asked.get_submodule(name), given)
     ]
-    return tuple(sorted(_innermost(passing), key=list(dict(asked.named_modules())).index))
+    return tuple(
+        sorted(_innermost(passing), key=list(dict(asked.named_modules())).index)
+    )
 
 
 def _passes_on(block: nn.Module, given: Tensor) -> bool:

@@ -2,7 +2,7 @@
 
 import copy
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -128,8 +128,10 @@ def _counts(
         case _Norm():
             yield "num_features", module.num_features - fewer
         case nn.LayerNorm():
-            yield "normalized_shape", (*module.normalized_shape[:-1],
-                module.normalized_shape[-1] - fewer)
+            yield (
+                "normalized_shape",
+                (*module.normalized_shape[:-1], module.normalized_shape[-1] - fewer),
+            )
         case nn.PReLU():
             yield "num_parameters", module.num_parameters - fewer
 

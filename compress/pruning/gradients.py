@@ -18,7 +18,8 @@ def gradients_of(
     """
     asked = copy.deepcopy(net).eval().requires_grad_(True)
     for images, labels in batches:
-        classification_loss(asked(images), labels, label_smoothing=0.0).backward()
+        loss = classification_loss(asked(images), labels, label_smoothing=0.0)
+        loss.backward()  # type: ignore[no-untyped-call]  # torch gives it no types
     return {
         name: parameter.grad
         for name, parameter in asked.named_parameters()

@@ -60,8 +60,10 @@ class _Graph(torch_pruning.DependencyGraph):  # type: ignore[misc]  # has no typ
     """The graph, for a torch that calls what it saved of a view by another name."""
 
     def _build_dependency(self, nodes: Mapping[object, Node]) -> None:
-        """As ever, once the old name is back: without it, sizes of splits and views
-        are guessed, which fails where channels are shuffled.
+        """As ever, once the old name is back.
+
+        Without it the sizes of splits and views are guessed, which fails where
+        channels are shuffled.
         """
         for node in nodes.values():
             if hasattr(node.grad_fn, "_saved_self_sym_sizes"):

@@ -1,9 +1,9 @@
 """Channels that can only go together: plain data, whatever traced them."""
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from torch import nn
 
@@ -11,6 +11,9 @@ Side = Literal["out", "in"]
 # The channels of one place: a module's outputs or inputs (a norm's are outputs), or
 # those of a parameter that belongs to no such module.
 Place = tuple[str, Side]
+# A unit by the place of its group in a list of groups, and its own in the group.
+_Atom = tuple[int, int]
+_Thing = TypeVar("_Thing", bound=Hashable)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,43 +55,57 @@ def joined(groups: Sequence[Group], net: nn.Module) -> Iterator[Group]:
     what comes in and what goes out of one then are units of one group.
     """
     atoms = [(g, unit) for g, group in enumerate(groups) for unit in range(group.units)]
-    parent = {atom: atom for atom in atoms}
-
-    def root(atom: tuple[int, int]) -> tuple[int, int]:
-        while parent[atom] != atom:
-            parent[atom] = atom = parent[parent[atom]]
-        return atom
-
-    for name, layer in net.named_modules():
-        if not isinstance(layer, nn.Conv2d) or layer.groups == 1:
-            continue
-        sizes = {"out": layer.out_channels, "in": layer.in_channels}
-        first: dict[int, tuple[int, int]] = {}
-        for g, group in enumerate(groups):
-            for place, of_unit in group.places.items():
-                if place[0] != name:
-                    continue
-                share = sizes[place[1]] // layer.groups
-                for unit, channels in enumerate(of_unit):
-                    for channel in channels:
-                        other = first.setdefault(channel // share, (g, unit))
-                        parent[root((g, unit))] = root(other)
-    sets: dict[tuple[int, int], list[tuple[int, int]]] = defaultdict(list)
-    for atom in atoms:
-        sets[root(atom)].append(atom)
+    units = _together(atoms, _ties(groups, net))
     # Groups that share a unit are one group now.
-    family = {g: g for g in range(len(groups))}
-    for members in sets.values():
-        merged = {family[g] for g, _ in members}
-        family = {g: min(merged) if f in merged else f for g, f in family.items()}
-    for leader in sorted(set(family.values())):
-        yield _merged(
-            [members for members in sets.values() if family[members[0][0]] == leader],
-            groups,
-        )
+    shared = ((unit[0][0], other[0]) for unit in units for other in unit)
+    for family in _together(range(len(groups)), shared):
+        members = set(family)
+        yield _merged([unit for unit in units if unit[0][0] in members], groups)
 
 
-def _merged(units: Sequence[Sequence[tuple[int, int]]], groups: Sequence[Group]) -> Group:
+def _ties(groups: Sequence[Group], net: nn.Module) -> Iterator[tuple[_Atom, _Atom]]:
+    """Pairs of units that have channels in one group of one convolution."""
+    grouped = {
+        name: layer
+        for name, layer in net.named_modules()
+        if isinstance(layer, nn.Conv2d) and layer.groups > 1
+    }
+    first: dict[tuple[str, int], _Atom] = {}
+    for g, group in enumerate(groups):
+        for (name, side), of_unit in group.places.items():
+            if name not in grouped:
+                continue
+            layer = grouped[name]
+            channels = layer.out_channels if side == "out" else layer.in_channels
+            share = channels // layer.groups
+            for unit, of_this in enumerate(of_unit):
+                for channel in of_this:
+                    yield (
+                        (g, unit),
+                        first.setdefault((name, channel // share), (g, unit)),
+                    )
+
+
+def _together(
+    things: Iterable[_Thing], ties: Iterable[tuple[_Thing, _Thing]]
+) -> list[list[_Thing]]:
+    """`things` in sets, so that what is tied, however indirectly, is in one of them."""
+    parent = {thing: thing for thing in things}
+
+    def root(thing: _Thing) -> _Thing:
+        while parent[thing] != thing:
+            parent[thing] = thing = parent[parent[thing]]
+        return thing
+
+    for one, other in ties:
+        parent[root(one)] = root(other)
+    sets: dict[_Thing, list[_Thing]] = defaultdict(list)
+    for thing in parent:
+        sets[root(thing)].append(thing)
+    return list(sets.values())
+
+
+def _merged(units: Sequence[Sequence[_Atom]], groups: Sequence[Group]) -> Group:
     """One group of these units, each made of units of `groups`."""
     involved = sorted({g for unit in units for g, _ in unit})
     places: dict[Place, list[set[int]]] = {}

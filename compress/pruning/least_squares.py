@@ -1,4 +1,4 @@
-"""The weights of one layer that come nearest to wanted outputs, from streamed images."""
+"""Weights of one layer that come nearest to wanted outputs, from streamed images."""
 
 from typing import Final
 

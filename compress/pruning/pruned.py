@@ -15,11 +15,11 @@ from compress.job import is_main_process
 from compress.models.construct import skeleton
 from compress.models.names import family
 from compress.pruning.blocks import without_blocks
-from compress.pruning.budget import at_ratio, fitted, least_missed
+from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
 from compress.pruning.cutting import cut, left_of
-from compress.pruning.graph import groups_of
 from compress.pruning.gradients import gradients_of
+from compress.pruning.graph import groups_of
 from compress.pruning.layout import Layout
 from compress.pruning.proof import proved
 from compress.pruning.recover import reconstructed, renormalised
@@ -63,9 +63,7 @@ def pruned(model: Model, data: Catalogue, job: Job, options: Prune) -> Model:
 class _Pruning:
     """One call of `pruned`: the whole network, the images, and how far it has come."""
 
-    def __init__(
-        self, model: Model, data: Catalogue, job: Job, options: Prune
-    ) -> None:
+    def __init__(self, model: Model, data: Catalogue, job: Job, options: Prune) -> None:
         self.whole, self.data, self.job, self.options = model, data, job, options
         self.size = model.preprocess.size
         check_names(model.net, options.keep)
@@ -154,11 +152,12 @@ class _Pruning:
         if CRITERIA[self.options.criterion].needs_gradients:
             if not self.data.judges(len(self.whole.classes)):
                 raise RecipeError(
-                    f"criterion: {self.options.criterion} needs labels that the network "
-                    f"knows, and {self.data.name} has others; use l2 or fpgm"
+                    f"criterion: {self.options.criterion} needs labels that the "
+                    f"network knows, and {self.data.name} has others; use l2 or fpgm"
                 )
-            labels = torch.from_numpy(self.shown.labels).split(len(next(self.images())))
-            gradients = gradients_of(net, zip(self.images(), labels, strict=True))
+            labels = torch.from_numpy(self.shown.labels)
+            shares = torch.split(labels, len(next(self.images())))
+            gradients = gradients_of(net, zip(self.images(), shares, strict=True))
         return scores(
             net,
             groups,
@@ -176,30 +175,21 @@ class _Pruning:
     ) -> list[int]:
         """How many units each group keeps after this step."""
         options = self.options
+        ranking = Ranking(
+            scores=values,
+            pools=pools_of(net, layout.groups, options.scope),
+            allowed=[
+                allowed_units(group, round_to=options.round_to)
+                for group in layout.groups
+            ],
+        )
         if options.ratio is not None:
-            share = 1 - (1 - options.ratio) ** (1 / options.steps)
-            return at_ratio(
-                layout,
-                values,
-                ratio=share,
-                net=net,
-                scope=options.scope,
-                round_to=options.round_to,
-            )
+            return ranking.kept(1 - (1 - options.ratio) ** (1 / options.steps))
         cost, most, unit = self.budget(layout)
         # Equal factors, so that no step asks for more than another.
         share = 1 / (options.steps - step + 1)
         now = cost(layout.full)
-        return fitted(
-            layout,
-            values,
-            cost,
-            most=now * min(1.0, most / now) ** share,
-            net=net,
-            scope=options.scope,
-            round_to=options.round_to,
-            unit=unit,
-        )
+        return ranking.within(cost, now * min(1.0, most / now) ** share, unit=unit)
 
     def budget(self, layout: Layout) -> tuple[Cost, float, str]:
         """What is counted, how much of it there may be, and its unit."""
@@ -294,8 +284,11 @@ def check_names(net: nn.Module, names: tuple[str, ...]) -> None:
     for name in names:
         if name not in modules or not name:
             close = difflib.get_close_matches(name, modules, n=1)
-            hint = f"did you mean {close[0]!r}?" if close else "the topmost are " + (
-                ", ".join(child for child, _ in net.named_children())
+            hint = (
+                f"did you mean {close[0]!r}?"
+                if close
+                else "the topmost are "
+                + (", ".join(child for child, _ in net.named_children()))
             )
             raise RecipeError(f"keep: no layer {name!r}; {hint}")
 

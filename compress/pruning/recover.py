@@ -65,30 +65,41 @@ def reconstructed(
     """
     made, whole = copy.deepcopy(cut).eval(), copy.deepcopy(whole).eval()
     order, followers = _order(made, next(images()))
-    for name in order:
-        layer, twin = made.get_submodule(name), whole.get_submodule(name)
-        if (name, "in") not in left or not isinstance(layer, nn.Conv2d | nn.Linear):
-            continue
-        if isinstance(layer, nn.Conv2d) and layer.groups > 1:
-            continue
-        outputs = left.get((name, "out"))
-        problem = LeastSquares(layer)
-        with torch.no_grad():
-            for batch in images():
-                wanted = _at(whole, twin, batch)[1]
-                if outputs is not None:
-                    along = 1 if isinstance(layer, nn.Conv2d) else -1
-                    wanted = wanted.index_select(along, outputs)
-                problem.add(_at(made, layer, batch)[0], wanted)
-            norm = followers.get(name)
-            shifted = layer.bias is not None or norm is not None
-            weight, shift = problem.solution(shifted=shifted)
-            layer.weight.copy_(weight.view_as(layer.weight))
-            if layer.bias is not None:
-                layer.bias += shift
-            elif norm is not None:
-                norm.running_mean -= shift
+    with torch.no_grad():
+        for name in order:
+            layer, twin = made.get_submodule(name), whole.get_submodule(name)
+            if (name, "in") in left and isinstance(layer, nn.Conv2d | nn.Linear):
+                if getattr(layer, "groups", 1) > 1:
+                    continue  # it lost whole groups, and those left lack nothing
+                problem = LeastSquares(layer)
+                outputs = left.get((name, "out"))
+                for batch in images():
+                    wanted = _at(whole, twin, batch)[1]
+                    given = _at(made, layer, batch)[0]
+                    problem.add(given, _only(layer, wanted, outputs))
+                _give_(layer, problem, followers.get(name))
     return made
+
+
+def _only(layer: nn.Module, wanted: Tensor, outputs: Tensor | None) -> Tensor:
+    """The `outputs` of a whole layer that the cut one has too."""
+    if outputs is None:
+        return wanted
+    return wanted.index_select(1 if isinstance(layer, nn.Conv2d) else -1, outputs)
+
+
+def _give_(
+    layer: nn.Conv2d | nn.Linear, problem: LeastSquares, norm: nn.Module | None
+) -> None:
+    """Put in a layer the weights that were found; a norm after it takes the shift."""
+    mean = None if norm is None else norm.running_mean
+    shifted = layer.bias is not None or isinstance(mean, Tensor)
+    weight, shift = problem.solution(shifted=shifted)
+    layer.weight.copy_(weight.view_as(layer.weight))
+    if layer.bias is not None:
+        layer.bias += shift
+    elif isinstance(mean, Tensor):
+        mean -= shift
 
 
 class _Moments:
@@ -195,9 +206,7 @@ def _at(net: nn.Module, module: nn.Module, batch: Tensor) -> tuple[Tensor, Tenso
     return seen[0]
 
 
-def _order(
-    net: nn.Module, batch: Tensor
-) -> tuple[list[str], dict[str, nn.modules.batchnorm._BatchNorm]]:
+def _order(net: nn.Module, batch: Tensor) -> tuple[list[str], dict[str, nn.Module]]:
     """Layers as they run, and the batch norm that reads each one's output."""
     ran: list[tuple[str, nn.Module, Tensor, Tensor]] = []
 
@@ -219,7 +228,7 @@ def _order(
         for handle in handles:
             handle.remove()
     made = {id(answer): name for name, _, _, answer in ran}
-    norms = {
+    norms: dict[str, nn.Module] = {
         made[id(given)]: module
         for _, module, given, _ in ran
         if isinstance(module, _Norm) and id(given) in made

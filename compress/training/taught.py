@@ -1,4 +1,4 @@
-"""A loss made of two voices: what an earlier self of the network says, and the labels."""
+"""A loss of two voices: what an earlier self of the network says, and the labels."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def taught(  # noqa: PLR0913  # who teaches, on what, and how much it counts
     temperature: float,
     views: int | None = None,
 ) -> Loss:
-    """share T^2 KL(teacher, student) + (1 - share) cross-entropy with the labels.
+    """Give share T^2 KL(teacher, student) + (1 - share) cross-entropy with the labels.
 
     With `views`, which `fit` is to be given as well, the teacher's answers to so many
     augmentations are kept on disk; without, it is asked anew for every batch. At a
