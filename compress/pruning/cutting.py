@@ -150,4 +150,5 @@ def _replace_(owner: nn.Module, path: str, channels: set[int], axis: int) -> Non
 
 def _fill_(tensor: Tensor, channels: set[int], axis: int) -> None:
     """Zeros for `channels` along `axis`."""
-    tensor.index_fill_(axis, torch.tensor(sorted(channels), device=tensor.device), 0.0)
+    at = torch.tensor(sorted(channels), dtype=torch.long, device=tensor.device)
+    tensor.index_fill_(axis, at, 0.0)

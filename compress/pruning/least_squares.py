@@ -129,10 +129,13 @@ class Reading:
 
     def costs(self, units: Sequence[Sequence[int]]) -> Tensor:
         """Share of the outputs' variance that is lost with each unit alone, [units]."""
+        if len({len(unit) for unit in units}) > 1:  # some are not read here, or twice
+            none = torch.zeros(1, dtype=torch.float64)
+            return torch.cat([self.costs([u]) if u else none for u in units])
         columns = torch.stack([self._columns(unit) for unit in units])
         blocks = torch.linalg.inv(self._inverse[columns[:, :, None], columns[:, None]])
         parts = self._weight[:, columns].permute(1, 0, 2)
-        lost = (parts @ blocks).mul(parts).sum((1, 2))
+        lost: Tensor = (parts @ blocks).mul(parts).sum((1, 2))
         return lost / self._total.clamp(min=1e-30)
 
     def remove_(self, unit: Sequence[int]) -> None:
