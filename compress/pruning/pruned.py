@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -20,12 +19,13 @@ from compress.pruning.criteria import CRITERIA, scores
 from compress.pruning.cutting import cut, left_of
 from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
+from compress.pruning.keep import check_names, spared
 from compress.pruning.layout import Layout
 from compress.pruning.missed import missed
 from compress.pruning.proof import proved
 from compress.pruning.recover import reconstructed, renormalised
 from compress.surgery.differences import widths_between
-from compress.training.fit import fit
+from compress.training.fit import augmentation, fit
 from compress.training.resume import forget_state
 from compress.training.taught import taught
 from runtime.errors import RecipeError
@@ -82,10 +82,10 @@ class _Pruning:
         """Blocks first, then channels, then the last training."""
         options = self.options
         self.warn()
-        net, removed = self.whole.net, self.whole.surgery.removed
+        net, removed = self.whole.net, tuple[str, ...]()
         if options.blocks:
             shorter = without_blocks(net, options.blocks, self.images)
-            net, removed = shorter.net, (*removed, *shorter.removed)
+            net, removed = shorter.net, shorter.removed
             self.job.screen.tell(f"prune: without {', '.join(shorter.removed)}")
         model = self.recorded(net, removed)
         for step in range(1, options.steps + 1):
@@ -218,7 +218,11 @@ class _Pruning:
             return model
         options = self.options.model_copy(update={"epochs": epochs})
         opened = self.data.open(model.preprocess)
-        views = min(_VIEWS, epochs)
+        views: int | None = 1
+        if options.mixup or options.cutmix:
+            views = None  # mixed images have no answers to keep
+        elif augmentation(opened, options) is not None:
+            views = min(_VIEWS, epochs)
         loss = taught(
             self.whole,
             opened,
@@ -233,7 +237,7 @@ class _Pruning:
     def recorded(self, net: nn.Module, removed: tuple[str, ...]) -> Model:
         """The model around `net`, and what makes its architecture into that."""
         spec = self.whole.spec
-        kept = self.whole.surgery.model_copy(update={"widths": {}, "removed": removed})
+        kept = self.whole.surgery.without(removed).model_copy(update={"widths": {}})
         bare = skeleton(
             spec.with_surgery(kept), classes=len(self.whole.classes), size=self.size
         )
@@ -285,28 +289,3 @@ class _Pruning:
             "surgery": model.surgery.model_dump(mode="json"),
             "steps": self.steps,
         }
-
-
-def check_names(net: nn.Module, names: tuple[str, ...]) -> None:
-    """Refuse to spare layers that do not exist."""
-    modules = dict(net.named_modules())
-    for name in names:
-        if name not in modules or not name:
-            close = difflib.get_close_matches(name, modules, n=1)
-            hint = (
-                f"did you mean {close[0]!r}?"
-                if close
-                else "the topmost are "
-                + (", ".join(child for child, _ in net.named_children()))
-            )
-            raise RecipeError(f"keep: no layer {name!r}; {hint}")
-
-
-def spared(group: Group, names: tuple[str, ...]) -> bool:
-    """Whether a layer of the group, or one it is part of, is to keep its channels."""
-    return any(
-        place == name or place.startswith(f"{name}.")
-        for place, side in group.places
-        for name in names
-        if side == "out"
-    )

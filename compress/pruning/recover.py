@@ -93,7 +93,8 @@ def _give_(
     mean = None if norm is None else norm.running_mean
     shifted = layer.bias is not None or isinstance(mean, Tensor)
     weight, shift = problem.solution(shifted=shifted)
-    layer.weight.copy_(weight.view_as(layer.weight))
+    # A weight that is zero stays so: it may be masked.
+    layer.weight.copy_(weight.view_as(layer.weight) * (layer.weight != 0))
     if layer.bias is not None:
         layer.bias += shift
     elif isinstance(mean, Tensor):
