@@ -11,16 +11,13 @@ from compress.int8.qat import QatNet
 from compress.int8.simulate import QuantizedNet
 from compress.job import is_main_process
 from compress.models.names import family
-from compress.training.answers import Asked
-from compress.training.fit import augmentation, fit, training_images
-from compress.training.losses import classification_loss, distillation_loss
+from compress.training.fit import fit
+from compress.training.taught import taught
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from compress.data.catalogue import Catalogue
-    from compress.data.data import Batch, Data
+    from compress.data.data import Data
     from compress.int8.calibrate import Batches
     from compress.job import Job
     from compress.models.model import Model
@@ -99,25 +96,12 @@ def check(model: Model, options: Qat) -> None:
 
 def loss_of(model: Model, data: Data, job: Job, options: Qat) -> Loss:
     """What a trained network is judged by: its float self, and the labels."""
-    share = options.distill
     # Few epochs, each of new views: no answer would be needed a second time.
-    asked = Asked(
-        teacher=model,
-        images=training_images(data),
-        augment=augmentation(data, options),
-        job=job,
+    return taught(
+        model,
+        data,
+        job,
+        options,
+        share=options.distill,
+        temperature=options.temperature,
     )
-    teacher = asked.online() if share > 0 else None
-
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        hard = classification_loss(
-            logits, batch.labels, label_smoothing=options.label_smoothing
-        )
-        if teacher is None:
-            return hard
-        soft = distillation_loss(
-            logits, teacher(batch), temperature=options.temperature
-        )
-        return share * soft + (1 - share) * hard
-
-    return loss
