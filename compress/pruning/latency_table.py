@@ -1,0 +1,147 @@
+"""Latencies of a network's layers at any widths, from timings of the whole at a few."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from scipy.optimize import nnls
+
+from compress.pruning.layout import Layer
+from compress.pruning.staircase import BLOCKS, Numbers, coefficients, kind, terms
+
+# How firmly a layer is held to what its kind takes, against its own few timings.
+_FIRMNESS: Final = 0.12
+# Relative errors below this share of a layer's longest time are noise.
+_NOISE: Final = 0.05
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probe:
+    """The network at some widths, timed.
+
+    layers_us: of each layer, by name, with what runs between it and the next; whole_ms:
+    one inference, nothing being traced.
+    """
+
+    layers: tuple[Layer, ...]
+    layers_us: Mapping[str, float]
+    whole_ms: float
+
+
+class LatencyTable(BaseModel):
+    """How long a network's layers take on one machine; plain data.
+
+    A layer takes its kernel's time, `kernels` by kind, in us per term (see
+    `staircase.terms`), corrected by its own line in `layers`: a factor, and us per
+    output, per input and per call, for what runs between it and the next. `overhead`:
+    the whole, per sum of its layers. probes: measured and predicted ms of every network
+    that was timed; each prediction knows nothing of its own network.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    machine: str
+    runtime: str
+    threads: int
+    dtype: Literal["float32"] = "float32"
+    block: int
+    kernels: Mapping[str, tuple[float, ...]]
+    layers: Mapping[str, tuple[float, float, float, float]]
+    overhead: float
+    probes: tuple[tuple[float, float], ...] = ()
+
+    def layer_ms(self, layer: Layer) -> float:
+        """One layer, and what runs between it and the next."""
+        factor, output, input_, call = self.layers[layer.name]
+        kernel = np.dot(self.kernels[kind(layer)], terms(layer, block=self.block))
+        us = factor * kernel + output * layer.outputs + input_ * layer.inputs + call
+        return float(us) * self.overhead / 1e3
+
+    def ms(self, layers: Iterable[Layer]) -> float:
+        """One inference of a network of these layers."""
+        return sum(map(self.layer_ms, layers))
+
+
+def tabulated(
+    probes: Sequence[Probe], *, machine: str, runtime: str, threads: int
+) -> LatencyTable:
+    """The table that explains `probes` best, all of one network at different widths."""
+
+    def table(seen: Sequence[Probe], block: int) -> LatencyTable:
+        return _table(
+            seen, block=block, machine=machine, runtime=runtime, threads=threads
+        )
+
+    def asked(block: int) -> tuple[tuple[float, float], ...]:
+        """Every probe, and what a table without it says of it."""
+        return tuple(
+            (probe.whole_ms, table([*probes[:i], *probes[i + 1 :]], block).ms(probe.layers))
+            for i, probe in enumerate(probes)
+        )
+
+    checks = {block: asked(block) for block in BLOCKS}
+    block = min(BLOCKS, key=lambda each: _error(checks[each]))
+    return table(probes, block).model_copy(update={"probes": checks[block]})
+
+
+def _error(checks: Sequence[tuple[float, float]]) -> float:
+    """Mean squared relative error of predictions."""
+    return float(np.mean([np.log(told / seen) ** 2 for seen, told in checks]))
+
+
+def _table(
+    probes: Sequence[Probe], *, block: int, machine: str, runtime: str, threads: int
+) -> LatencyTable:
+    """Kernels first, from all layers of a kind; then each layer's own correction."""
+    rows: dict[str, list[tuple[float, ...]]] = defaultdict(list)
+    times: dict[str, list[float]] = defaultdict(list)
+    for probe in probes:
+        for layer in probe.layers:
+            rows[kind(layer)].append(terms(layer, block=block))
+            times[kind(layer)].append(probe.layers_us[layer.name])
+    kernels = {each: coefficients(rows[each], times[each]) for each in rows}
+    by_layer: dict[str, list[tuple[float, Layer, float]]] = defaultdict(list)
+    for probe in probes:
+        for layer in probe.layers:
+            kernel = float(np.dot(kernels[kind(layer)], terms(layer, block=block)))
+            taken = probe.layers_us[layer.name]
+            by_layer[layer.name].append((kernel, layer, taken))
+    table = LatencyTable(
+        machine=machine,
+        runtime=runtime,
+        threads=threads,
+        block=block,
+        kernels={each: tuple(found.tolist()) for each, found in kernels.items()},
+        layers={name: _correction(seen) for name, seen in by_layer.items()},
+        overhead=1.0,
+    )
+    factors = [probe.whole_ms / table.ms(probe.layers) for probe in probes]
+    return table.model_copy(update={"overhead": float(np.median(factors))})
+
+
+def _correction(
+    seen: Sequence[tuple[float, Layer, float]],
+) -> tuple[float, float, float, float]:
+    """Factor, us per output, per input and per call, of (kernel us, layer, us)."""
+    kernel = np.array([each for each, _, _ in seen])
+    outputs = np.array([layer.outputs for _, layer, _ in seen], np.float64)
+    inputs = np.array([layer.inputs for _, layer, _ in seen], np.float64)
+    times = np.array([us for _, _, us in seen])
+    longest = times.max()
+    sizes = np.array([1.0, outputs.max() / longest, inputs.max() / longest, 1 / longest])
+    columns = np.stack([kernel, outputs, inputs, np.ones(len(seen))], axis=1)
+    scaled: Numbers = columns / np.array(
+        [longest, outputs.max(), inputs.max(), 1.0]
+    )
+    weight = 1 / (times / longest + _NOISE)
+    # Ridge regression towards the kernel's own time: a factor of one and nothing else.
+    firm = _FIRMNESS * np.sqrt(len(seen)) * np.eye(4)
+    found, _ = nnls(
+        np.concatenate([scaled * weight[:, None], firm]),
+        np.concatenate([times / longest * weight, firm[0]]),
+    )
+    factor, output, input_, call = (found / sizes).tolist()
+    return factor, output, input_, call
