@@ -1,10 +1,10 @@
-"""A network's latency table: its own layers, timed within it on the machine it is for."""
+"""A network's layers, timed within it on the machine that it is for."""
 
 from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import asdict
 from pathlib import Path

@@ -78,7 +78,10 @@ def tabulated(
     def asked(block: int) -> tuple[tuple[float, float], ...]:
         """Every probe, and what a table without it says of it."""
         return tuple(
-            (probe.whole_ms, table([*probes[:i], *probes[i + 1 :]], block).ms(probe.layers))
+            (
+                probe.whole_ms,
+                table([*probes[:i], *probes[i + 1 :]], block).ms(probe.layers),
+            )
             for i, probe in enumerate(probes)
         )
 
@@ -131,11 +134,11 @@ def _correction(
     inputs = np.array([layer.inputs for _, layer, _ in seen], np.float64)
     times = np.array([us for _, _, us in seen])
     longest = times.max()
-    sizes = np.array([1.0, outputs.max() / longest, inputs.max() / longest, 1 / longest])
-    columns = np.stack([kernel, outputs, inputs, np.ones(len(seen))], axis=1)
-    scaled: Numbers = columns / np.array(
-        [longest, outputs.max(), inputs.max(), 1.0]
+    sizes = np.array(
+        [1.0, outputs.max() / longest, inputs.max() / longest, 1 / longest]
     )
+    columns = np.stack([kernel, outputs, inputs, np.ones(len(seen))], axis=1)
+    scaled: Numbers = columns / np.array([longest, outputs.max(), inputs.max(), 1.0])
     weight = 1 / (times / longest + _NOISE)
     # Ridge regression towards the kernel's own time: a factor of one and nothing else.
     firm = _FIRMNESS * np.sqrt(len(seen)) * np.eye(4)

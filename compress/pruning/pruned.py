@@ -18,8 +18,10 @@ from compress.pruning.blocks import without_blocks
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
 from compress.pruning.cutting import cut, left_of
+from compress.pruning.deadline import Deadline
 from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
+from compress.pruning.latency import measurable
 from compress.pruning.layout import Layout
 from compress.pruning.proof import proved
 from compress.pruning.recover import reconstructed, renormalised
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
     from compress.job import Job
     from compress.models.model import Model
     from compress.pruning.budget import Cost
+    from compress.pruning.deadline import Timely
     from compress.pruning.group import Group
     from compress.pruning.recover import Batches
     from compress.stages.prune import Prune
@@ -67,6 +70,7 @@ class _Pruning:
         self.whole, self.data, self.job, self.options = model, data, job, options
         self.size = model.preprocess.size
         check_names(model.net, options.keep)
+        self.deadline = self.timed()
         self.shown = chosen_images(
             data,
             model.preprocess,
@@ -76,6 +80,22 @@ class _Pruning:
         )
         self.images: Batches = batches_of(model, self.shown)
         self.steps: list[dict[str, object]] = []
+        self.timely: Timely | None = None
+
+    def timed(self) -> Deadline | None:
+        """The latency budget, if that is what was asked for."""
+        options = self.options
+        if options.latency is None and options.latency_ms is None:
+            return None
+        return Deadline(
+            self.whole.net,
+            name=self.whole.spec.name,
+            size=self.size,
+            target=measurable(options.target),
+            latency=options.latency,
+            latency_ms=options.latency_ms,
+            job=self.job,
+        )
 
     def carry_out(self) -> Model:
         """Blocks first, then channels, then the last training."""
@@ -183,6 +203,15 @@ class _Pruning:
                 for group in layout.groups
             ],
         )
+        if self.deadline is not None:
+            self.timely = self.deadline.choose(
+                net,
+                layout,
+                values,
+                allowed=ranking.allowed,
+                share=step / options.steps,
+            )
+            return list(self.timely.kept)
         if options.ratio is not None:
             return ranking.kept(1 - (1 - options.ratio) ** (1 / options.steps))
         cost, most, unit = self.budget(layout)
@@ -248,6 +277,7 @@ class _Pruning:
                 "params": layout.params(kept),
                 "flips_cut": flips[0],
                 "flips_recovered": flips[1],
+                "latency": self.timely.as_record() if self.timely else None,
                 "channels": {
                     group.name: [group.units * unit, units * unit]
                     for group, unit, units in zip(

@@ -1,4 +1,4 @@
-"""What a kernel takes, as a function of a layer's widths: a staircase fitted to timings.
+"""What a kernel takes at a layer's widths: a staircase, fitted to timings.
 
 Kernels work on blocks of channels and, while registers last, on several blocks of
 outputs at a time (MLAS: blocks of 8 under AVX2 and of 16 under AVX-512, four at most).

@@ -1,7 +1,7 @@
-"""Widths for a latency: where a millisecond costs least importance, it is saved first."""
+"""Widths for a latency: time is saved where that costs least importance."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import numpy as np
@@ -15,10 +15,13 @@ from runtime.errors import RecipeError
 # little once one of them has lost nearly all.
 LEAST: Final = 0.25
 
+# Costs below this are none; it only keeps from dividing by zero.
+_FREE: Final = 1e-12
+
 LayerCost = Callable[[Layer], float]
 
 
-def traded(
+def traded(  # noqa: PLR0913  # what is cut, by what measure, how far
     layout: Layout,
     scores: Sequence[Tensor],
     cost: LayerCost,
@@ -30,22 +33,25 @@ def traded(
     """How many units each group keeps so that the layers cost `most` at the most.
 
     Step by step, the group and the width go next that give up least importance for
-    what they save. What a group loses is -log of the share of its `scores` that stays,
-    once for every layer whose outputs it is: nothing while all of it is there, without
-    bound as it empties, so that no layer is starved to spare another. `cost` of a layer
-    may be a staircase: a step is as wide as pays best. Raises RecipeError, in `unit`,
-    if even `LEAST` of every group cost more.
+    what they save; what the last step saved in excess is given back likewise. What a
+    group loses is -log of the share of its `scores` that stays, once for every layer
+    whose outputs it is: nothing while all of it is there, without bound as it empties,
+    so that no layer is starved to spare another. `cost` of a layer may be a staircase:
+    a step is as wide as pays best. Raises RecipeError, in `unit`, if even `LEAST` of
+    every group cost more.
     """
     search = _Search(layout, scores, cost, allowed)
     whole = search.total()
     while search.total() > most:
         if not search.step():
             raise RecipeError(
-                f"prune: a latency of {most:,.3g}{unit} cannot be met: the closest that "
-                f"can be reached is {search.total():,.3g}{unit} of {whole:,.3g}{unit}, "
-                f"with {LEAST:.0%} of every layer that may be cut; spare fewer layers, "
-                "remove blocks, or choose a smaller network"
+                f"prune: a latency of {most:,.3g}{unit} cannot be met: the closest "
+                f"that can be reached is {search.total():,.3g}{unit} of "
+                f"{whole:,.3g}{unit}, with {LEAST:.0%} of every layer that may be cut; "
+                "spare fewer layers, remove blocks, or choose a smaller network"
             )
+    while search.step_back(most):
+        pass
     return search.kept
 
 
@@ -88,18 +94,27 @@ class _Search:
             for place in self.touched[index]
         }
 
+    def moves(
+        self, index: int, units: Iterable[int]
+    ) -> Iterator[tuple[float, float, int]]:
+        """What each number of units would add to the cost, and to what is lost."""
+        before = sum(self.costs[place] for place in self.touched[index])
+        loss = self.losses[index]
+        for each in units:
+            trial = [*self.kept]
+            trial[index] = each
+            cost = sum(self.around(index, trial).values()) - before
+            yield cost, float(loss[each] - loss[self.kept[index]]), each
+
     def best(self, index: int) -> tuple[float, int] | None:
         """Importance lost per cost saved, and the width that loses least of it."""
-        now, found = self.kept[index], []
-        before = sum(self.costs[place] for place in self.touched[index])
-        for units in self.allowed[index]:
-            if LEAST * self.layout.full[index] <= units < now:
-                trial = [*self.kept]
-                trial[index] = units
-                saved = before - sum(self.around(index, trial).values())
-                lost = float(self.losses[index][units] - self.losses[index][now])
-                if saved > 0:
-                    found.append((lost / saved, units))
+        least, now = LEAST * self.layout.full[index], self.kept[index]
+        narrower = [each for each in self.allowed[index] if least <= each < now]
+        found = [
+            (lost / -cost, units)
+            for cost, lost, units in self.moves(index, narrower)
+            if cost < 0
+        ]
         return min(found, default=None)
 
     def step(self) -> bool:
@@ -108,13 +123,34 @@ class _Search:
         if not steps:
             return False
         (_, units), index = min(steps)
-        self.kept[index] = units
-        for place, cost in self.around(index, self.kept).items():
-            self.costs[place] = cost
+        self.move(index, units)
         for other, places in enumerate(self.touched):
             if not places.isdisjoint(self.touched[index]):
                 self.next[other] = self.best(other)
         return True
+
+    def step_back(self, most: float) -> bool:
+        """Give units back where that regains most per cost; False if none fit."""
+        room = most - self.total()
+        found = [
+            (lost / max(cost, _FREE), units, index)
+            for index, now in enumerate(self.kept)
+            for cost, lost, units in self.moves(
+                index, [each for each in self.allowed[index] if each > now]
+            )
+            if cost <= room
+        ]
+        if not found:
+            return False
+        _, units, index = min(found)
+        self.move(index, units)
+        return True
+
+    def move(self, index: int, units: int) -> None:
+        """Let a group keep so many units."""
+        self.kept[index] = units
+        for place, cost in self.around(index, self.kept).items():
+            self.costs[place] = cost
 
 
 def _losses(scores: Tensor) -> npt.NDArray[np.float64]:
