@@ -1,6 +1,6 @@
 """Speed of cuts chosen by measured latency, beside Torch-Pruning's, in one run.
 
-usage: python benchmarks/pruning_speed.py [--nets resnet18,…] [--rounds 40] [--out FILE]
+usage: python benchmarks/pruning_speed.py [--nets resnet18,…] [--out FILE]
 
 Weights are random: kernels take as long with any. Each net is cut to 1.5, 2 and 3 times
 fewer multiply-accumulates: by us, where our latency table says that they cost most; and
@@ -34,14 +34,16 @@ from compress.job import cache_folder
 from compress.pruning.budget import allowed_units
 from compress.pruning.criteria import scores
 from compress.pruning.graph import groups_of
-from compress.pruning.latency import latencies_ms, latency_table, measurable
+from compress.pruning.latency import latency_table
 from compress.pruning.latency_table import LatencyTable
 from compress.pruning.layout import Kept, Layer, Layout
+from compress.pruning.stopwatch import LocalStopwatch
 from compress.pruning.tradeoff import traded
 from compress.vision import timm
 from export.to_onnx import qdq_model
 from runtime.errors import RecipeError
 from runtime.machine import this_machine
+from runtime.target import TARGETS
 
 SIZE = 224
 NETS = ("resnet18", "mobilenetv2_100", "mobilenetv3_large_100", "resnet50")
@@ -91,9 +93,10 @@ def ours(layout: Layout, net: nn.Module, table: LatencyTable, macs: float) -> li
     worth = scores(net, layout.groups, "l2", rng=torch.Generator().manual_seed(0))
     allowed = [allowed_units(group, round_to=8) for group in layout.groups]
     whole_ms = table.ms(layout.whole)
-    low, high = 0.0, 1.0
+    times_fewer = layout.macs(layout.full) / macs
+    low, high = 0.7 / times_fewer, 1.2 / times_fewer
     found = list(layout.full)
-    for _ in range(9):
+    for _ in range(6):
         share = (low + high) / 2
         try:
             kept = traded(
@@ -149,18 +152,18 @@ def macs_of(layers: Sequence[Layer]) -> int:
     return sum(layer.macs for layer in layers)
 
 
-def measured(name: str, rounds: int) -> list[dict[str, object]]:
+def measured(name: str) -> list[dict[str, object]]:
     """All cuts of one net."""
     torch.manual_seed(0)
     net = timm.create_model(name).eval()
     layout = Layout(net, groups_of(net, size=SIZE, name=name), size=SIZE)
     whole = qdq_model(net, size=SIZE, name=name, batch="static")
-    target = measurable("local")
+    stopwatch = LocalStopwatch(TARGETS["local"], np.random.default_rng(0))
 
     def make(kept: Kept) -> onnx.ModelProto:
         return resized(whole, layout.layers(kept))
 
-    table = latency_table(layout, make, target=target, cache=cache_folder())
+    table = latency_table(layout, make, stopwatch, cache=cache_folder())
     rows: list[dict[str, object]] = []
     models = [whole]
     for fewer in TIMES_FEWER:
@@ -183,9 +186,7 @@ def measured(name: str, rounds: int) -> list[dict[str, object]]:
                 }
             )
             models.append(resized(whole, layers))
-    dense_ms, *cut_ms = latencies_ms(
-        models, target=target, rng=np.random.default_rng(0), rounds=rounds
-    )
+    dense_ms, *cut_ms = stopwatch.race(models)
     for row, ms in zip(rows, cut_ms, strict=True):
         speed = dense_ms / ms
         row |= {
@@ -218,12 +219,11 @@ def main() -> int:
     """Measure each net; 1 if a goal is missed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--nets", default=",".join(NETS))
-    parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     rows: list[dict[str, object]] = []
     for name in options.nets.split(","):
-        for row in measured(name, options.rounds):
+        for row in measured(name):
             rows.append(row)
             told = row["predicted_ms"]
             beside = f"  predicted {told:.2f} ms" if told else ""

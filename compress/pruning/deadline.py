@@ -6,10 +6,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
 from compress.pruning.cutting import cut
-from compress.pruning.latency import latencies_ms, latency_table
+from compress.pruning.latency import latency_table
 from compress.pruning.tradeoff import traded
 from export.to_onnx import qdq_model
 
@@ -22,13 +20,12 @@ if TYPE_CHECKING:
     from compress.job import Job
     from compress.pruning.latency_table import LatencyTable
     from compress.pruning.layout import Kept, Layout
-    from runtime.target import Target
+    from compress.pruning.stopwatch import Stopwatch
 
 # Files that are measured before the best of them has to do.
 _TRIES: Final = 3
 # A cut that is faster than it has to be by more than this is given channels back.
 _CLOSE: Final = 0.95
-_ROUNDS: Final = 40
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +61,7 @@ class Timely:
 
 @dataclass(kw_only=True)
 class Deadline:
-    """A latency budget on one target, for one network and whatever is cut out of it.
+    """A latency budget somewhere, for one network and whatever is cut out of it.
 
     latency: as a share of `whole`'s own; latency_ms counts where that is None; size: of
     the images; table: of the layers, once they were timed.
@@ -73,7 +70,7 @@ class Deadline:
     whole: nn.Module
     name: str
     size: int
-    target: Target
+    stopwatch: Stopwatch
     latency: float | None
     latency_ms: float | None
     job: Job
@@ -109,14 +106,12 @@ class Deadline:
             return self.file(cut(net, layout.groups, chosen))
 
         if self.table is None:
-            self.job.screen.tell("prune: timing the network's layers on this machine")
+            self.job.screen.tell("prune: timing the network's layers")
             self.table = latency_table(
-                layout, make, target=self.target, cache=self.job.cache
+                layout, make, self.stopwatch, cache=self.job.cache
             )
-        table, rng = self.table, np.random.default_rng(self.job.seed)
-        (whole_ms,) = latencies_ms(
-            [self.whole_file], target=self.target, rng=rng, rounds=_ROUNDS
-        )
+        table = self.table
+        (whole_ms,) = self.stopwatch.race([self.whole_file])
         tried: list[Timely] = []
         hope = 1.0
         for _ in range(_TRIES):
@@ -128,12 +123,7 @@ class Deadline:
                 allowed=allowed,
                 unit=" ms",
             )
-            whole_ms, measured_ms = latencies_ms(
-                [self.whole_file, make(kept)],
-                target=self.target,
-                rng=rng,
-                rounds=_ROUNDS,
-            )
+            whole_ms, measured_ms = self.stopwatch.race([self.whole_file, make(kept)])
             found = Timely(
                 kept=tuple(kept),
                 wanted_ms=self.wanted_ms(whole_ms, share),

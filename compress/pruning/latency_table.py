@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict
@@ -38,15 +38,13 @@ class LatencyTable(BaseModel):
     `staircase.terms`), corrected by its own line in `layers`: a factor, and us per
     output, per input and per call, for what runs between it and the next. `overhead`:
     the whole, per sum of its layers. probes: measured and predicted ms of every network
-    that was timed; each prediction knows nothing of its own network.
+    that was timed; each prediction knows nothing of its own network. place: where all
+    of this holds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    machine: str
-    runtime: str
-    threads: int
-    dtype: Literal["float32"] = "float32"
+    place: Mapping[str, str | int]
     block: int
     kernels: Mapping[str, tuple[float, ...]]
     layers: Mapping[str, tuple[float, float, float, float]]
@@ -66,28 +64,25 @@ class LatencyTable(BaseModel):
 
 
 def tabulated(
-    probes: Sequence[Probe], *, machine: str, runtime: str, threads: int
+    probes: Sequence[Probe], *, place: Mapping[str, str | int]
 ) -> LatencyTable:
     """The table that explains `probes` best, all of one network at different widths."""
-
-    def table(seen: Sequence[Probe], block: int) -> LatencyTable:
-        return _table(
-            seen, block=block, machine=machine, runtime=runtime, threads=threads
-        )
 
     def asked(block: int) -> tuple[tuple[float, float], ...]:
         """Every probe, and what a table without it says of it."""
         return tuple(
             (
                 probe.whole_ms,
-                table([*probes[:i], *probes[i + 1 :]], block).ms(probe.layers),
+                _table([*probes[:index], *probes[index + 1 :]], place, block).ms(
+                    probe.layers
+                ),
             )
-            for i, probe in enumerate(probes)
+            for index, probe in enumerate(probes)
         )
 
     checks = {block: asked(block) for block in BLOCKS}
     block = min(BLOCKS, key=lambda each: _error(checks[each]))
-    return table(probes, block).model_copy(update={"probes": checks[block]})
+    return _table(probes, place, block).model_copy(update={"probes": checks[block]})
 
 
 def _error(checks: Sequence[tuple[float, float]]) -> float:
@@ -96,7 +91,7 @@ def _error(checks: Sequence[tuple[float, float]]) -> float:
 
 
 def _table(
-    probes: Sequence[Probe], *, block: int, machine: str, runtime: str, threads: int
+    probes: Sequence[Probe], place: Mapping[str, str | int], block: int
 ) -> LatencyTable:
     """Kernels first, from all layers of a kind; then each layer's own correction."""
     rows: dict[str, list[tuple[float, ...]]] = defaultdict(list)
@@ -113,9 +108,7 @@ def _table(
             taken = probe.layers_us[layer.name]
             by_layer[layer.name].append((kernel, layer, taken))
     table = LatencyTable(
-        machine=machine,
-        runtime=runtime,
-        threads=threads,
+        place=place,
         block=block,
         kernels={each: tuple(found.tolist()) for each, found in kernels.items()},
         layers={name: _correction(seen) for name, seen in by_layer.items()},

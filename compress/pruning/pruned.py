@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
 
 from compress.census import count_macs, count_params
@@ -21,16 +22,17 @@ from compress.pruning.cutting import cut, left_of
 from compress.pruning.deadline import Deadline
 from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
-from compress.pruning.latency import measurable
 from compress.pruning.layout import Layout
 from compress.pruning.proof import proved
 from compress.pruning.recover import reconstructed, renormalised
+from compress.pruning.stopwatch import LocalStopwatch
 from compress.surgery.differences import widths_between
 from compress.training.fit import fit
 from compress.training.resume import forget_state
 from compress.training.taught import taught
 from runtime.errors import RecipeError
 from runtime.files import write_json
+from runtime.target import target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -91,7 +93,9 @@ class _Pruning:
             self.whole.net,
             name=self.whole.spec.name,
             size=self.size,
-            target=measurable(options.target),
+            stopwatch=LocalStopwatch(
+                target(options.target), np.random.default_rng(self.job.seed)
+            ),
             latency=options.latency,
             latency_ms=options.latency_ms,
             job=self.job,
