@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Final
 from compress.pruning.cutting import cut
 from compress.pruning.latency import latency_table
 from compress.pruning.tradeoff import traded
-from export.to_onnx import qdq_model
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import onnx
     from torch import Tensor, nn
@@ -63,13 +62,12 @@ class Timely:
 class Deadline:
     """A latency budget somewhere, for one network and whatever is cut out of it.
 
-    latency: as a share of `whole`'s own; latency_ms counts where that is None; size: of
-    the images; table: of the layers, once they were timed.
+    file: a network as it would be shipped; latency: as a share of `whole`'s own;
+    latency_ms counts where that is None; table: of the layers, once they were timed.
     """
 
     whole: nn.Module
-    name: str
-    size: int
+    file: Callable[[nn.Module], onnx.ModelProto]
     stopwatch: Stopwatch
     latency: float | None
     latency_ms: float | None
@@ -80,10 +78,6 @@ class Deadline:
     def whole_file(self) -> onnx.ModelProto:
         """The whole network as it would be shipped."""
         return self.file(self.whole)
-
-    def file(self, net: nn.Module) -> onnx.ModelProto:
-        """`net` as it would be shipped."""
-        return qdq_model(net, size=self.size, name=self.name, batch="static")
 
     def choose(
         self,

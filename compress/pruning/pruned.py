@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -30,6 +31,7 @@ from compress.surgery.differences import widths_between
 from compress.training.fit import fit
 from compress.training.resume import forget_state
 from compress.training.taught import taught
+from export.to_onnx import qdq_model
 from runtime.errors import RecipeError
 from runtime.files import write_json
 from runtime.target import target
@@ -90,9 +92,10 @@ class _Pruning:
         if options.latency is None and options.latency_ms is None:
             return None
         return Deadline(
-            self.whole.net,
-            name=self.whole.spec.name,
-            size=self.size,
+            whole=self.whole.net,
+            file=partial(
+                qdq_model, size=self.size, name=self.whole.spec.name, batch="static"
+            ),
             stopwatch=LocalStopwatch(
                 target(options.target), np.random.default_rng(self.job.seed)
             ),

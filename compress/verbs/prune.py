@@ -21,7 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model and every key of the stage."""
     parser.usage = (
         "compress prune --model M|RUN [--weights F] [--data D] "
-        "(--ratio X | --macs X | --params X | --size-mb X) [options]"
+        "(--ratio X | --macs X | --params X | --size-mb X | --latency X | "
+        "--latency-ms X [--target T]) [options]"
     )
     add_recipe_flags(parser, stage="prune", model=MODEL)
 
