@@ -18,8 +18,8 @@ _PROBES: Final = 9
 _NARROWEST: Final = 0.2
 # How much the widths of one probe differ, as the deviation of their logarithms.
 _SPREAD: Final = 0.35
-# Channels that every kernel is quick with are multiples of this.
-_MULTIPLE: Final = 8
+# Channels that kernels are quick with are multiples of this; no other is ever timed.
+MULTIPLE: Final = 8
 
 # The network at some widths, as a file's content.
 Make = Callable[[Kept], onnx.ModelProto]
@@ -71,6 +71,6 @@ def probe_widths(layout: Layout, rng: np.random.Generator) -> list[list[int]]:
 
 def _in_multiples(wanted: float, units: int, channels: int) -> int:
     """`wanted` of `units`, in multiples of 8 channels, not too few and not too many."""
-    step = max(1, _MULTIPLE // channels)
+    step = max(1, MULTIPLE // channels)
     least = max(step, round(_NARROWEST * units))
     return min(units, max(least, round(wanted / step) * step))

@@ -34,18 +34,19 @@ class Probe:
 class LatencyTable(BaseModel):
     """How long a network's layers take on one machine; plain data.
 
-    A layer takes its kernel's time, `kernels` by kind, in us per term (see
-    `staircase.terms`), corrected by its own line in `layers`: a factor, and us per
-    output, per input and per call, for what runs between it and the next. `overhead`:
-    the whole, per sum of its layers. probes: measured and predicted ms of every network
-    that was timed; each prediction knows nothing of its own network. place: where all
-    of this holds.
+    A layer takes the time of its kind of kernel (`kinds` by name, `kernels` by kind, in
+    us per term of `staircase.terms`), corrected by its own line in `layers`: a factor,
+    and us per output, per input and per call, for what runs between it and the next.
+    `overhead`: the whole, per sum of its layers. probes: measured and predicted ms of
+    every network that was timed; each prediction knows nothing of its own network.
+    place: where all of this holds.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     place: Mapping[str, str | int]
     block: int
+    kinds: Mapping[str, str]
     kernels: Mapping[str, tuple[float, ...]]
     layers: Mapping[str, tuple[float, float, float, float]]
     overhead: float
@@ -54,7 +55,8 @@ class LatencyTable(BaseModel):
     def layer_ms(self, layer: Layer) -> float:
         """One layer, and what runs between it and the next."""
         factor, output, input_, call = self.layers[layer.name]
-        kernel = np.dot(self.kernels[kind(layer)], terms(layer, block=self.block))
+        which = self.kinds[layer.name]
+        kernel = np.dot(self.kernels[which], terms(layer, which, block=self.block))
         us = factor * kernel + output * layer.outputs + input_ * layer.inputs + call
         return float(us) * self.overhead / 1e3
 
@@ -66,23 +68,25 @@ class LatencyTable(BaseModel):
 def tabulated(
     probes: Sequence[Probe], *, place: Mapping[str, str | int]
 ) -> LatencyTable:
-    """The table that explains `probes` best, all of one network at different widths."""
+    """The table that explains `probes` best: of one network, the first one whole."""
+    kinds = {layer.name: kind(layer) for layer in probes[0].layers}
+
+    def table(seen: Sequence[Probe], block: int) -> LatencyTable:
+        return _table(seen, kinds, place, block)
 
     def asked(block: int) -> tuple[tuple[float, float], ...]:
         """Every probe, and what a table without it says of it."""
         return tuple(
             (
                 probe.whole_ms,
-                _table([*probes[:index], *probes[index + 1 :]], place, block).ms(
-                    probe.layers
-                ),
+                table([*probes[:index], *probes[index + 1 :]], block).ms(probe.layers),
             )
             for index, probe in enumerate(probes)
         )
 
     checks = {block: asked(block) for block in BLOCKS}
     block = min(BLOCKS, key=lambda each: _error(checks[each]))
-    return _table(probes, place, block).model_copy(update={"probes": checks[block]})
+    return table(probes, block).model_copy(update={"probes": checks[block]})
 
 
 def _error(checks: Sequence[tuple[float, float]]) -> float:
@@ -91,27 +95,32 @@ def _error(checks: Sequence[tuple[float, float]]) -> float:
 
 
 def _table(
-    probes: Sequence[Probe], place: Mapping[str, str | int], block: int
+    probes: Sequence[Probe],
+    kinds: Mapping[str, str],
+    place: Mapping[str, str | int],
+    block: int,
 ) -> LatencyTable:
     """Kernels first, from all layers of a kind; then each layer's own correction."""
     rows: dict[str, list[tuple[float, ...]]] = defaultdict(list)
     times: dict[str, list[float]] = defaultdict(list)
     for probe in probes:
         for layer in probe.layers:
-            rows[kind(layer)].append(terms(layer, block=block))
-            times[kind(layer)].append(probe.layers_us[layer.name])
-    kernels = {each: coefficients(rows[each], times[each]) for each in rows}
-    by_layer: dict[str, list[tuple[float, Layer, float]]] = defaultdict(list)
+            which = kinds[layer.name]
+            rows[which].append(terms(layer, which, block=block))
+            times[which].append(probe.layers_us[layer.name])
+    kernels = {which: coefficients(rows[which], times[which]) for which in rows}
+    seen: dict[str, list[tuple[float, Layer, float]]] = defaultdict(list)
     for probe in probes:
         for layer in probe.layers:
-            kernel = float(np.dot(kernels[kind(layer)], terms(layer, block=block)))
-            taken = probe.layers_us[layer.name]
-            by_layer[layer.name].append((kernel, layer, taken))
+            which = kinds[layer.name]
+            kernel = float(np.dot(kernels[which], terms(layer, which, block=block)))
+            seen[layer.name].append((kernel, layer, probe.layers_us[layer.name]))
     table = LatencyTable(
         place=place,
         block=block,
-        kernels={each: tuple(found.tolist()) for each, found in kernels.items()},
-        layers={name: _correction(seen) for name, seen in by_layer.items()},
+        kinds=kinds,
+        kernels={which: tuple(found.tolist()) for which, found in kernels.items()},
+        layers={name: _correction(samples) for name, samples in seen.items()},
         overhead=1.0,
     )
     factors = [probe.whole_ms / table.ms(probe.layers) for probe in probes]

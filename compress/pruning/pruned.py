@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -23,6 +24,7 @@ from compress.pruning.cutting import cut, left_of
 from compress.pruning.deadline import Deadline
 from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
+from compress.pruning.latency import MULTIPLE
 from compress.pruning.layout import Layout
 from compress.pruning.proof import proved
 from compress.pruning.recover import reconstructed, renormalised
@@ -206,7 +208,7 @@ class _Pruning:
             scores=values,
             pools=pools_of(net, layout.groups, options.scope),
             allowed=[
-                allowed_units(group, round_to=options.round_to)
+                allowed_units(group, round_to=self.multiple())
                 for group in layout.groups
             ],
         )
@@ -226,6 +228,11 @@ class _Pruning:
         share = 1 / (options.steps - step + 1)
         now = cost(layout.full)
         return ranking.within(cost, now * min(1.0, most / now) ** share, unit=unit)
+
+    def multiple(self) -> int:
+        """What the channels that are left are a multiple of."""
+        asked = self.options.round_to
+        return math.lcm(asked, MULTIPLE) if self.deadline else asked
 
     def budget(self, layout: Layout) -> tuple[Cost, float, str]:
         """What is counted, how much of it there may be, and its unit."""

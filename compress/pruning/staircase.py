@@ -20,24 +20,25 @@ Numbers = npt.NDArray[np.float64]
 # Channels that kernels may take at a time; which it is, the fit finds out.
 BLOCKS: Final = (8, 16)
 _BLOCKS_AT_ONCE: Final = 4
+_GROUPED: Final = "grouped"
 # Timings are fitted in relative terms, but none more closely than this share of the
 # longest: a microsecond in a short layer matters to nobody.
 _SHORT: Final = 0.02
 
 
 def kind(layer: Layer) -> str:
-    """Which kernel computes a layer; layers of one kind share a staircase."""
+    """Which kernel computes a layer as it is whole; equal ones share a staircase."""
     shape = f"{layer.kernel[0]}x{layer.kernel[1]}/{layer.stride[0]}"
     if layer.groups > 1:
-        return f"grouped {shape}"
+        return f"{_GROUPED} {shape}"
     if layer.height * layer.width == 1:
         return "vector"
     # Images of few channels are read as they are, not in blocks.
     return f"stem {shape}" if layer.inputs < min(BLOCKS) else shape
 
 
-def terms(layer: Layer, *, block: int) -> tuple[float, ...]:
-    """What a kernel's time is a sum of, with weights that are never negative.
+def terms(layer: Layer, kernel: str, *, block: int) -> tuple[float, ...]:
+    """What the time of a `kind` of kernel is a sum of, with weights never negative.
 
     Multiply-accumulates in full sets of blocks, in sets of 1, 2 and 3; inputs read once
     for every set; outputs and weights; one for the call.
@@ -46,7 +47,7 @@ def terms(layer: Layer, *, block: int) -> tuple[float, ...]:
     window = layer.kernel[0] * layer.kernel[1]
     blocks = -(-layer.outputs // block)
     outputs = blocks * block
-    if layer.groups > 1:
+    if kernel.startswith(_GROUPED):
         share = layer.inputs // layer.groups
         # Kernels for grouped layers want whole blocks; others fall to slower ones.
         ragged = layer.outputs % block != 0

@@ -300,6 +300,7 @@ def test_a_table_at_rest_is_the_same_table() -> None:
     table = LatencyTable(
         place=EVERYWHERE,
         block=8,
+        kinds={"conv": "3x3/1"},
         kernels={"3x3/1": (0.1, 0.2)},
         layers={"conv": (1.0, 0.1, 1 / 3, 0.0)},
         overhead=1.1,
