@@ -126,13 +126,16 @@ class _Run:
             forget_state(here.folder)
         return made, seconds
 
-    def unquantised(self, model: Model) -> dict[str, Model]:
-        """The float network that a quantised `model` was made from, by its row."""
-        if not isinstance(model.net, QuantizedNet):
-            return {}
+    def made_from(self, model: Model) -> dict[str, Model]:
+        """What `model` was cut or quantised from, by row, to be measured beside it."""
         chain = [row for row in self.rows if row.name == "start" or row.name in STAGES]
-        floats = [row for row in chain if not isinstance(row.model.net, QuantizedNet)]
-        return {row.name: row.model for row in floats[-1:]}
+        first, found = chain[0], {}
+        if model.surgery != first.model.surgery:
+            found[first.name] = first.model
+        if isinstance(model.net, QuantizedNet):
+            floats = [r for r in chain if not isinstance(r.model.net, QuantizedNet)]
+            found |= {row.name: row.model for row in floats[-1:]}
+        return found
 
     def awaited(self) -> Report:
         """The report that the first of several processes writes."""
@@ -147,7 +150,7 @@ class _Run:
         made = "student" if self.has("teacher") else "model"
         # What the run made comes last, so that ratios say how much lighter it is.
         ordered = {row.name: row.model for row in self.rows if row.name == "teacher"}
-        ordered |= self.unquantised(model)
+        ordered |= self.made_from(model)
         ordered[made] = model
         proof = prove(ordered, data, self.recipe.export, self.job, self.recipe.digest())
         report = report_of(self.recipe, self.job, data, self.rows, proof=proof)

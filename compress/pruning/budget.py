@@ -53,6 +53,22 @@ class Ranking:
                 )
         return kept
 
+    def by_price(self, cost: Cost) -> "Ranking":
+        """The same units, all in one pool, by what they are worth for what they cost.
+
+        Only for scores that mean the same in every layer.
+        """
+        full = [allowed[-1] for allowed in self.allowed]
+        whole = cost(full)
+        scores = []
+        for index, values in enumerate(self.scores):
+            fewer = [*full]
+            fewer[index] = self.allowed[index][0]
+            saved = (whole - cost(fewer)) / max(1, full[index] - fewer[index])
+            scores.append(values / max(saved, 1e-30))
+        pools = [list(range(len(scores)))]
+        return Ranking(scores=scores, pools=pools, allowed=self.allowed)
+
     def within(self, cost: Cost, most: float, *, unit: str = "") -> list[int]:
         """Units that stay so that `cost` is `most`, in `unit`, at the most.
 

@@ -1,6 +1,7 @@
 """Weights of one layer that come nearest to wanted outputs, from streamed images."""
 
-from typing import Final
+from collections.abc import Sequence
+from typing import Final, TypeGuard
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
@@ -11,8 +12,19 @@ _POSITIONS: Final = 128
 # Share of the mean variance of an input that is added to each: directions in which
 # few images vary are left to the weights as they are.
 _RIDGE: Final = 1e-2
+# Inputs of a layer, kernel included, above which its normal equations are left alone:
+# they would take gigabytes, and hours to solve.
+WIDEST: Final = 2_500
 
 Layer = nn.Conv2d | nn.Linear
+
+
+def fits(layer: nn.Module) -> TypeGuard[Layer]:
+    """Whether a layer's weights can be fitted: one group, and not too wide for it."""
+    if not isinstance(layer, nn.Conv2d | nn.Linear):
+        return False
+    grouped = isinstance(layer, nn.Conv2d) and layer.groups > 1
+    return not grouped and layer.weight[0].numel() <= WIDEST
 
 
 class LeastSquares:
@@ -33,13 +45,13 @@ class LeastSquares:
         self._r = torch.zeros(outputs, dtype=torch.float64)
         self._rows = 0
 
-    def add(self, given: Tensor, wanted: Tensor) -> None:
-        """One batch: what the layer is given, and what it should make of it.
+    def add(self, given: Tensor, wanted: Tensor, answer: Tensor) -> None:
+        """One batch: what the layer is given, what it should make of it, and does.
 
-        given: float32 [n, in, h, w], wanted: [n, out, h', w'] for a convolution;
+        given: float32 [n, in, h, w], the others [n, out, h', w'] for a convolution;
         [..., in] and [..., out] for a linear layer.
         """
-        lacking = wanted - self.layer(given)
+        lacking = wanted - answer
         if isinstance(self.layer, nn.Conv2d):
             x, r = self._patches(self.layer, given, lacking)
         else:
@@ -62,12 +74,26 @@ class LeastSquares:
         x, r = self._x / self._rows, self._r / self._rows
         if shifted:
             xx, xr = xx - torch.outer(x, x), xr - torch.outer(x, r)
-        ridge = _RIDGE * xx.diagonal().mean().clamp(min=1e-12)
-        xx = xx + ridge * torch.eye(len(xx), dtype=xx.dtype)
-        change = torch.linalg.solve(xx, xr)
+        change = torch.linalg.solve(self._ridged(xx), xr)
         shift = r - x @ change if shifted else torch.zeros_like(r)
         weight = self.layer.weight.detach().flatten(1).double() + change.T
         return weight.float(), shift.float()
+
+    def reading(self) -> "Reading":
+        """How the outputs depend on the inputs, to take inputs away one by one."""
+        mean = self._x / self._rows
+        centred = self._xx / self._rows - torch.outer(mean, mean)
+        return Reading(self.layer, self._ridged(centred))
+
+    def _ridged(self, xx: Tensor) -> Tensor:
+        """A covariance with some of its mean variance in every direction.
+
+        The more, the fewer rows there are for each of them: what few images never
+        showed is not known to be superfluous.
+        """
+        share = _RIDGE + len(xx) / self._rows
+        ridge = share * xx.diagonal().mean().clamp(min=1e-12)
+        return xx + ridge * torch.eye(len(xx), dtype=xx.dtype)
 
     def _patches(
         self, layer: nn.Conv2d, given: Tensor, lacking: Tensor
@@ -85,6 +111,47 @@ class LeastSquares:
         x = taken.permute(0, 2, 1, 3, 4).reshape(len(given) * count, -1)
         r = lacking[:, :, top, left].permute(0, 2, 1).reshape(len(given) * count, -1)
         return x, r
+
+
+class Reading:
+    """A layer whose inputs go one by one, the weights of the others fitted each time.
+
+    By the inverse of the inputs' covariance, as Hassibi & Stork 1993 take out single
+    weights: removing a block costs tr(W_b inv(P_bb) W_b'), where P is that inverse.
+    """
+
+    def __init__(self, layer: Layer, covariance: Tensor) -> None:
+        """covariance: float64 [d, d] of what `layer` reads."""
+        self._taps = layer.weight[0, 0].numel()
+        self._weight = layer.weight.detach().flatten(1).double()
+        self._inverse = torch.linalg.inv(covariance)
+        self._total = (self._weight @ covariance).mul(self._weight).sum()
+
+    def costs(self, units: Sequence[Sequence[int]]) -> Tensor:
+        """Share of the outputs' variance that is lost with each unit alone, [units]."""
+        columns = torch.stack([self._columns(unit) for unit in units])
+        blocks = torch.linalg.inv(self._inverse[columns[:, :, None], columns[:, None]])
+        parts = self._weight[:, columns].permute(1, 0, 2)
+        lost = (parts @ blocks).mul(parts).sum((1, 2))
+        return lost / self._total.clamp(min=1e-30)
+
+    def remove_(self, unit: Sequence[int]) -> None:
+        """Take a unit away, and let the other weights make up for it."""
+        at = self._columns(unit)
+        block = torch.linalg.inv(self._inverse[at[:, None], at])
+        rows = self._inverse[at]
+        self._weight -= self._weight[:, at] @ block @ rows
+        self._inverse -= rows.T @ block @ rows
+        # What is gone has no weight, and nothing to do with the others, from here on.
+        self._weight[:, at] = 0.0
+        self._inverse[at] = 0.0
+        self._inverse[:, at] = 0.0
+        self._inverse[at, at] = 1.0
+
+    def _columns(self, unit: Sequence[int]) -> Tensor:
+        """The inputs of a unit, every tap of the kernel."""
+        taps = torch.arange(self._taps)
+        return (torch.tensor(unit)[:, None] * self._taps + taps).flatten()
 
 
 def _taps(layer: nn.Conv2d, axis: int, at: Tensor) -> Tensor:

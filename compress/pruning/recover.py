@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.pruning.cutting import Left
-from compress.pruning.least_squares import LeastSquares
+from compress.pruning.least_squares import LeastSquares, fits
 
 # Gives float32 [n, 3, size, size] batches, the same ones each time it is called.
 Batches = Callable[[], Iterator[Tensor]]
@@ -68,15 +68,13 @@ def reconstructed(
     with torch.no_grad():
         for name in order:
             layer, twin = made.get_submodule(name), whole.get_submodule(name)
-            if (name, "in") in left and isinstance(layer, nn.Conv2d | nn.Linear):
-                if getattr(layer, "groups", 1) > 1:
-                    continue  # it lost whole groups, and those left lack nothing
+            if (name, "in") in left and fits(layer):
                 problem = LeastSquares(layer)
                 outputs = left.get((name, "out"))
                 for batch in images():
                     wanted = _at(whole, twin, batch)[1]
-                    given = _at(made, layer, batch)[0]
-                    problem.add(given, _only(layer, wanted, outputs))
+                    given, answer = _at(made, layer, batch)
+                    problem.add(given, _only(layer, wanted, outputs), answer)
                 _give_(layer, problem, followers.get(name))
     return made
 

@@ -44,10 +44,11 @@ class Prune(Training):
     target: str = Field(
         default="local", description="the device that a latency is measured on"
     )
-    criterion: Literal["l1", "l2", "bn", "taylor", "fpgm", "random"] = Field(
+    criterion: Literal["l1", "l2", "bn", "taylor", "fpgm", "missed", "random"] = Field(
         default="l2",
         description="what a channel is worth: the size of its weights, the scale of "
-        "its norm, what the loss would lose, its distance to the others, chance",
+        "its norm, what the loss would lose, its distance to the others, what later "
+        "layers could not make up for, chance",
     )
     scope: Literal["global", "local", "isomorphic"] = Field(
         default="isomorphic",
@@ -68,7 +69,7 @@ class Prune(Training):
     recover: Literal["none", "bn", "lstsq"] = Field(
         default="lstsq",
         description="after each cut, without training: nothing, batch norms "
-        "re-estimated, or weights fitted to the whole network's outputs as well",
+        "re-estimated, or weights fitted to the whole network's outputs",
     )
     keep: tuple[str, ...] = Field(
         default=(), strict=False, description="layers whose channels stay, by name"
