@@ -10,6 +10,7 @@ import onnx
 
 from compress.pruning.latency_table import LatencyTable, tabulated
 from compress.pruning.layout import Kept, Layout
+from compress.pruning.staircase import MULTIPLE
 from compress.pruning.stopwatch import Stopwatch
 from runtime.files import digest_of, write_text
 
@@ -18,8 +19,6 @@ _PROBES: Final = 9
 _NARROWEST: Final = 0.2
 # How much the widths of one probe differ, as the deviation of their logarithms.
 _SPREAD: Final = 0.35
-# Channels that kernels are quick with are multiples of this; no other is ever timed.
-MULTIPLE: Final = 8
 
 # The network at some widths, as a file's content.
 Make = Callable[[Kept], onnx.ModelProto]

@@ -24,11 +24,11 @@ from compress.pruning.cutting import cut, left_of
 from compress.pruning.deadline import Deadline
 from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
-from compress.pruning.latency import MULTIPLE
 from compress.pruning.layout import Layout
 from compress.pruning.missed import missed
 from compress.pruning.proof import proved
 from compress.pruning.recover import reconstructed, renormalised
+from compress.pruning.staircase import MULTIPLE
 from compress.pruning.stopwatch import LocalStopwatch
 from compress.surgery.differences import widths_between
 from compress.training.fit import fit

@@ -19,6 +19,8 @@ Numbers = npt.NDArray[np.float64]
 
 # Channels that kernels may take at a time; which it is, the fit finds out.
 BLOCKS: Final = (8, 16)
+# Other widths cost more than they save, so none but multiples of this is ever timed.
+MULTIPLE: Final = min(BLOCKS)
 _BLOCKS_AT_ONCE: Final = 4
 _GROUPED: Final = "grouped"
 # Timings are fitted in relative terms, but none more closely than this share of the
@@ -34,7 +36,7 @@ def kind(layer: Layer) -> str:
     if layer.height * layer.width == 1:
         return "vector"
     # Images of few channels are read as they are, not in blocks.
-    return f"stem {shape}" if layer.inputs < min(BLOCKS) else shape
+    return f"stem {shape}" if layer.inputs < MULTIPLE else shape
 
 
 def terms(layer: Layer, kernel: str, *, block: int) -> tuple[float, ...]:
