@@ -14,6 +14,8 @@ from compress.pruning.staircase import BLOCKS, Numbers, coefficients, kind, term
 
 # How firmly a layer is held to what its kind takes, against its own few timings.
 _FIRMNESS: Final = 0.12
+# What traces are rounded to.
+_TICK_US: Final = 1.0
 # Relative errors below this share of a layer's longest time are noise.
 _NOISE: Final = 0.05
 
@@ -53,12 +55,16 @@ class LatencyTable(BaseModel):
     probes: tuple[tuple[float, float], ...] = ()
 
     def layer_ms(self, layer: Layer) -> float:
-        """One layer, and what runs between it and the next."""
+        """One layer, its share of the overhead included."""
+        return self.layer_us(layer) * self.overhead / 1e3
+
+    def layer_us(self, layer: Layer) -> float:
+        """One layer as it is traced, with what runs between it and the next."""
         factor, output, input_, call = self.layers[layer.name]
         which = self.kinds[layer.name]
         kernel = np.dot(self.kernels[which], terms(layer, which, block=self.block))
         us = factor * kernel + output * layer.outputs + input_ * layer.inputs + call
-        return float(us) * self.overhead / 1e3
+        return float(us)
 
     def ms(self, layers: Iterable[Layer]) -> float:
         """One inference of a network of these layers."""
@@ -74,24 +80,37 @@ def tabulated(
     def table(seen: Sequence[Probe], block: int) -> LatencyTable:
         return _table(seen, kinds, place, block)
 
-    def asked(block: int) -> tuple[tuple[float, float], ...]:
-        """Every probe, and what a table without it says of it."""
-        return tuple(
-            (
-                probe.whole_ms,
-                table([*probes[:index], *probes[index + 1 :]], block).ms(probe.layers),
-            )
-            for index, probe in enumerate(probes)
+    def others(block: int) -> list[LatencyTable]:
+        """For every probe, the table without it."""
+        return [
+            table([*probes[:index], *probes[index + 1 :]], block)
+            for index in range(len(probes))
+        ]
+
+    tables = {block: others(block) for block in BLOCKS}
+    block = min(BLOCKS, key=lambda each: _error(tables[each], probes))
+    checks = [
+        (probe.whole_ms, other.ms(probe.layers))
+        for other, probe in zip(tables[block], probes, strict=True)
+    ]
+    return table(probes, block).model_copy(update={"probes": tuple(checks)})
+
+
+def _error(tables: Sequence[LatencyTable], probes: Sequence[Probe]) -> float:
+    """How far each table is off for its probe: median over layers of |log of ratio|.
+
+    A median, since on a busy machine some of the timings are none.
+    """
+    return float(
+        np.median(
+            [
+                abs(np.log((table.layer_us(layer) + _TICK_US) / (seen + _TICK_US)))
+                for table, probe in zip(tables, probes, strict=True)
+                for layer in probe.layers
+                for seen in [probe.layers_us[layer.name]]
+            ]
         )
-
-    checks = {block: asked(block) for block in BLOCKS}
-    block = min(BLOCKS, key=lambda each: _error(checks[each]))
-    return table(probes, block).model_copy(update={"probes": checks[block]})
-
-
-def _error(checks: Sequence[tuple[float, float]]) -> float:
-    """Mean squared relative error of predictions."""
-    return float(np.mean([np.log(told / seen) ** 2 for seen, told in checks]))
+    )
 
 
 def _table(

@@ -20,7 +20,7 @@ from runtime.target import Target
 from runtime.timing import Clock, timed
 
 # Rounds in which an operator, or a whole network, is timed.
-_ROUNDS: Final = 16
+_ROUNDS: Final = 24
 _RACE_ROUNDS: Final = 40
 # Latencies are taken where other programs disturb them least.
 _PERCENTILE: Final = 10
