@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -23,8 +24,14 @@ _ERRORS_ONLY: Final = 3
 class OrtSession:
     """A Session on ONNX Runtime's CPU provider."""
 
-    def __init__(self, artifact: Artifact, *, threads: int) -> None:
-        """Load the file; one inference uses `threads` threads."""
+    def __init__(
+        self, artifact: Artifact, *, threads: int, trace: Path | None = None
+    ) -> None:
+        """Load the file; one inference uses `threads` threads.
+
+        With `trace`, what a file's name begins with, each operator is timed until
+        `end_trace`.
+        """
         try:
             import onnxruntime
         except ModuleNotFoundError as error:
@@ -36,6 +43,9 @@ class OrtSession:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = _ERRORS_ONLY
+        if trace is not None:
+            options.enable_profiling = True
+            options.profile_file_prefix = str(trace)
         started_ns = time.perf_counter_ns()
         try:
             self._session = onnxruntime.InferenceSession(
@@ -81,6 +91,10 @@ class OrtSession:
         check_fits(batch, self._dims, path=self.artifact.path)
         feed = {self._input: np.ascontiguousarray(batch, self._dtype)}
         return partial(self._session.run, self._outputs, feed)
+
+    def end_trace(self) -> Path:
+        """Write down what was traced, as Chrome's trace events in JSON; say where."""
+        return Path(self._session.end_profiling())
 
     def close(self) -> None:
         """Let go of the model's memory."""

@@ -87,7 +87,7 @@ class Layout:
 
     def layers(self, kept: Kept) -> tuple[Layer, ...]:
         """Every layer, in the order of the forward pass, at these widths."""
-        return tuple(self._at(layer, kept) for layer in self.whole)
+        return tuple(self.at(layer, kept) for layer in self.whole)
 
     def macs(self, kept: Kept) -> float:
         """Multiply-accumulates for one image."""
@@ -110,8 +110,8 @@ class Layout:
         )
         return rest - gone + sum(layer.weights for layer in self.layers(kept))
 
-    def _at(self, layer: Layer, kept: Kept) -> Layer:
-        """One layer at these widths."""
+    def at(self, layer: Layer, kept: Kept) -> Layer:
+        """One of the `whole` layers at these widths."""
         gone = {
             side: round(
                 sum(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
 
 from compress.census import count_macs, count_params
@@ -17,6 +20,7 @@ from compress.pruning.blocks import without_blocks
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
 from compress.pruning.cutting import cut, left_of
+from compress.pruning.deadline import Deadline
 from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
 from compress.pruning.keep import check_names, spared
@@ -24,12 +28,16 @@ from compress.pruning.layout import Layout
 from compress.pruning.missed import missed
 from compress.pruning.proof import proved
 from compress.pruning.recover import reconstructed, renormalised
+from compress.pruning.staircase import MULTIPLE
+from compress.pruning.stopwatch import LocalStopwatch
 from compress.surgery.differences import widths_between
 from compress.training.fit import augmentation, fit
 from compress.training.resume import forget_state
 from compress.training.taught import taught
+from export.to_onnx import qdq_model
 from runtime.errors import RecipeError
 from runtime.files import write_json
+from runtime.target import target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,6 +48,7 @@ if TYPE_CHECKING:
     from compress.job import Job
     from compress.models.model import Model
     from compress.pruning.budget import Cost
+    from compress.pruning.deadline import Timely
     from compress.pruning.group import Group
     from compress.pruning.recover import Batches
     from compress.stages.prune import Prune
@@ -68,6 +77,7 @@ class _Pruning:
         self.whole, self.data, self.job, self.options = model, data, job, options
         self.size = model.preprocess.size
         check_names(model.net, options.keep)
+        self.deadline = self.timed()
         self.shown = chosen_images(
             data,
             model.preprocess,
@@ -77,6 +87,25 @@ class _Pruning:
         )
         self.images: Batches = batches_of(model, self.shown)
         self.steps: list[dict[str, object]] = []
+        self.timely: Timely | None = None
+
+    def timed(self) -> Deadline | None:
+        """The latency budget, if that is what was asked for."""
+        options = self.options
+        if options.latency is None and options.latency_ms is None:
+            return None
+        return Deadline(
+            whole=self.whole.net,
+            file=partial(
+                qdq_model, size=self.size, name=self.whole.spec.name, batch="static"
+            ),
+            stopwatch=LocalStopwatch(
+                target(options.target), np.random.default_rng(self.job.seed)
+            ),
+            latency=options.latency,
+            latency_ms=options.latency_ms,
+            job=self.job,
+        )
 
     def carry_out(self) -> Model:
         """Blocks first, then channels, then the last training."""
@@ -185,10 +214,19 @@ class _Pruning:
             scores=values,
             pools=pools_of(net, layout.groups, options.scope),
             allowed=[
-                allowed_units(group, round_to=options.round_to)
+                allowed_units(group, round_to=self.multiple())
                 for group in layout.groups
             ],
         )
+        if self.deadline is not None:
+            self.timely = self.deadline.choose(
+                net,
+                layout,
+                values,
+                allowed=ranking.allowed,
+                share=step / options.steps,
+            )
+            return list(self.timely.kept)
         if options.ratio is not None:
             return ranking.kept(1 - (1 - options.ratio) ** (1 / options.steps))
         cost, most, unit = self.budget(layout)
@@ -199,6 +237,11 @@ class _Pruning:
         share = 1 / (options.steps - step + 1)
         now = cost(layout.full)
         return ranking.within(cost, now * min(1.0, most / now) ** share, unit=unit)
+
+    def multiple(self) -> int:
+        """What the channels that are left are a multiple of."""
+        asked = self.options.round_to
+        return math.lcm(asked, MULTIPLE) if self.deadline else asked
 
     def budget(self, layout: Layout) -> tuple[Cost, float, str]:
         """What is counted, how much of it there may be, and its unit."""
@@ -261,6 +304,7 @@ class _Pruning:
                 "params": layout.params(kept),
                 "flips_cut": flips[0],
                 "flips_recovered": flips[1],
+                "latency": self.timely.as_record() if self.timely else None,
                 "channels": {
                     group.name: [group.units * unit, units * unit]
                     for group, unit, units in zip(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compress.stages.stage import Stage
 
 # What may be asked for; exactly one of them is.
-BUDGETS = ("ratio", "macs", "params", "size_mb")
+BUDGETS = ("ratio", "macs", "params", "size_mb", "latency", "latency_ms")
 
 
 class Prune(Training):
@@ -34,6 +34,15 @@ class Prune(Training):
     )
     size_mb: float | None = Field(
         default=None, gt=0, description="weights left, 10^6 bytes of float32"
+    )
+    latency: float | None = Field(
+        default=None, gt=0, lt=1, description="measured latency left, as a share"
+    )
+    latency_ms: float | None = Field(
+        default=None, gt=0, description="latency, measured on the target, ms"
+    )
+    target: str = Field(
+        default="local", description="the device that a latency is measured on"
     )
     criterion: Literal["l1", "l2", "bn", "taylor", "fpgm", "missed", "random"] = Field(
         default="l2",

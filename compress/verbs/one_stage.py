@@ -28,6 +28,9 @@ def model_flags(name: str, weights: str) -> Names:
     return {"name": name, "weights": weights, "factory": "--model-file"}
 
 
+# Keys of stages without a flag of their own: a record within the stage, and what the
+# flags of export and budget say already (see `verbs.prune`).
+_STAGE_FLAGS: Final[Names] = {"teacher": None, "latency_ms": None, "target": None}
 # What most verbs call the model; `distill` has a student instead.
 MODEL: Final = model_flags("--model", "--weights")
 
@@ -39,8 +42,7 @@ def add_recipe_flags(
     add_flags(parser, ModelSpec, title="model", names=model, prefix="model")
     if stage is not None:
         kind = STAGES[stage]
-        nested = {"teacher": None}
-        add_flags(parser, kind, title=stage, names=nested, prefix="stage")  # type: ignore[arg-type]
+        add_flags(parser, kind, title=stage, names=_STAGE_FLAGS, prefix="stage")  # type: ignore[arg-type]
     add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
     add_flags(parser, Export, title="export", names=EXPORT_FLAGS, prefix="export")
     add_flags(parser, Limits, title="budget", names={}, prefix="budget")

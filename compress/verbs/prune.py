@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from compress.flags import given
+from compress.stages.prune import BUDGETS
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
@@ -11,6 +12,7 @@ from compress.verbs.one_stage import (
     plain,
     recipe_of,
 )
+from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -21,13 +23,34 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model and every key of the stage."""
     parser.usage = (
         "compress prune --model M|RUN [--weights F] [--data D] "
-        "(--ratio X | --macs X | --params X | --size-mb X) [options]"
+        "(--ratio X | --macs X | --params X | --size-mb X | --latency X | "
+        "--latency-ms X [--target T]) [options]"
     )
     add_recipe_flags(parser, stage="prune", model=MODEL)
 
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    _cut_for_latency_(options)
     name = f"prune-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage="prune", name=name, model=MODEL)
     return execute_recipe(recipe, options, screen)
+
+
+def _cut_for_latency_(options: argparse.Namespace) -> None:
+    """Let a latency that the run is judged by be what is cut for, if nothing else is.
+
+    The device is the one that the file is for.
+    """
+    cut_for = set(BUDGETS) & set(given(options, "stage"))
+    limit = given(options, "budget").get("latency_ms")
+    if limit is not None and not cut_for:
+        setattr(options, "stage.latency_ms", limit)
+    targets = given(options, "export").get("target")
+    if isinstance(targets, tuple) and targets and cut_for <= {"latency"}:
+        if len(targets) > 1:
+            raise RecipeError(
+                f"--target: {', '.join(targets)}: a cut keeps the latency of one "
+                "device; name one, and run the command again for the others"
+            )
+        setattr(options, "stage.target", targets[0])

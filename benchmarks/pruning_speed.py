@@ -1,0 +1,246 @@
+"""Speed of cuts chosen by measured latency, beside Torch-Pruning's, in one run.
+
+usage: python benchmarks/pruning_speed.py [--nets resnet18,…] [--out FILE]
+
+Weights are random: kernels take as long with any. Each net is cut to 1.5, 2 and 3 times
+fewer multiply-accumulates: by us, where our latency table says that they cost most; and
+by Torch-Pruning (L2, every layer by one ratio), with any widths and with multiples of
+16. All cuts and the whole net run in turn in ONNX Runtime, float32, one thread, one
+image. Latencies are 10th percentiles of the thread's own time, so that other programs
+count as little as may be. Efficiency is log(speed-up) / log(MACs ratio); 1 is what MACs
+promise. Of a prediction, the ratio to what was measured is told.
+"""
+
+import argparse
+import copy
+import json
+import math
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import onnx
+import torch
+import torch_pruning
+from onnx import numpy_helper
+from torch import nn
+
+from compress.job import cache_folder
+from compress.pruning.budget import allowed_units
+from compress.pruning.criteria import scores
+from compress.pruning.graph import groups_of
+from compress.pruning.latency import latency_table
+from compress.pruning.latency_table import LatencyTable
+from compress.pruning.layout import Kept, Layer, Layout
+from compress.pruning.stopwatch import LocalStopwatch
+from compress.pruning.tradeoff import traded
+from compress.vision import timm
+from export.to_onnx import qdq_model
+from runtime.errors import RecipeError
+from runtime.machine import this_machine
+from runtime.target import TARGETS
+
+SIZE = 224
+NETS = ("resnet18", "mobilenetv2_100", "mobilenetv3_large_100", "resnet50")
+TIMES_FEWER = (1.5, 2.0, 3.0)
+GOAL_MEAN, GOAL_WORST, GOAL_PREDICTION = 0.95, 0.85, 0.15
+
+
+def resized(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
+    """`model` with the weights of convolutions and linear layers cut to these sizes.
+
+    The file that exporting the cut net would give, save for the values, in a hundredth
+    of the time. Good for nets whose other operators take what they are given.
+    """
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    sizes = {layer.name: layer for layer in layers}
+    weights = {tensor.name: tensor for tensor in made.graph.initializer}
+
+    def put(name: str, values: np.ndarray) -> None:
+        weights[name].CopyFrom(
+            numpy_helper.from_array(np.ascontiguousarray(values), name)
+        )
+
+    for node in made.graph.node:
+        if node.op_type == "Reshape":
+            put(node.input[1], np.array([1, -1], np.int64))
+        if node.op_type not in {"Conv", "Gemm"}:
+            continue
+        layer = sizes[node.name.rpartition("/")[0]]
+        weight = numpy_helper.to_array(weights[node.input[1]])
+        options = {each.name: each for each in node.attribute}
+        if node.op_type == "Conv":
+            weight = weight[: layer.outputs, : layer.inputs // layer.groups]
+            options["group"].i = layer.groups
+        elif "transB" in options and options["transB"].i:
+            weight = weight[: layer.outputs, : layer.inputs]
+        else:
+            weight = weight[: layer.inputs, : layer.outputs]
+        put(node.input[1], weight)
+        for bias in node.input[2:]:
+            put(bias, numpy_helper.to_array(weights[bias])[: layer.outputs])
+    return made
+
+
+def ours(layout: Layout, net: nn.Module, table: LatencyTable, macs: float) -> list[int]:
+    """The widths of the largest latency budget that leaves no more than `macs`."""
+    worth = scores(net, layout.groups, "l2", rng=torch.Generator().manual_seed(0))
+    allowed = [allowed_units(group, round_to=8) for group in layout.groups]
+    whole_ms = table.ms(layout.whole)
+    times_fewer = layout.macs(layout.full) / macs
+    low, high = 0.7 / times_fewer, 1.2 / times_fewer
+    found = list(layout.full)
+    for _ in range(6):
+        share = (low + high) / 2
+        try:
+            kept = traded(
+                layout,
+                worth,
+                table.layer_ms,
+                most=share * whole_ms,
+                allowed=allowed,
+                unit=" ms",
+            )
+        except RecipeError:
+            low = share
+            continue
+        if layout.macs(kept) > macs:
+            high = share
+        else:
+            low, found = share, kept
+    return found
+
+
+def peer(
+    net: nn.Module, layout: Layout, macs: float, round_to: int | None
+) -> tuple[Layer, ...]:
+    """What Torch-Pruning leaves of the layers at the ratio that comes to `macs`."""
+
+    def kept(ratio: float) -> list[int]:
+        step = round_to or 1
+        return [
+            max(step, int(full * (1 - ratio)) // step * step) if full > step else full
+            for full in layout.full
+        ]
+
+    low, high = 0.0, 0.95
+    for _ in range(20):
+        ratio = (low + high) / 2
+        low, high = (ratio, high) if layout.macs(kept(ratio)) > macs else (low, ratio)
+    cut = copy.deepcopy(net)
+    image = torch.zeros(1, 3, SIZE, SIZE)
+    linear = [m for m in cut.modules() if isinstance(m, nn.Linear)]
+    torch_pruning.pruner.BasePruner(
+        cut,
+        image,
+        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        pruning_ratio=high,
+        ignored_layers=linear[-1:],
+        round_to=round_to,
+    ).step()
+    return Layout(cut, [], size=SIZE).whole
+
+
+def macs_of(layers: Sequence[Layer]) -> int:
+    """Multiply-accumulates of all layers."""
+    return sum(layer.macs for layer in layers)
+
+
+def measured(name: str) -> list[dict[str, object]]:
+    """All cuts of one net."""
+    torch.manual_seed(0)
+    net = timm.create_model(name).eval()
+    layout = Layout(net, groups_of(net, size=SIZE, name=name), size=SIZE)
+    whole = qdq_model(net, size=SIZE, name=name, batch="static")
+    stopwatch = LocalStopwatch(TARGETS["local"], np.random.default_rng(0))
+
+    def make(kept: Kept) -> onnx.ModelProto:
+        return resized(whole, layout.layers(kept))
+
+    table = latency_table(layout, make, stopwatch, cache=cache_folder())
+    rows: list[dict[str, object]] = []
+    models = [whole]
+    for fewer in TIMES_FEWER:
+        most = layout.macs(layout.full) / fewer
+        kept = ours(layout, net, table, most)
+        cuts = {
+            "ours": layout.layers(kept),
+            "torch-pruning": peer(net, layout, most, None),
+            "torch-pruning, 16": peer(net, layout, most, 16),
+        }
+        for by, layers in cuts.items():
+            rows.append(
+                {
+                    "net": name,
+                    "times_fewer": fewer,
+                    "by": by,
+                    "macs_ratio": macs_of(layout.whole) / macs_of(layers),
+                    "predicted_ms": table.ms(layers) if by == "ours" else None,
+                    "widths": [layer.outputs for layer in layers],
+                }
+            )
+            models.append(resized(whole, layers))
+    dense_ms, *cut_ms = stopwatch.race(models)
+    for row, ms in zip(rows, cut_ms, strict=True):
+        speed = dense_ms / ms
+        row |= {
+            "dense_ms": dense_ms,
+            "measured_ms": ms,
+            "speed_up": speed,
+            "efficiency": math.log(speed) / math.log(row["macs_ratio"]),
+        }
+    return rows
+
+
+def missed(rows: Sequence[dict[str, object]]) -> list[str]:
+    """Which goals our cuts miss, as sentences."""
+    mine = [row for row in rows if row["by"] == "ours"]
+    efficiency = [row["efficiency"] for row in mine]
+    wrong = [abs(row["predicted_ms"] / row["measured_ms"] - 1) for row in mine]
+    found = []
+    if (mean := sum(efficiency) / len(mine)) < GOAL_MEAN:
+        found.append(f"mean efficiency {mean:.3f}, goal {GOAL_MEAN}")
+    if min(efficiency) < GOAL_WORST:
+        found.append(f"worst efficiency {min(efficiency):.3f}, goal {GOAL_WORST}")
+    if min(row["speed_up"] for row in mine) < 1:
+        found.append("a cut is slower than the whole net")
+    if max(wrong) > GOAL_PREDICTION:
+        found.append(f"a prediction is {max(wrong):.0%} off, goal {GOAL_PREDICTION}")
+    return found
+
+
+def main() -> int:
+    """Measure each net; 1 if a goal is missed."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--nets", default=",".join(NETS))
+    parser.add_argument("--out", type=Path)
+    options = parser.parse_args()
+    rows: list[dict[str, object]] = []
+    for name in options.nets.split(","):
+        for row in measured(name):
+            rows.append(row)
+            told = row["predicted_ms"]
+            beside = f"  predicted {told:.2f} ms" if told else ""
+            print(
+                f"{name:22} {row['by']:18} {row['macs_ratio']:5.2f}x fewer MACs "
+                f"{row['speed_up']:5.2f}x faster  efficiency {row['efficiency']:6.3f}  "
+                f"{row['measured_ms']:6.2f} of {row['dense_ms']:6.2f} ms{beside}",
+                flush=True,
+            )
+        if options.out:
+            record = {"machine": this_machine().as_record(), "rows": rows}
+            text = json.dumps(record, indent=2) + "\n"
+            options.out.write_text(text, encoding="utf-8")
+    for each in missed(rows):
+        print(each)
+    return 1 if missed(rows) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,148 @@
+"""A cut that keeps a latency: chosen by a table, measured, chosen again if late."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from compress.pruning.cutting import cut
+from compress.pruning.latency import latency_table
+from compress.pruning.tradeoff import traded
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    import onnx
+    from torch import Tensor, nn
+
+    from compress.job import Job
+    from compress.pruning.latency_table import LatencyTable
+    from compress.pruning.layout import Kept, Layout
+    from compress.pruning.stopwatch import Stopwatch
+
+# Files that are measured before the best of them has to do.
+_TRIES: Final = 3
+# A cut that is faster than it has to be by more than this is given channels back.
+_CLOSE: Final = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Timely:
+    """Widths chosen for a latency, and how long the network takes at them.
+
+    predicted_ms: what the table said, which knows nothing of this very network;
+    measured_ms, whole_ms: of its file and the whole network's, run in turn.
+    """
+
+    kept: tuple[int, ...]
+    wanted_ms: float
+    predicted_ms: float
+    measured_ms: float
+    whole_ms: float
+
+    def as_record(self) -> dict[str, object]:
+        """Plain data, for reports."""
+        return {
+            "wanted_ms": self.wanted_ms,
+            "predicted_ms": self.predicted_ms,
+            "measured_ms": self.measured_ms,
+            "whole_ms": self.whole_ms,
+        }
+
+    def as_text(self) -> str:
+        """One line for people."""
+        return (
+            f"{self.measured_ms:.2f} ms measured, {self.predicted_ms:.2f} ms "
+            f"predicted, {self.wanted_ms:.2f} ms wanted, {self.whole_ms:.2f} ms before"
+        )
+
+
+@dataclass(kw_only=True)
+class Deadline:
+    """A latency budget somewhere, for one network and whatever is cut out of it.
+
+    file: a network as it would be shipped; latency: as a share of `whole`'s own;
+    latency_ms counts where that is None; table: of the layers, once they were timed.
+    """
+
+    whole: nn.Module
+    file: Callable[[nn.Module], onnx.ModelProto]
+    stopwatch: Stopwatch
+    latency: float | None
+    latency_ms: float | None
+    job: Job
+    table: LatencyTable | None = None
+
+    @cached_property
+    def whole_file(self) -> onnx.ModelProto:
+        """The whole network as it would be shipped."""
+        return self.file(self.whole)
+
+    def choose(
+        self,
+        net: nn.Module,
+        layout: Layout,
+        scores: Sequence[Tensor],
+        *,
+        allowed: Sequence[Sequence[int]],
+        share: float,
+    ) -> Timely:
+        """Widths of `net`, a share of the way down from the whole network's latency.
+
+        Of the networks that were measured, the slowest that is in time; where the table
+        was too hopeful, it is corrected by what was measured and asked again.
+        """
+
+        def make(kept: Kept) -> onnx.ModelProto:
+            gone = [full - units for full, units in zip(layout.full, kept, strict=True)]
+            chosen = {index: range(units) for index, units in enumerate(gone) if units}
+            return self.file(cut(net, layout.groups, chosen))
+
+        if self.table is None:
+            self.job.screen.tell("prune: timing the network's layers")
+            self.table = latency_table(
+                layout, make, self.stopwatch, cache=self.job.cache
+            )
+        table = self.table
+        (whole_ms,) = self.stopwatch.race([self.whole_file])
+        tried: list[Timely] = []
+        hope = 1.0
+        for _ in range(_TRIES):
+            kept = traded(
+                layout,
+                scores,
+                table.layer_ms,
+                most=self.wanted_ms(whole_ms, share) / hope,
+                allowed=allowed,
+                unit=" ms",
+            )
+            whole_ms, measured_ms = self.stopwatch.race([self.whole_file, make(kept)])
+            found = Timely(
+                kept=tuple(kept),
+                wanted_ms=self.wanted_ms(whole_ms, share),
+                predicted_ms=table.ms(layout.layers(kept)),
+                measured_ms=measured_ms,
+                whole_ms=whole_ms,
+            )
+            tried.append(found)
+            self.job.screen.detail(f"prune: {found.as_text()}")
+            if _CLOSE <= measured_ms / found.wanted_ms <= 1:
+                break
+            hope = measured_ms / found.predicted_ms
+        best = min(tried, key=_lateness)
+        self.job.screen.tell(f"prune: {best.as_text()}")
+        return best
+
+    def wanted_ms(self, whole_ms: float, share: float) -> float:
+        """The latency after `share` of the work, in equal factors."""
+        if self.latency_ms is None:
+            end_ms = whole_ms * (self.latency or 1.0)
+        else:
+            end_ms = min(self.latency_ms, whole_ms)
+        return float(whole_ms * (end_ms / whole_ms) ** share)
+
+
+def _lateness(found: Timely) -> tuple[bool, float]:
+    """In time before late, and then as near as may be."""
+    return found.measured_ms > found.wanted_ms, abs(found.measured_ms - found.wanted_ms)

@@ -1,0 +1,75 @@
+"""A network's latency table, measured once: which widths are timed, where it lies."""
+
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+import onnx
+
+from compress.pruning.latency_table import LatencyTable, tabulated
+from compress.pruning.layout import Kept, Layout
+from compress.pruning.staircase import MULTIPLE
+from compress.pruning.stopwatch import Stopwatch
+from runtime.files import digest_of, write_text
+
+# Networks that are timed: the whole one, and others with widths drawn at random.
+_PROBES: Final = 9
+_NARROWEST: Final = 0.2
+# How much the widths of one probe differ, as the deviation of their logarithms.
+_SPREAD: Final = 0.35
+
+# The network at some widths, as a file's content.
+Make = Callable[[Kept], onnx.ModelProto]
+
+
+def latency_table(
+    layout: Layout, make: Make, stopwatch: Stopwatch, *, cache: Path
+) -> LatencyTable:
+    """The table of a network, measured once and then kept in `cache`.
+
+    It is named by all that it depends on: where it is measured, and the layers. A file
+    of another version, or a damaged one, is measured again.
+    """
+    layers = [asdict(layer) for layer in layout.whole]
+    name = digest_of(LatencyTable.model_json_schema(), stopwatch.place, layers)
+    path = cache / "latencies" / f"{name}.json"
+    if path.is_file():
+        try:
+            return LatencyTable.model_validate_json(path.read_bytes())
+        except ValueError:
+            path.unlink()
+    rng = np.random.default_rng(0)
+    table = tabulated(
+        [
+            stopwatch.probe(make(kept), layout.layers(kept))
+            for kept in probe_widths(layout, rng)
+        ],
+        place=stopwatch.place,
+    )
+    write_text(path, table.model_dump_json(indent=2) + "\n")
+    return table
+
+
+def probe_widths(layout: Layout, rng: np.random.Generator) -> list[list[int]]:
+    """Widths to be timed: all of them, and random ones between narrow and whole."""
+    found = [list(layout.full)]
+    for share in np.linspace(_NARROWEST, 1.0, _PROBES - 1):
+        factors = share * np.exp(rng.normal(0.0, _SPREAD, len(layout.full)))
+        found.append(
+            [
+                _in_multiples(units * float(factor), units, channels)
+                for units, factor, channels in zip(
+                    layout.full, factors, layout.unit, strict=True
+                )
+            ]
+        )
+    return found
+
+
+def _in_multiples(wanted: float, units: int, channels: int) -> int:
+    """`wanted` of `units`, in multiples of 8 channels, not too few and not too many."""
+    step = max(1, MULTIPLE // channels)
+    least = max(step, round(_NARROWEST * units))
+    return min(units, max(least, round(wanted / step) * step))
