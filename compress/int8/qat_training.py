@@ -11,21 +11,17 @@ from compress.int8.qat import QatNet
 from compress.int8.simulate import QuantizedNet
 from compress.job import is_main_process
 from compress.models.names import family
-from compress.training.answers import Asked
-from compress.training.fit import augmentation, fit, training_images
-from compress.training.losses import classification_loss, distillation_loss
+from compress.training.fit import fit
+from compress.training.recovery import recovery_loss
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from compress.data.catalogue import Catalogue
-    from compress.data.data import Batch, Data
+    from compress.data.data import Data
     from compress.int8.calibrate import Batches
     from compress.job import Job
     from compress.models.model import Model
     from compress.stages.qat import Qat
-    from compress.training.fit import Loss
 
 # Of the rate for tuning: a rounded weight hears of small steps only when they add up.
 RATE_SHARE: Final = 0.1
@@ -75,7 +71,7 @@ def learnt(model: Model, net: QatNet, data: Data, job: Job, options: Qat) -> Qat
     if options.learning_rate is None and suited.learning_rate is not None:
         rate = suited.learning_rate * RATE_SHARE
         options = options.model_copy(update={"learning_rate": rate})
-    loss = loss_of(model, data, job, options)
+    loss = recovery_loss(model, data, job, options)
     made = fit(model.with_net(net), data, loss, options, job).net
     if not isinstance(made, QatNet):  # pragma: no cover  # it was given one
         raise TypeError(type(made).__name__)
@@ -95,29 +91,3 @@ def check(model: Model, options: Qat) -> None:
                 f"qat: {name} is for training in float; leave it out, or name it in a "
                 "finetune stage before"
             )
-
-
-def loss_of(model: Model, data: Data, job: Job, options: Qat) -> Loss:
-    """What a trained network is judged by: its float self, and the labels."""
-    share = options.distill
-    # Few epochs, each of new views: no answer would be needed a second time.
-    asked = Asked(
-        teacher=model,
-        images=training_images(data),
-        augment=augmentation(data, options),
-        job=job,
-    )
-    teacher = asked.online() if share > 0 else None
-
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        hard = classification_loss(
-            logits, batch.labels, label_smoothing=options.label_smoothing
-        )
-        if teacher is None:
-            return hard
-        soft = distillation_loss(
-            logits, teacher(batch), temperature=options.temperature
-        )
-        return share * soft + (1 - share) * hard
-
-    return loss

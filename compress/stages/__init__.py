@@ -7,11 +7,13 @@ from compress.stages.distill import Distill
 from compress.stages.finetune import FineTune
 from compress.stages.ptq import Ptq
 from compress.stages.qat import Qat
+from compress.stages.sparsify import Sparsify
 from compress.stages.stage import Stage
 
 STAGES: Final[Mapping[str, type[Stage]]] = {
     "finetune": FineTune,
     "distill": Distill,
+    "sparsify": Sparsify,
     "ptq": Ptq,
     "qat": Qat,
 }
