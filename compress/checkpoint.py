@@ -1,4 +1,8 @@
-"""A model at rest: safetensors and JSON, never pickle; the folder any verb accepts."""
+"""A model at rest: safetensors and JSON, never pickle; the folder any verb accepts.
+
+A network that was cut is its architecture's name and what was done to it
+(compress.surgery): what cut it is not needed to load it.
+"""
 
 import json
 from pathlib import Path
@@ -10,6 +14,8 @@ from torch import Tensor, nn
 
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from compress.surgery.rebuild import check_runs
+from compress.surgery.record import UNTOUCHED, Surgery
 from runtime.errors import EdgepressError, InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, sha256_of, write_json, written_whole
 from runtime.preprocess import Preprocess
@@ -30,6 +36,7 @@ def save_model(model: Model, folder: Path) -> None:
             "spec": model.spec.model_dump() | {"weights": None},
             "factory": model.spec.factory,
             "keras": model.spec.plan,
+            "surgery": _surgery_record(model.surgery),
             "classes": list(model.classes),
             "preprocess": model.preprocess.as_record(),
             "int8": _int8_record(model.net),
@@ -46,6 +53,15 @@ def is_model(folder: Path) -> bool:
 def saved_classes(folder: Path) -> tuple[str, ...]:
     """The classes that a saved model tells apart; its weights are not read."""
     return tuple(map(str, read_json(folder / RECORD).get("classes", ())))  # type: ignore[call-overload]
+
+
+def load(folder: Path | str) -> nn.Module:
+    """The network of a saved model, in eval mode, on the CPU; see `load_model`.
+
+    For programs that want a module and no more: `compress.checkpoint.load("run/01-…")`
+    takes float32 [n, 3, size, size] images, normalised as model.json says.
+    """
+    return load_model(Path(folder)).net
 
 
 def load_model(folder: Path, *, factory: str | None = None) -> Model:
@@ -68,6 +84,8 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
         preprocess = Preprocess.from_record(dict(record["preprocess"]))  # type: ignore[call-overload]
         expected, made_by = record["sha256"], record["factory"]
         spec = spec.with_plan(record.get("keras"))  # type: ignore[arg-type]
+        if record.get("surgery") is not None:
+            spec = spec.with_surgery(Surgery.from_json(json.dumps(record["surgery"])))
     except (EdgepressError, LookupError, TypeError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise InputRejectedError(f"{folder / RECORD}: incomplete: {reason}") from error
@@ -82,7 +100,12 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
             "run the stage again"
         )
     spec = spec.model_copy(update={"factory": factory})
-    net = skeleton(spec, classes=len(classes), size=preprocess.size)
+    try:
+        net = skeleton(spec, classes=len(classes), size=preprocess.size)
+        if spec.surgery != UNTOUCHED:
+            check_runs(net, size=preprocess.size)
+    except InputRejectedError as error:
+        raise InputRejectedError(f"{folder / RECORD}: {error}") from error
     state, int8 = read_tensors(tensors), record.get("int8")
     if isinstance(int8, dict):
         from compress.int8.at_rest import rebuilt
@@ -118,6 +141,11 @@ def state_of(net: nn.Module) -> dict[str, Tensor]:
     return tensors_of(net) if isinstance(net, QuantizedNet) else detached(net)
 
 
+def _surgery_record(surgery: Surgery) -> object:
+    """Plain data; None for a network that is as its architecture says."""
+    return None if surgery == UNTOUCHED else surgery.model_dump(mode="json")
+
+
 def _int8_record(net: nn.Module) -> object:
     """What a quantised network needs beside its tensors; None for another one."""
     from compress.int8.at_rest import record_of
@@ -142,6 +170,7 @@ def weights_digest(model: Model) -> str:
         digest_of(model.spec.model_dump(exclude={"weights"})).encode()
     )
     digest.update(digest_of(model.spec.plan).encode())
+    digest.update(digest_of(_surgery_record(model.surgery)).encode())
     if model.spec.factory is not None:  # its code decides what the weights compute
         code = Path(model.spec.factory.rpartition(":")[0])
         digest.update(sha256_of(code).encode())

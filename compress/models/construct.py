@@ -7,6 +7,8 @@ from compress.models.names import Resolved, resolve
 from compress.models.spec import ModelSpec
 from compress.models.stem import small_stem_
 from compress.models.width import widened
+from compress.surgery.rebuild import rebuilt
+from compress.surgery.record import UNTOUCHED
 from runtime.errors import RecipeError
 
 
@@ -14,8 +16,15 @@ def skeleton(spec: ModelSpec, *, classes: int, size: int) -> nn.Module:
     """The module that `spec` describes, with `classes` outputs for `size` pixels.
 
     Its weights come from torch's global generator. Logits are a plain tensor in
-    training too: auxiliary classifiers are left out.
+    training too: auxiliary classifiers are left out. Raises InputRejectedError where
+    the surgery of `spec` does not fit its architecture.
     """
+    net = _whole(spec, classes=classes, size=size)
+    return net if spec.surgery == UNTOUCHED else rebuilt(net, spec.surgery)
+
+
+def _whole(spec: ModelSpec, *, classes: int, size: int) -> nn.Module:
+    """The architecture before any surgery."""
     if spec.factory is not None:
         return from_factory(spec.factory, classes=classes)
     if spec.plan is not None:

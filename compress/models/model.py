@@ -7,12 +7,16 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, nn
 
 from compress.models.spec import ModelSpec
+from compress.surgery.record import Surgery
 from runtime.preprocess import Preprocess
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A network, its preprocessing, its labels, and the spec that rebuilds it."""
+    """A network, its preprocessing, its labels, and the spec that rebuilds it.
+
+    `spec.surgery` says how the network differs from the architecture of that name.
+    """
 
     spec: ModelSpec
     net: nn.Module
@@ -23,6 +27,15 @@ class Model:
     def with_net(self, net: nn.Module) -> "Model":
         """The same model around another network."""
         return replace(self, net=net)
+
+    @property
+    def surgery(self) -> Surgery:
+        """What was cut out of the architecture, split or masked."""
+        return self.spec.surgery
+
+    def operated(self, net: nn.Module, surgery: Surgery) -> "Model":
+        """The same model around `net`, which is the architecture after `surgery`."""
+        return replace(self, net=net, spec=self.spec.with_surgery(surgery))
 
     def prepare(self, pixels: Tensor, *, size: int | None = None) -> Tensor:
         """Normalise `pixels` for this network.

@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
+from compress.surgery.record import UNTOUCHED, Surgery
+
 
 class ModelSpec(BaseModel):
     """A model by name, and how it is made to measure."""
@@ -36,6 +38,7 @@ class ModelSpec(BaseModel):
     )
     # Layers that no library has; never in a recipe, always in a saved model.
     _plan: Mapping[str, object] | None = PrivateAttr(default=None)
+    _surgery: Surgery = PrivateAttr(default=UNTOUCHED)
 
     @property
     def plan(self) -> Mapping[str, object] | None:
@@ -49,6 +52,20 @@ class ModelSpec(BaseModel):
         """The same spec around these layers."""
         copy = self.model_copy()
         copy._plan = plan  # noqa: SLF001  # our own, and nobody else has seen it
+        return copy
+
+    @property
+    def surgery(self) -> Surgery:
+        """What was cut out of the architecture, split or masked since it was built.
+
+        It travels with the spec, so that whoever builds from it builds the same.
+        """
+        return self._surgery
+
+    def with_surgery(self, surgery: Surgery) -> "ModelSpec":
+        """The same architecture after `surgery`, which replaces any earlier one."""
+        copy = self.model_copy()
+        copy._surgery = surgery  # noqa: SLF001  # as above
         return copy
 
 

@@ -1,0 +1,1 @@
+"""How a network differs from the architecture it is named after, as plain data."""

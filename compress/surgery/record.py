@@ -1,0 +1,66 @@
+"""What was cut out of a network, split or masked; plain data, no torch."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+
+from runtime.errors import InputRejectedError, one_line
+
+_STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Factorised(BaseModel):
+    """A layer that became a product of thinner ones.
+
+    linear, conv1x1: [in, out] as [in, r] [r, out], `ranks` (r,); tucker2: a k x k
+    convolution between two 1x1 ones, `ranks` (r of the inputs, r of the outputs)
+    (Kim et al. 2016).
+    """
+
+    model_config = _STRICT
+
+    kind: Literal["linear", "conv1x1", "tucker2"]
+    ranks: tuple[PositiveInt, ...] = Field(min_length=1, max_length=2)
+
+
+class Widths(BaseModel):
+    """The sizes of one module that differ from its architecture's.
+
+    shapes: of its own parameters and buffers, by name, None for an axis that is as it
+    was, so that a classifier may still be given other classes; counts: its attributes
+    that are whole numbers, such as `in_channels` or `normalized_shape`.
+    """
+
+    model_config = _STRICT
+
+    shapes: Mapping[str, tuple[PositiveInt | None, ...]] = {}
+    counts: Mapping[str, NonNegativeInt | tuple[NonNegativeInt, ...]] = {}
+
+
+class Surgery(BaseModel):
+    """Everything that was done to an architecture, in the order it is done again.
+
+    removed: residual blocks that are the identity now; factorised: layers that were
+    split, by name; widths: modules that are thinner, by name, the parts of a split
+    layer included; masked: parameters whose zeros stay zero in later training, by
+    name, and the pattern that they lie in. No mask is kept: it is weight != 0.
+    """
+
+    model_config = _STRICT
+
+    removed: tuple[str, ...] = ()
+    factorised: Mapping[str, Factorised] = {}
+    widths: Mapping[str, Widths] = {}
+    masked: Mapping[str, str] = {}
+
+    @classmethod
+    def from_json(cls, text: str) -> "Surgery":
+        """Read what `model_dump_json` wrote; anything else is an InputRejectedError."""
+        try:
+            return cls.model_validate_json(text)
+        except ValueError as error:
+            raise InputRejectedError(f"surgery: {one_line(error)}") from error
+
+
+UNTOUCHED = Surgery()
