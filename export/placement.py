@@ -18,19 +18,16 @@ from export.lowering.regions import branches, cuts, floated
 from runtime.machine import Machine, this_machine
 from runtime.session import open_session
 from runtime.target import Target, int8_target
-from runtime.timing import Nanoseconds, timed
+from runtime.timing import Nanoseconds, in_turn, undisturbed_ms
 
 Accepts = Callable[[frozenset[str]], bool]
 
 # Of two placements this close, the one with more INT8 is kept: timings vary as much.
 _WORTH: Final = 0.015
-# Latencies are compared where other programs disturb them least.
-_PERCENTILE: Final = 10
 # Longer beginnings are given up after this many that were no gain.
 _PATIENCE: Final = 4
 # Parts of the network that are tried one by one, at most.
 _PARTS: Final = 16
-_ROUNDS: Final = 24
 _SLICE_SECONDS: Final = 1.5
 _FINAL_SECONDS: Final = 6.0
 
@@ -167,15 +164,7 @@ class _Race:
         self, calls: Sequence[Callable[[], object]], seconds: float = _SLICE_SECONDS
     ) -> Nanoseconds:
         """Samples [calls, rounds] in ns, taken in turn, in random order."""
-        parts: list[Nanoseconds] = []
-        began = time.perf_counter()
-        while not parts or time.perf_counter() - began < seconds:
-            row = np.arange(len(calls))
-            order = self.rng.permuted(np.tile(row, (_ROUNDS, 1)), axis=1)
-            samples = np.zeros((len(calls), _ROUNDS), np.int64)
-            timed(calls, order, samples)
-            parts.append(samples)
-        return np.concatenate(parts, axis=1)
+        return in_turn(calls, seconds=seconds, rng=self.rng)
 
     def note(self, name: str, left: frozenset[str], samples: Nanoseconds) -> None:
         """Remember a candidate; `samples` are those of float and of it."""
@@ -183,7 +172,7 @@ class _Race:
             Candidate(
                 name=name,
                 left_float=left,
-                latency_ms=_latency_ms(samples[-1]),
+                latency_ms=undisturbed_ms(samples[-1]),
                 ratio=_ratio(samples[0], samples[-1]),
             )
         )
@@ -257,13 +246,13 @@ def _settled(race: _Race) -> Placement:
     whole = Candidate(
         name="all in float",
         left_float=frozenset[str](),
-        latency_ms=_latency_ms(samples[0]),
+        latency_ms=undisturbed_ms(samples[0]),
         ratio=1.0,
     )
     chosen = Candidate(
         name=winner.name,
         left_float=race.best,
-        latency_ms=_latency_ms(samples[1]),
+        latency_ms=undisturbed_ms(samples[1]),
         ratio=ratio,
         accepted=winner.accepted,
     )
@@ -280,9 +269,4 @@ def _settled(race: _Race) -> Placement:
 
 def _ratio(first: Nanoseconds, second: Nanoseconds) -> float:
     """How many times as long the first takes, in their undisturbed rounds."""
-    return _latency_ms(first) / _latency_ms(second)
-
-
-def _latency_ms(samples: Nanoseconds) -> float:
-    """The latency while nothing else runs."""
-    return float(np.percentile(samples, _PERCENTILE)) / 1e6
+    return undisturbed_ms(first) / undisturbed_ms(second)

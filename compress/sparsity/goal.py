@@ -68,11 +68,6 @@ class Thinning:
     goal: Goal
     until: float
 
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Parameters whose zeros have to stay zeros."""
-        return self.goal.names
-
     def reach_(self, net: nn.Module, share: float) -> None:
         """Set to zero what must be gone after `share` of the training, 0 to 1.
 
@@ -81,7 +76,7 @@ class Thinning:
         """
         way = 1.0 if share >= self.until else share / self.until
         wanted = cubic(int(way * _MOVES) / _MOVES, self.goal.sparsity)
-        found = zeros_in(net.get_parameter(name) for name in self.names)
+        found = zeros_in(net.get_parameter(name) for name in self.goal.names)
         if found < self.goal.zeros(net, wanted):
             apply_(net, self.goal.masks(net, wanted))
 
@@ -91,7 +86,7 @@ def zeros_in(weights: Iterable[Tensor]) -> int:
     return sum(each.numel() - int(each.detach().count_nonzero()) for each in weights)
 
 
-def weights_of(net: nn.Module) -> dict[str, nn.Parameter]:
+def weights_of(net: nn.Module) -> dict[str, Tensor]:
     """The weights of every convolution and linear layer, by name; no bias, no norm."""
     return {
         f"{name}.weight": module.weight

@@ -25,9 +25,8 @@ def by_magnitude(
         kept = {name: _largest(each, sparsity) for name, each in scores.items()}
     else:
         every = torch.cat([each.flatten() for each in scores.values()])
-        pieces = _largest(every, sparsity).split(
-            [each.numel() for each in scores.values()]
-        )
+        sizes = [each.numel() for each in scores.values()]
+        pieces = torch.split(_largest(every, sparsity), sizes)
         kept = {
             name: piece.view_as(scores[name])
             for name, piece in zip(scores, pieces, strict=True)

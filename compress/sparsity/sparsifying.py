@@ -1,4 +1,4 @@
-"""The stage `sparsify` at work: choose weights, let them go, write down what is left."""
+"""The stage `sparsify` at work: choose weights, let them go, write down what stays."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ def goal_of(net: nn.Module, options: Sparsify) -> Goal:
     if not names:
         places = options.pattern or f"blocks of {options.block}"
         raise RecipeError(
-            f"sparsify: {type(net).__name__} has no layer whose channels suit {places}; "
-            "choose another pattern or block, or spare fewer layers"
+            f"sparsify: no layer of {type(net).__name__} has channels that suit "
+            f"{places}; choose another pattern or block, or spare fewer layers"
         )
     return Goal(
         names=names,

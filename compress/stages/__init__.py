@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from compress.stages.distill import Distill
+from compress.stages.factorize import Factorize
 from compress.stages.finetune import FineTune
 from compress.stages.ptq import Ptq
 from compress.stages.qat import Qat
@@ -14,6 +15,7 @@ STAGES: Final[Mapping[str, type[Stage]]] = {
     "finetune": FineTune,
     "distill": Distill,
     "sparsify": Sparsify,
+    "factorize": Factorize,
     "ptq": Ptq,
     "qat": Qat,
 }

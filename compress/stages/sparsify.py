@@ -31,6 +31,7 @@ class Sparsify(Recovery):
     )
     pattern: Literal["2:4", "4:8"] | None = Field(
         default=None,
+        validate_default=True,
         description="instead: so many of these neighbouring input channels stay",
     )
     thinning: Literal["one-shot", "cubic"] = Field(
@@ -58,7 +59,9 @@ class Sparsify(Recovery):
 
     @field_validator("pattern")
     @classmethod
-    def beside_no_sparsity(cls, pattern: str | None, known: ValidationInfo) -> str | None:
+    def beside_no_sparsity(
+        cls, pattern: str | None, known: ValidationInfo
+    ) -> str | None:
         """One of the two says how many zeros there are."""
         if "sparsity" in known.data and (pattern is None) == (
             known.data["sparsity"] is None

@@ -68,8 +68,8 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
 
     `loss` maps logits [n, classes] and the batch they came from to a scalar, the mean
     over the batch. With `views`, epoch e sees augmentation e modulo `views` of every
-    image; without, each epoch sees new ones. `thinning` sets weights to zero on the
-    way; these zeros, and those that the model's record calls masked, stay zeros.
+    image; without, each epoch sees new ones. In the weights that the model's record
+    calls masked a zero stays a zero, and `thinning` makes more of them on the way.
     Everything is a function of the options, the data and `job.seed`: a run that was
     stopped, politely or not, goes on from `job.folder` and ends with the same weights.
     Under `torchrun` each process takes its share of every batch.
@@ -111,7 +111,7 @@ class _Run:
             options,
             seed=job.seed,
             device=job.device,
-            held=(*held(model), *(thinning.names if thinning else ())),
+            held=held(model),
         )
         self.augment = augmentation(data, options)
         self.drop_last = len(train) > options.batch_size

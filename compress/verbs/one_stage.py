@@ -54,7 +54,7 @@ def add_recipe_flags(
     add_flags(parser, Limits, title="budget", names={}, prefix="budget")
 
 
-def recipe_of(
+def recipe_of(  # noqa: PLR0913  # what each part of a recipe is called as a flag
     options: argparse.Namespace,
     *,
     stage: str | None,
