@@ -21,21 +21,22 @@ _RIDGE: Final = 1e-3
 def response_moments(
     net: nn.Module, layers: Mapping[str, nn.Module], images: Batches
 ) -> dict[str, Tensor]:
-    """Second moments [o, o] of what each of `layers` gives, its bias left out.
+    """Second moments [o, o] of what each of `layers` gives.
 
     images: float32 [n, 3, size, size] batches. Layers are linear or 1x1 convolutions.
+    Where a layer has a bias, that makes up for the mean, so moments are about it.
     """
     sums: dict[str, Tensor] = {}
+    means: dict[str, Tensor] = {}
     inputs: dict[str, float] = {}
     places: dict[str, int] = {}
     images_seen = 0
 
     def watch(name: str, layer: nn.Module, given: Tensor, found: Tensor) -> None:
         rows = channels_last(found)
-        bias = cast("Tensor | None", layer.bias)
-        rows = rows if bias is None else rows - bias
         products = (rows.T @ rows).double()
         sums[name] = products if name not in sums else sums[name].add_(products)
+        means[name] = means.get(name, 0.0) + rows.double().sum(dim=0)
         mean_square = float(given.double().square().mean())
         inputs[name] = inputs.get(name, 0.0) + mean_square * len(rows)
         places[name] = places.get(name, 0) + len(rows)
@@ -49,7 +50,11 @@ def response_moments(
         weight = weight_of(layers[name]).detach().flatten(1)
         alike = (weight @ weight.T).double() * (inputs[name] / places[name])
         share = _PRIOR_IMAGES / (_PRIOR_IMAGES + images_seen)
-        blended = (1 - share) * total / places[name] + share * alike
+        moments = total / places[name]
+        if layers[name].bias is not None:
+            mean = means[name] / places[name]
+            moments = moments - torch.outer(mean, mean)
+        blended = (1 - share) * moments + share * alike
         made[name] = blended.float().clone()
     return made
 
