@@ -22,8 +22,9 @@ _SHARES: Final = (0.8, 0.6, 0.45, 0.3, 0.2, 0.12)
 class Choice:
     """What becomes of a layer: its ranks, or None and why it stays whole.
 
-    energy: the share of its responses, or of its kernel, that is kept. ms: measured
-    latency of one image, before and after; None where nothing was timed.
+    energy: the share of the variance of its responses, times that of its kernel's
+    inputs, that is kept. ms: measured latency of one image, before and after; None
+    where nothing was timed.
     """
 
     split: Split

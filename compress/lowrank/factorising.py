@@ -13,7 +13,7 @@ from compress.checkpoint import is_model, load_model, save_model
 from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.simulate import QuantizedNet
 from compress.lowrank.choice import by_energy, by_latency, split_up
-from compress.lowrank.layers import kind_of, params_of, spectra_of, splittable
+from compress.lowrank.layers import params_of, spectra_of, splittable
 from compress.lowrank.record import RECORD
 from compress.lowrank.responses import refitted_, response_moments, shapes_of
 from compress.lowrank.timing import latencies_ms, raced
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from compress.data.catalogue import Catalogue
     from compress.job import Job
     from compress.lowrank.choice import Choice
-    from compress.lowrank.layers import Split
     from compress.lowrank.responses import Batches
     from compress.models.model import Model
     from compress.stages.factorize import Factorize
@@ -112,7 +111,8 @@ def chosen_for(
 ) -> Sequence[Choice]:
     """What becomes of each layer."""
     net = model.net.eval()
-    splits = measured(net, layers, batches)
+    moments = response_moments(net, layers, batches)
+    splits = [spectra_of(name, layers[name], found) for name, found in moments.items()]
     shapes = shapes_of(net, layers, size=model.preprocess.size)
     rng = np.random.default_rng(job.seed)
 
@@ -136,19 +136,6 @@ def chosen_for(
         race=race,
         network_ms=network_ms,
     )
-
-
-def measured(
-    net: nn.Module, layers: Mapping[str, nn.Module], images: Batches
-) -> Sequence[Split]:
-    """The spectra of each layer: of its responses, or of a spatial kernel itself."""
-    flat = {
-        name: layer for name, layer in layers.items() if kind_of(layer) != "tucker2"
-    }
-    moments = response_moments(net, flat, images)
-    return [
-        spectra_of(name, layer, moments.get(name)) for name, layer in layers.items()
-    ]
 
 
 def surgery_of(model: Model, net: nn.Module, hows: Mapping[str, Factorised]) -> Surgery:

@@ -68,7 +68,7 @@ def splittable(net: nn.Module, wanted: Collection[str]) -> dict[str, nn.Module]:
 class Split:
     """A layer with the spectra that its ranks are chosen by.
 
-    after: of the responses, or of a kernel's outputs; before: of a kernel's inputs.
+    after: of the responses; before: of a kernel's inputs, unless it is 1x1.
     """
 
     name: str
@@ -103,14 +103,11 @@ class Split:
         """The layers that take the place of this one, with its weights."""
         product = self.bare(how)
         weight = weight_of(self.layer).detach()
-        rank = how.ranks[-1]
+        directions = self.after.directions[:, : how.ranks[-1]].to(weight.dtype)
         if how.kind == "tucker2":
-            parts: tuple[Tensor, ...] = tucker2(
-                weight, inputs=how.ranks[0], outputs=rank
-            )
-            parts = (parts[0].T, parts[1], parts[2])
+            found = tucker2(weight, directions, inputs=how.ranks[0])
+            parts = (found.inputs.T, found.core, found.outputs)
         else:
-            directions = self.after.directions[:, :rank].to(weight.dtype)
             second, first = halves(weight.flatten(1), directions)
             parts = (first, second)
         with torch.no_grad():
@@ -133,21 +130,17 @@ def params_of(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def spectra_of(name: str, layer: nn.Module, responses: Tensor | None) -> Split:
+def spectra_of(name: str, layer: nn.Module, responses: Tensor) -> Split:
     """What the ranks of `layer` are chosen by.
 
-    responses: second moments [o, o] of what a linear layer or 1x1 convolution gives.
+    responses: second moments [o, o] of what it gives.
     """
     kind = cast("Kind", kind_of(layer))
-    if responses is not None:
-        return Split(name=name, layer=layer, kind=kind, after=spectrum(responses))
-    weight = weight_of(layer).detach()
+    before = None
+    if kind == "tucker2":
+        before = mode_spectrum(weight_of(layer).detach(), axis=1)
     return Split(
-        name=name,
-        layer=layer,
-        kind=kind,
-        after=mode_spectrum(weight, axis=0),
-        before=mode_spectrum(weight, axis=1),
+        name=name, layer=layer, kind=kind, after=spectrum(responses), before=before
     )
 
 

@@ -1,13 +1,9 @@
 """Weights as products of thinner ones: by the responses they give, and Tucker-2."""
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
-
-# Alternating steps after which a Tucker core hardly changes (Kim et al. 2016 need none
-# to start from; De Lathauwer et al. 2000 see convergence within a few).
-_SWEEPS: Final = 3
 
 
 class Spectrum(NamedTuple):
@@ -55,21 +51,18 @@ def halves(weight: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
     return directions, directions.T @ weight
 
 
-def tucker2(kernel: Tensor, *, inputs: int, outputs: int) -> Tucker:
-    """The kernel [o, i, h, w] with `inputs` and `outputs` channels at its core.
+def tucker2(kernel: Tensor, directions: Tensor, *, inputs: int) -> Tucker:
+    """The kernel [o, i, h, w] with `inputs` channels before its core.
 
-    Higher-order SVD, then orthogonal iteration: each basis is the best one for the
-    other (De Lathauwer et al. 2000; Kim et al. 2016 for convolutions).
+    directions: of the responses [o, r2]; the outputs are projected on them, as in
+    `halves`. The inputs' basis is then the best one for what is left of the kernel: a
+    half-step of the alternation that Tucker-2 is computed by (De Lathauwer et al. 2000;
+    Kim et al. 2016 for convolutions), the other half being given by the responses.
     """
-    before = mode_spectrum(kernel, axis=1).directions[:, :inputs]
-    after = mode_spectrum(kernel, axis=0).directions[:, :outputs]
-    for _ in range(_SWEEPS):
-        seen = torch.einsum("oihw,ia->oahw", kernel, before)
-        after = mode_spectrum(seen, axis=0).directions[:, :outputs]
-        seen = torch.einsum("oihw,ob->bihw", kernel, after)
-        before = mode_spectrum(seen, axis=1).directions[:, :inputs]
-    core = torch.einsum("oihw,ia,ob->bahw", kernel, before, after)
-    return Tucker(before, core, after)
+    seen = torch.einsum("oihw,ob->bihw", kernel, directions)
+    before = mode_spectrum(seen, axis=1).directions[:, :inputs]
+    core = torch.einsum("bihw,ia->bahw", seen, before)
+    return Tucker(before, core, directions)
 
 
 def mode_spectrum(kernel: Tensor, *, axis: int) -> Spectrum:

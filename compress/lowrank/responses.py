@@ -23,8 +23,8 @@ def response_moments(
 ) -> dict[str, Tensor]:
     """Second moments [o, o] of what each of `layers` gives.
 
-    images: float32 [n, 3, size, size] batches. Layers are linear or 1x1 convolutions.
-    Where a layer has a bias, that makes up for the mean, so moments are about it.
+    images: float32 [n, 3, size, size] batches. Where a layer has a bias, that makes up
+    for the mean, so moments are about it. The order is that of the layers' work.
     """
     sums: dict[str, Tensor] = {}
     means: dict[str, Tensor] = {}
@@ -32,7 +32,7 @@ def response_moments(
     places: dict[str, int] = {}
     images_seen = 0
 
-    def watch(name: str, layer: nn.Module, given: Tensor, found: Tensor) -> None:
+    def watch(name: str, _: nn.Module, given: Tensor, found: Tensor) -> None:
         rows = channels_last(found)
         products = (rows.T @ rows).double()
         sums[name] = products if name not in sums else sums[name].add_(products)

@@ -27,8 +27,7 @@ class Factorize(Recovery):
         default=None,
         gt=0,
         lt=1,
-        description="share of the variance of its responses, or of its kernel, that "
-        "each layer keeps",
+        description="share of the variance of its responses that each layer keeps",
     )
     latency: float | None = Field(
         default=None,
