@@ -106,7 +106,7 @@ class Split:
         directions = self.after.directions[:, : how.ranks[-1]].to(weight.dtype)
         if how.kind == "tucker2":
             found = tucker2(weight, directions, inputs=how.ranks[0])
-            parts = (found.inputs.T, found.core, found.outputs)
+            parts: tuple[Tensor, ...] = (found.inputs.T, found.core, found.outputs)
         else:
             second, first = halves(weight.flatten(1), directions)
             parts = (first, second)
