@@ -1,6 +1,7 @@
 """A layer, or what takes its place, alone in an ONNX model: something to be timed."""
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ from compress.lowrank.layers import weight_of
 from export.onnx_graph import INPUT, OUTPUT
 from export.operators import OPSET
 
-_MATRIX_AXES = 2
+_MATRIX_AXES: Final = 2
 
 
 def chain(layers: Sequence[nn.Module], shape: tuple[int, ...]) -> onnx.ModelProto:

@@ -7,7 +7,8 @@ from typing import Final
 
 from torch import nn
 
-from compress.lowrank.layers import Split, params_of, weight_of
+from compress.census import count_params
+from compress.lowrank.layers import Split, weight_of
 from compress.surgery.record import Factorised
 from runtime.errors import RecipeError
 
@@ -42,7 +43,7 @@ class Choice:
             "kind": self.split.kind,
             "ranks": None if self.how is None else list(self.how.ranks),
             "energy": self.energy,
-            "params_before": params_of(self.split.layer),
+            "params_before": count_params(self.split.layer),
             "params": self.params,
             "ms_before": self.ms_before,
             "ms_after": self.ms_after,
@@ -52,7 +53,7 @@ class Choice:
 
 def whole(split: Split, reason: str, ms: float | None = None) -> Choice:
     """A layer that stays as it is."""
-    params = params_of(split.layer)
+    params = count_params(split.layer)
     return Choice(
         split=split, how=None, params=params, ms_before=ms, ms_after=ms, reason=reason
     )
@@ -70,7 +71,7 @@ def by_energy(
     for split in splits:
         how = split.ranked(energy, multiple=multiple)
         candidate = _candidate(split, how)
-        if candidate.params >= params_of(split.layer):
+        if candidate.params >= count_params(split.layer):
             found.append(whole(split, f"{_told(how)} would save no weights"))
             continue
         before, after = race(split.name, [split.layer, split.bare(how)])
@@ -125,7 +126,7 @@ def _options(split: Split, *, multiple: int, race: Race) -> list[Choice]:
     candidates = [
         candidate
         for how in dict.fromkeys(hows)
-        if (candidate := _candidate(split, how)).params < params_of(split.layer)
+        if (candidate := _candidate(split, how)).params < count_params(split.layer)
     ]
     products = [split.bare(each.how) for each in candidates if each.how is not None]
     before, *after = race(split.name, [split.layer, *products])
@@ -153,7 +154,7 @@ def _shared(split: Split, share: float, *, multiple: int) -> Factorised:
 
 def _candidate(split: Split, how: Factorised) -> Choice:
     """What these ranks would come to, nothing timed yet."""
-    params = params_of(split.bare(how))
+    params = count_params(split.bare(how))
     return Choice(split=split, how=how, energy=split.energy_of(how), params=params)
 
 

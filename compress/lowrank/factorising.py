@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from compress.census import count_params
 from compress.checkpoint import is_model, load_model, save_model
 from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.simulate import QuantizedNet
 from compress.lowrank.choice import by_energy, by_latency, split_up
-from compress.lowrank.layers import params_of, spectra_of, splittable
+from compress.lowrank.layers import spectra_of, splittable
 from compress.lowrank.record import RECORD
 from compress.lowrank.responses import refitted_, response_moments, shapes_of
 from compress.lowrank.timing import latencies_ms, raced
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from compress.data.catalogue import Catalogue
+    from compress.int8.calibrate import Batches
     from compress.job import Job
     from compress.lowrank.choice import Choice
-    from compress.lowrank.responses import Batches
     from compress.models.model import Model
     from compress.stages.factorize import Factorize
     from compress.surgery.record import Factorised
@@ -88,16 +89,16 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
     )
     chosen = chosen_for(model, layers, batches, job, options)
     hows = split_up(chosen)
-    net = copy.deepcopy(model.net)
+    net = copy.deepcopy(model.net).eval()
     for each in chosen:
         if each.how is not None:
             net.set_submodule(each.split.name, each.split.made(each.how))
-    refitted_(net, model.net, tuple(hows), batches)
-    made = model.operated(net.eval(), surgery_of(model, net, hows))
+    refitted_(net, copy.deepcopy(model.net).eval(), tuple(hows), batches)
+    made = model.operated(net, surgery_of(model, net, hows))
     write_json(job.folder / RECORD, {"layers": [each.as_record() for each in chosen]})
     job.screen.tell(
         f"factorize: {len(hows)} of {len(layers)} layers are products now, "
-        f"{params_of(net) / params_of(model.net):.0%} of the parameters are left"
+        f"{count_params(net) / count_params(model.net):.0%} of the parameters are left"
     )
     return made
 
@@ -110,7 +111,7 @@ def chosen_for(
     options: Factorize,
 ) -> Sequence[Choice]:
     """What becomes of each layer."""
-    net = model.net.eval()
+    net = copy.deepcopy(model.net).eval()
     moments = response_moments(net, layers, batches)
     splits = [spectra_of(name, layers[name], found) for name, found in moments.items()]
     shapes = shapes_of(net, layers, size=model.preprocess.size)
@@ -131,7 +132,7 @@ def chosen_for(
     (network_ms,) = latencies_ms([graph], rng=rng)
     return by_latency(
         splits,
-        options.latency or 1.0,
+        options.latency or 1.0,  # one of the two is given
         multiple=multiple,
         race=race,
         network_ms=network_ms,

@@ -125,11 +125,6 @@ def weight_of(layer: nn.Module) -> Tensor:
     return cast("Tensor", layer.weight)
 
 
-def params_of(module: nn.Module) -> int:
-    """How many numbers a layer, or what took its place, has learnt."""
-    return sum(parameter.numel() for parameter in module.parameters())
-
-
 def spectra_of(name: str, layer: nn.Module, responses: Tensor) -> Split:
     """What the ranks of `layer` are chosen by.
 

@@ -7,9 +7,8 @@ from typing import Final, cast
 import torch
 from torch import Tensor, nn
 
+from compress.int8.calibrate import Batches
 from compress.lowrank.layers import weight_of
-
-Batches = Callable[[], Iterator[Tensor]]
 
 # Responses on few images span few directions. What they say is blended with what the
 # weights would give on inputs that are alike in all directions, as by so many images.
@@ -32,8 +31,8 @@ def response_moments(
     places: dict[str, int] = {}
     images_seen = 0
 
-    def watch(name: str, _: nn.Module, given: Tensor, found: Tensor) -> None:
-        rows = channels_last(found)
+    def watch(name: str, layer: nn.Module, given: Tensor, found: Tensor) -> None:
+        rows = rows_of(layer, found)
         products = (rows.T @ rows).double()
         sums[name] = products if name not in sums else sums[name].add_(products)
         means[name] = means.get(name, 0.0) + rows.double().sum(dim=0)
@@ -98,25 +97,28 @@ def _fit_(
     size = start.shape[1]
     squares = torch.zeros(size, size, dtype=torch.float64)
     products = torch.zeros(size, len(start), dtype=torch.float64)
-    wanted: list[Tensor] = []
     given: list[Tensor] = []
-    target = {name: dense.get_submodule(name)}
-    source = {name: last}
+    wanted: list[Tensor] = []
+
+    def note_given(_: str, layer: nn.Module, shown: Tensor, __: Tensor) -> None:
+        rows = rows_of(layer, shown).double()
+        ones = torch.ones_like(rows[:, :1])
+        given.append(rows if bias is None else torch.cat([rows, ones], dim=1))
+
+    def note_wanted(_: str, layer: nn.Module, __: Tensor, found: Tensor) -> None:
+        wanted.append(rows_of(layer, found).double())
+
     with (
-        watched(target, lambda _, __, ___, found: wanted.append(found)),
-        watched(source, lambda _, __, shown, ___: given.append(shown)),
+        watched({name: last}, note_given),
+        watched({name: dense.get_submodule(name)}, note_wanted),
         torch.inference_mode(),
     ):
         for batch in images():
             dense(batch)
             net(batch)
-            for shown, found in zip(given, wanted, strict=True):
-                rows = channels_last(shown).double()
-                if bias is not None:
-                    ones = torch.ones(len(rows), 1, dtype=torch.float64)
-                    rows = torch.cat([rows, ones], dim=1)
+            for rows, found in zip(given, wanted, strict=True):
                 squares += rows.T @ rows
-                products += rows.T @ channels_last(found).double()
+                products += rows.T @ found
             given.clear()
             wanted.clear()
     ridge = _RIDGE * squares.diagonal().mean().clamp(min=1e-30)
@@ -151,9 +153,11 @@ def watched(layers: Mapping[str, nn.Module], watch: Watch) -> Iterator[None]:
             hook.remove()
 
 
-def channels_last(values: Tensor) -> Tensor:
-    """Rows of channels: [n, c, h, w] as [n h w, c], [n, …, c] as [n …, c]."""
-    maps = 4
-    if values.dim() == maps:
+def rows_of(layer: nn.Module, values: Tensor) -> Tensor:
+    """What a layer reads or gives as rows of channels.
+
+    values: [n, c, h, w] of a convolution, [n, …, c] of a linear layer.
+    """
+    if isinstance(layer, nn.Conv2d):
         values = values.movedim(1, -1)
     return values.reshape(-1, values.shape[-1])

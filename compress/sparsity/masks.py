@@ -61,7 +61,8 @@ def apply_(net: nn.Module, masks: Masks) -> None:
     """Set to zero what `masks` leave out."""
     with torch.no_grad():
         for name, mask in masks.items():
-            net.get_parameter(name).mul_(mask)
+            # A product would leave -0 here and there, which packs badly.
+            net.get_parameter(name).masked_fill_(~mask, 0.0)
 
 
 def _by_block(weight: Tensor, block: int) -> Tensor:

@@ -8,7 +8,9 @@ import pytest
 
 from compress.checkpoint import load_model
 from compress.cli import main
+from compress.run import trains
 from compress.sparsity.goal import weights_of, zeros_in
+from compress.stages import STAGES
 from runtime.errors import Exit
 
 pytestmark = pytest.mark.usefixtures("own_cache")
@@ -148,3 +150,23 @@ def test_an_empty_calibration_set(
     out = str(tmp_path / "out")
     assert main(["factorize", *NET, *words, "-q", "--out", out]) == Exit.REJECTED
     assert "holds no images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "trains_it"),
+    [
+        ("finetune", {}, True),
+        ("sparsify", {"sparsity": 0.5}, True),
+        ("sparsify", {"sparsity": 0.5, "epochs": 0}, False),
+        ("factorize", {"energy": 0.5}, False),
+        ("factorize", {"energy": 0.5, "epochs": 1}, True),
+        ("qat", {}, False),
+        ("ptq", {}, False),
+    ],
+)
+def test_only_what_trains_may_learn_other_classes(
+    name: str, fields: dict[str, object], trains_it: object
+) -> None:
+    """A network that is only thinned or split keeps its head, whatever the data."""
+    stage = STAGES[name](**fields)
+    assert trains(name, stage) is trains_it

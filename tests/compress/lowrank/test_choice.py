@@ -6,8 +6,9 @@ import pytest
 import torch
 from torch import nn
 
+from compress.census import count_params
 from compress.lowrank.choice import by_energy, by_latency, split_up
-from compress.lowrank.layers import Split, params_of, spectra_of
+from compress.lowrank.layers import Split, spectra_of
 from runtime.errors import RecipeError
 
 
@@ -23,7 +24,7 @@ def split(name: str, *, inputs: int = 64, outputs: int = 64, rank: int = 4) -> S
 
 def by_params(_: str, candidates: Sequence[nn.Module]) -> list[float]:
     """A runtime on which a weight takes a microsecond."""
-    return [params_of(each) / 1000 for each in candidates]
+    return [count_params(each) / 1000 for each in candidates]
 
 
 def dearer(_: str, candidates: Sequence[nn.Module]) -> list[float]:
@@ -45,7 +46,7 @@ def test_a_product_that_is_slower_is_refused() -> None:
     (found,) = by_energy([split("a")], 0.99, multiple=1, race=dearer)
     assert found.how is None
     assert found.reason == "rank 4 would take 2.000 ms instead of 1.000"
-    assert found.params == params_of(found.split.layer)
+    assert found.params == count_params(found.split.layer)
     assert split_up([found]) == {}
 
 
@@ -62,7 +63,7 @@ def test_a_product_that_saves_no_weights_is_not_even_timed() -> None:
 def test_a_budget_is_met_and_not_by_far(share: float) -> None:
     """The layer of high rank is spared as long as the others can give."""
     layers = [split("a"), split("bb"), split("ccc", rank=40)]
-    total = sum(params_of(each.layer) for each in layers) / 1000
+    total = sum(count_params(each.layer) for each in layers) / 1000
 
     found = by_latency(layers, share, multiple=4, race=by_params, network_ms=total)
 
@@ -80,7 +81,7 @@ def test_a_budget_is_met_and_not_by_far(share: float) -> None:
 def test_a_budget_that_cannot_be_met_says_the_closest() -> None:
     """Half of the network is not in these layers; rank 4 leaves 576 weights of 4160."""
     layers = [split("a")]
-    total = 2 * params_of(layers[0].layer) / 1000
+    total = 2 * count_params(layers[0].layer) / 1000
     with pytest.raises(
         RecipeError, match=r"latency: 0\.3 of .* out of reach; .* about 0\.57"
     ):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from compress.lowrank.layers import Split, kind_of, spectra_of, splittable
 from compress.lowrank.responses import (
-    channels_last,
     refitted_,
     response_moments,
+    rows_of,
     shapes_of,
 )
 from compress.surgery.record import Factorised
@@ -47,7 +47,7 @@ def images() -> Iterator[Tensor]:
         yield nn.functional.interpolate(coarse, size=(8, 8), mode="bilinear")
 
 
-def rows_of(net: nn.Module, name: str) -> tuple[Tensor, Tensor]:
+def seen_by(net: nn.Module, name: str) -> tuple[Tensor, Tensor]:
     """What a layer is given and gives on all images, by running its network."""
     kept: list[tuple[Tensor, Tensor]] = []
     layer = net.get_submodule(name)
@@ -107,8 +107,8 @@ def test_moments_of_responses_are_those_of_all_images_and_places(
     found = response_moments(net, layers, images)
 
     for name, layer in layers.items():
-        given, responses = rows_of(net, name)
-        rows = channels_last(responses).double()
+        given, responses = seen_by(net, name)
+        rows = rows_of(layer, responses).double()
         rows -= rows.mean(dim=0)
         weight = layer.weight.flatten(1).double()
         white = weight @ weight.T * given.double().square().mean()
@@ -153,17 +153,17 @@ def halved(net: nn.Module, *names: str) -> tuple[nn.Module, list[Split]]:
 def test_a_fit_is_the_least_squares_solution(net: nn.Module) -> None:
     """Against torch's solver on the matrix of all places; the pull is a thousandth."""
     made, _ = halved(net, "point")
-    given, _ = rows_of(made, "point.1")
-    _, wanted = rows_of(net, "point")
+    given, _ = seen_by(made, "point.1")
+    _, wanted = seen_by(net, "point")
 
     refitted_(made, net, ("point",), images)
 
-    rows = channels_last(given).double()
+    rows = rows_of(net.point, given).double()
     rows = torch.cat([rows, torch.ones(len(rows), 1).double()], dim=1)
-    best = torch.linalg.lstsq(rows, channels_last(wanted).double()).solution.T
+    best = torch.linalg.lstsq(rows, rows_of(net.point, wanted).double()).solution.T
     last = made.get_submodule("point")[1]
     fitted = torch.cat([last.weight.flatten(1), last.bias[:, None]], dim=1).double()
-    target = channels_last(wanted).double()
+    target = rows_of(net.point, wanted).double()
     residual = ((rows @ fitted.T - target) ** 2).sum()
     least = ((rows @ best.T - target) ** 2).sum()
     assert residual <= 1.01 * least

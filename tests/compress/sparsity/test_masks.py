@@ -109,6 +109,8 @@ def test_a_mask_read_off_a_network_is_the_one_that_was_applied() -> None:
     again = masks_of(net, tuple(masks))
     assert all(torch.equal(masks[name], again[name]) for name in masks)
     assert torch.equal(net[0].bias, before)
+    zeros = net[0].weight[~masks["0.weight"]]
+    assert not zeros.signbit().any()
 
 
 def test_the_cubic_schedule_is_that_of_zhu_and_gupta() -> None:

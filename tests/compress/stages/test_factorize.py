@@ -10,10 +10,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
+from compress.census import count_params
 from compress.checkpoint import load_model, save_model
 from compress.data.data import Data, Images
 from compress.lowrank import factorising
-from compress.lowrank.layers import params_of
 from compress.lowrank.record import RECORD
 from compress.models.build import build
 from compress.models.model import Model
@@ -75,7 +75,7 @@ def by_params(monkeypatch: pytest.MonkeyPatch) -> None:
         candidates: list[nn.Module], shape: tuple[int, ...], **_: object
     ) -> tuple[float, ...]:
         assert shape[0] == 1
-        return tuple(params_of(each) / 1000 for each in candidates)
+        return tuple(count_params(each) / 1000 for each in candidates)
 
     monkeypatch.setattr(factorising, "raced", raced)
 
@@ -105,7 +105,7 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
     made = stage(energy=0.8)(lenet, catalogue, job)  # type: ignore[arg-type]
 
     assert tiny.same(lenet.net.state_dict(), before)
-    assert params_of(made.net) < 0.9 * params_of(lenet.net)
+    assert count_params(made.net) < 0.9 * count_params(lenet.net)
     expected = answers(lenet, catalogue)
     error = (answers(made, catalogue) - expected).norm() / expected.norm()
     assert error < 0.05
@@ -220,10 +220,10 @@ def test_a_latency_budget_is_one_of_the_whole_network(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By the invented clock, where every weight counts, three quarters of it."""
-    total = params_of(lenet.net) / 1000
+    total = count_params(lenet.net) / 1000
     monkeypatch.setattr(factorising, "latencies_ms", lambda _, **__: (total,))
     made = stage(latency=0.75)(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
-    assert params_of(made.net) / 1000 <= 0.75 * total
+    assert count_params(made.net) / 1000 <= 0.75 * total
 
 
 @pytest.mark.parametrize(

@@ -106,6 +106,16 @@ def test_the_share_is_reached_and_written_down(
     assert tiny.same(resnet.net.state_dict(), dense)
 
 
+def test_a_training_of_one_step_gets_there_too(
+    tiny: ModuleType, tmp_path: Path, resnet: Model
+) -> None:
+    """No step comes after the last weights are due; they go all the same."""
+    made = stage(sparsity=0.8, epochs=1, batch_size=64)(
+        resnet, Opened(tiny.data()), tiny.job(tmp_path)
+    )  # type: ignore[arg-type]
+    assert share(made.net) == pytest.approx(0.8, abs=1e-3)
+
+
 def test_a_pattern_holds_in_every_layer_that_it_suits(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
