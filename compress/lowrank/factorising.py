@@ -75,9 +75,10 @@ def check(model: Model) -> None:
 
 def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
     """`model` with its layers split and fitted to calibration images."""
+    dense = copy.deepcopy(model.net).eval()
     layers = {
         name: layer
-        for name, layer in splittable(model.net, options.layers).items()
+        for name, layer in splittable(dense, options.layers).items()
         if not any(name.startswith(f"{done}.") for done in model.surgery.factorised)
     }
     images = calibration_images(
@@ -87,13 +88,13 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
     job.screen.tell(
         f"factorize: {len(layers)} layers, {len(images)} calibration images"
     )
-    chosen = chosen_for(model, layers, batches, job, options)
+    chosen = chosen_for(model.with_net(dense), layers, batches, job, options)
     hows = split_up(chosen)
-    net = copy.deepcopy(model.net).eval()
+    net = copy.deepcopy(dense)
     for each in chosen:
         if each.how is not None:
             net.set_submodule(each.split.name, each.split.made(each.how))
-    refitted_(net, copy.deepcopy(model.net).eval(), tuple(hows), batches)
+    refitted_(net, dense, tuple(hows), batches)
     made = model.operated(net, surgery_of(model, net, hows))
     write_json(job.folder / RECORD, {"layers": [each.as_record() for each in chosen]})
     job.screen.tell(
@@ -110,8 +111,8 @@ def chosen_for(
     job: Job,
     options: Factorize,
 ) -> Sequence[Choice]:
-    """What becomes of each layer."""
-    net = copy.deepcopy(model.net).eval()
+    """What becomes of each of `layers`, which are those of `model.net`."""
+    net = model.net
     moments = response_moments(net, layers, batches)
     splits = [spectra_of(name, layers[name], found) for name, found in moments.items()]
     shapes = shapes_of(net, layers, size=model.preprocess.size)
