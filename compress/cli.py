@@ -20,9 +20,11 @@ if TYPE_CHECKING:
 VERBS: Final[Mapping[str, str]] = {
     "distill": "teach a small network what a large one knows; export, prove, measure",
     "finetune": "train a network on your data; export, prove, measure",
+    "prune": "take channels and blocks out of a network; export, prove, measure",
     "sparsify": "set weights to zero, in any place or 2:4; train, export, prove",
     "factorize": "split layers into thinner ones; fit, export, prove, measure",
     "quantize": "make an INT8 model, after training or by training; export, prove",
+    "sensitivity": "what each layer is worth: accuracy by the share of channels cut",
     "run": "run a recipe file",
     "export": "write a model file and prove that it computes what was trained",
     "verify": "ask a run's network and files the same images, and compare",
@@ -43,7 +45,9 @@ exit codes:  0 fit to ship, 1 a bug, 2 usage or recipe, 3 input rejected,
 
 # Verbs that make nothing but their answer, which `--out DIR` keeps as DIR/VERB.json;
 # the others know what belongs there.
-ONLY_ANSWER: Final = frozenset({"verify", "eval", "show", "models", "doctor"})
+ONLY_ANSWER: Final = frozenset(
+    {"sensitivity", "verify", "eval", "show", "models", "doctor"}
+)
 # What a disk may answer instead of taking a file; none of them is a bug of ours.
 REFUSALS: Final = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)

@@ -41,6 +41,7 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
         Library("scikit-learn", "sklearn", "the embedded digits data"),
         Library("pillow", "PIL", "image folders and archives"),
     ),
+    "prune": (Library("torch-pruning", "torch_pruning", "which channels go together"),),
     "quantize": (
         Library("torchao", "torchao", "INT8 operators for exporters"),
         Library("nncf", "nncf", "quantize --engine nncf"),

@@ -108,7 +108,7 @@ def resolved(recipe: Recipe, rows: Sequence[Row]) -> Record:
     stages = []
     for (name, stage), model in zip(recipe.steps(), given, strict=False):
         options = stage.model_dump(mode="json", exclude_none=True)  # type: ignore[attr-defined]
-        if isinstance(stage, Training):
+        if isinstance(stage, Training) and stage.epochs:
             chosen = stage.training(family(model.spec.name), trained=model.trained)
             options |= chosen.model_dump(mode="json", exclude_none=True)
         stages.append({name: options})

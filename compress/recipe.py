@@ -29,7 +29,7 @@ from pydantic import (
 
 from compress.data.spec import DataSpec, from_source
 from compress.models.spec import ModelSpec, from_name
-from compress.stages import STAGES
+from compress.stages import CUTTING, QUANTISING, STAGES
 from compress.stages.stage import Stage
 from runtime.budget import Budget
 from runtime.errors import RecipeError
@@ -156,6 +156,19 @@ class Recipe(BaseModel):
     def with_limits_that_mean_something(self) -> "Recipe":
         """Let the record of limits judge them now, not after the training."""
         self.limits()
+        return self
+
+    @model_validator(mode="after")
+    def in_an_order_that_works(self) -> "Recipe":
+        """Refuse to cut a network whose grids were made for the channels it has."""
+        names = [name for name, _ in self.steps()]
+        for place, name in enumerate(names):
+            before = next((n for n in names[:place] if n in QUANTISING), None)
+            if name in CUTTING and before is not None:
+                raise ValueError(
+                    f"{name} comes after {before}, whose grids and integer weights "
+                    f"belong to the channels there were; put {name} before {before}"
+                )
         return self
 
     def steps(self) -> Iterator[tuple[str, Stage]]:

@@ -21,9 +21,8 @@ from compress.prove import prove
 from compress.recipe import Recipe
 from compress.report.report import Report
 from compress.screen import Screen
-from compress.stages import QUANTISING, STAGES
+from compress.stages import QUANTISING, STAGES, keeps_answers
 from compress.stages.stage import Stage
-from compress.training.options import Training
 from compress.training.resume import forget_state
 from runtime.files import read_json, write_json
 
@@ -75,7 +74,7 @@ class _Run:
         recipe, job = self.recipe, self.job
         steps = list(recipe.steps())
         data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
-        adapt = any(trains(name, stage) for name, stage in steps)
+        adapt = not all(keeps_answers(name, stage) for name, stage in steps)
         model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=adapt)
         if not any(name in QUANTISING for name, _ in steps):
             list(wanted("model", model, recipe.export))  # better refused now than later
@@ -127,20 +126,16 @@ class _Run:
             forget_state(here.folder)
         return made, seconds
 
-    def unquantised(self, model: Model) -> dict[str, Model]:
-        """The float network that a quantised `model` was made from, by its row."""
-        if not isinstance(model.net, QuantizedNet):
-            return {}
+    def made_from(self, model: Model) -> dict[str, Model]:
+        """What `model` was cut or quantised from, by row, to be measured beside it."""
         chain = [row for row in self.rows if row.name == "start" or row.name in STAGES]
-        floats = [row for row in chain if not isinstance(row.model.net, QuantizedNet)]
-        return {row.name: row.model for row in floats[-1:]}
-
-    def untouched(self, model: Model) -> dict[str, Model]:
-        """What the run began with, where `model` is that network operated on."""
-        (start,) = (row.model for row in self.rows if row.name == "start")
-        if self.has("teacher") or start.surgery == model.surgery:
-            return {}
-        return {"start": start}
+        first, found = chain[0], {}
+        if model.surgery != first.model.surgery:
+            found[first.name] = first.model
+        if isinstance(model.net, QuantizedNet):
+            floats = [r for r in chain if not isinstance(r.model.net, QuantizedNet)]
+            found |= {row.name: row.model for row in floats[-1:]}
+        return found
 
     def awaited(self) -> Report:
         """The report that the first of several processes writes."""
@@ -155,7 +150,7 @@ class _Run:
         made = "student" if self.has("teacher") else "model"
         # What the run made comes last, so that ratios say how much lighter it is.
         ordered = {row.name: row.model for row in self.rows if row.name == "teacher"}
-        ordered |= self.untouched(model) | self.unquantised(model)
+        ordered |= self.made_from(model)
         ordered[made] = model
         proof = prove(ordered, data, self.recipe.export, self.job, self.recipe.digest())
         report = report_of(self.recipe, self.job, data, self.rows, proof=proof)
@@ -165,12 +160,3 @@ class _Run:
         if torch.distributed.is_initialized():  # the others wait in `awaited`
             torch.distributed.barrier()
         return report
-
-
-def trains(name: str, stage: Stage) -> bool:
-    """Whether a stage may teach a network other classes than it knows.
-
-    Quantising, and what trains for no epoch, keeps the answers that it gives.
-    """
-    taught = isinstance(stage, Training) and stage.epochs > 0
-    return taught and name not in QUANTISING

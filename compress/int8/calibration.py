@@ -59,9 +59,7 @@ def chosen_images(
             f"calibration: all {len(images)} images of {known.name} are of one class; "
             "ranges would fit that class alone; give images of several"
         )
-    if len(images) > count:
-        rows = _spread(images, count, seed=job.seed)
-        images = replace(images, pixels=images.pixels[rows], labels=images.labels[rows])
+    images = drawn(images, count, seed=job.seed)
     if source is not None:
         _warn_of_overlap(images, data.images(preprocess), job)
     return images
@@ -80,12 +78,17 @@ def batches_of(model: Model, images: Images) -> Callable[[], Iterator[Tensor]]:
     return batches
 
 
-def _spread(images: Images, count: int, *, seed: int) -> np.ndarray:
-    """Rows of a stratified draw; with more classes than images, of one over all."""
+def drawn(images: Images, count: int, *, seed: int) -> Images:
+    """At most `count` of `images`, every class by its share if it can have one."""
+    if len(images) <= count:
+        return images
     if count >= len(np.unique(images.labels)):
-        return np.sort(stratified(images.labels, count, seed=seed, purpose="calibrate"))
-    rng = np.random.default_rng(seed)
-    return np.sort(rng.choice(len(images), count, replace=False))
+        rows = stratified(images.labels, count, seed=seed, purpose="calibrate")
+    else:
+        rng = np.random.default_rng(seed)
+        rows = rng.choice(len(images), count, replace=False)
+    rows = np.sort(rows)
+    return replace(images, pixels=images.pixels[rows], labels=images.labels[rows])
 
 
 def _warn_of_overlap(images: Images, judging: Images, job: Job) -> None:

@@ -12,7 +12,7 @@ from compress.int8.simulate import QuantizedNet
 from compress.job import is_main_process
 from compress.models.names import family
 from compress.training.fit import fit
-from compress.training.recovery import recovery_loss
+from compress.training.taught import taught
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from compress.job import Job
     from compress.models.model import Model
     from compress.stages.qat import Qat
+    from compress.training.fit import Loss
 
 # Of the rate for tuning: a rounded weight hears of small steps only when they add up.
 RATE_SHARE: Final = 0.1
@@ -71,7 +72,7 @@ def learnt(model: Model, net: QatNet, data: Data, job: Job, options: Qat) -> Qat
     if options.learning_rate is None and suited.learning_rate is not None:
         rate = suited.learning_rate * RATE_SHARE
         options = options.model_copy(update={"learning_rate": rate})
-    loss = recovery_loss(model, data, job, options)
+    loss = loss_of(model, data, job, options)
     made = fit(model.with_net(net), data, loss, options, job).net
     if not isinstance(made, QatNet):  # pragma: no cover  # it was given one
         raise TypeError(type(made).__name__)
@@ -91,3 +92,16 @@ def check(model: Model, options: Qat) -> None:
                 f"qat: {name} is for training in float; leave it out, or name it in a "
                 "finetune stage before"
             )
+
+
+def loss_of(model: Model, data: Data, job: Job, options: Qat) -> Loss:
+    """What a trained network is judged by: its float self, and the labels."""
+    # Few epochs, each of new views: no answer would be needed a second time.
+    return taught(
+        model,
+        data,
+        job,
+        options,
+        share=options.distill,
+        temperature=options.temperature,
+    )

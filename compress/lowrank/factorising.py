@@ -23,7 +23,7 @@ from compress.surgery.differences import widths_between
 from compress.surgery.rebuild import rebuilt
 from compress.surgery.record import UNTOUCHED, Surgery
 from compress.training.fit import fit
-from compress.training.recovery import recovery_loss
+from compress.training.taught import taught
 from runtime.errors import RecipeError
 from runtime.files import write_json
 
@@ -55,7 +55,14 @@ def factorised(model: Model, data: Catalogue, job: Job, options: Factorize) -> M
     if options.epochs == 0:
         return made
     opened = data.open(model.preprocess)
-    loss = recovery_loss(model, opened, job, options)
+    loss = taught(
+        model,
+        opened,
+        job,
+        options,
+        share=options.distill,
+        temperature=options.temperature,
+    )
     return fit(made, opened, loss, options, job)
 
 

@@ -1,7 +1,7 @@
 """Networks without memory: shapes flow, numbers do not; so looking costs nothing."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -35,6 +35,30 @@ def evaluating(net: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes:
             module.training = training
+
+
+@contextmanager
+def located(net: nn.Module) -> Iterator[Callable[[], str]]:
+    """What names the module of `net` that is at work: after an error, the culprit."""
+    entered: list[str] = []
+    handles = []
+    for name, module in net.named_modules():
+
+        def enter(*_: object, name: str = name) -> None:
+            entered.append(name)
+
+        def leave(*_: object) -> None:
+            entered.pop()
+
+        handles += [
+            module.register_forward_pre_hook(enter),
+            module.register_forward_hook(leave),
+        ]
+    try:
+        yield lambda: next(filter(None, reversed(entered)), type(net).__name__)
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def outputs(net: nn.Module, size: int) -> int | None:

@@ -162,6 +162,13 @@ def histogram(
         return _svg(figure, f"latency of {name}")
 
 
+def standalone(svg: str) -> str:
+    """A chart that is a file of its own: colours instead of the page's variables."""
+    for name, colour in COLOURS.items():
+        svg = svg.replace(f"var(--{name})", colour)
+    return svg
+
+
 def _short(name: str) -> str:
     """One line that leaves room for the chart."""
     line = "".join(letter if letter.isprintable() else " " for letter in name)

@@ -11,7 +11,7 @@ from compress.sparsity.goal import Goal, Thinning, weights_of, zeros_in
 from compress.sparsity.masks import apply_
 from compress.sparsity.record import RECORD
 from compress.training.fit import fit
-from compress.training.recovery import recovery_loss
+from compress.training.taught import taught
 from runtime.errors import RecipeError
 from runtime.files import write_json
 
@@ -37,7 +37,14 @@ def sparsified(model: Model, data: Catalogue, job: Job, options: Sparsify) -> Mo
     made = model.operated(net, surgery)
     if options.epochs > 0:
         opened = data.open(model.preprocess)
-        loss = recovery_loss(model, opened, job, options)
+        loss = taught(
+            model,
+            opened,
+            job,
+            options,
+            share=options.distill,
+            temperature=options.temperature,
+        )
         thinning = Thinning(goal=goal, until=options.thin_until) if gradual else None
         made = fit(made, opened, loss, options, job, thinning=thinning)
         # All are gone by now, unless there were too few steps for the last to go in.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
-from compress.training.recovery import Recovery
+from compress.training.options import Training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from compress.stages.stage import Stage
 
 
-class Qat(Recovery):
+class Qat(Training):
     """Train what integer kernels will compute, with the float network as teacher."""
 
     # The network is trained already; it only has to get used to its grids.

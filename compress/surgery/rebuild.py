@@ -53,16 +53,11 @@ def check_runs(net: nn.Module, *, size: int) -> None:
     InputRejectedError that names the module which did not take what it was given.
     """
     shadow = meta.on_meta(net)
-    entered: list[str] = []
-    for name, module in shadow.named_modules():
-        module.register_forward_pre_hook(lambda *_, name=name: entered.append(name))
-        module.register_forward_hook(lambda *_: entered.pop() and None)
-    try:
-        with torch.no_grad(), meta.evaluating(shadow):
+    with torch.no_grad(), meta.evaluating(shadow), meta.located(shadow) as culprit:
+        try:
             shadow(meta.images(1, size))
-    except (RuntimeError, ValueError, AssertionError, IndexError, TypeError) as error:
-        where = next((name for name in reversed(entered) if name), "the network")
-        raise _misfit(where, one_line(error)) from error
+        except (RuntimeError, ValueError, LookupError, TypeError) as error:
+            raise _misfit(culprit(), one_line(error)) from error
 
 
 def _cut_(module: nn.Module, name: str, widths: Widths) -> None:

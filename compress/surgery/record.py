@@ -54,6 +54,20 @@ class Surgery(BaseModel):
     widths: Mapping[str, Widths] = {}
     masked: Mapping[str, str] = {}
 
+    def without(self, blocks: tuple[str, ...]) -> "Surgery":
+        """The same with `blocks` removed as well, and all that was done inside them."""
+        gone = (*self.removed, *blocks)
+        within = tuple(f"{block}." for block in gone)
+        parts: dict[str, Mapping[str, object]] = {
+            key: {
+                name: what
+                for name, what in getattr(self, key).items()
+                if name not in gone and not name.startswith(within)
+            }
+            for key in ("factorised", "widths", "masked")
+        }
+        return self.model_copy(update={"removed": gone, **parts})
+
     @classmethod
     def from_json(cls, text: str) -> "Surgery":
         """Read what `model_dump_json` wrote; anything else is an InputRejectedError."""

@@ -99,11 +99,11 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
     chosen = options(**fields)
     whole = trained(tiny, tiny.job(tmp_path / "whole"), chosen)
     job = tiny.job(tmp_path / "parts")
-    make_loss = qat_training.recovery_loss
-    monkeypatch.setattr(qat_training, "recovery_loss", _stopping(make_loss, at=5))
+    make_loss = qat_training.loss_of
+    monkeypatch.setattr(qat_training, "loss_of", _stopping(make_loss, at=5))
     with pytest.raises(InterruptedRunError):
         trained(tiny, job, chosen)
-    monkeypatch.setattr(qat_training, "recovery_loss", make_loss)
+    monkeypatch.setattr(qat_training, "loss_of", make_loss)
 
     resumed = trained(tiny, job, chosen)
 
@@ -138,7 +138,7 @@ def test_the_float_network_teaches_by_default(tiny: ModuleType, tmp_path: Path) 
     with torch.inference_mode():
         logits = model.net.eval()(images[batch.index]).clone()
 
-    loss = qat_training.recovery_loss(
+    loss = qat_training.loss_of(
         model, data, tiny.job(tmp_path), options(augment="none")
     )
 

@@ -287,3 +287,12 @@ def test_a_cut_network_of_a_users_spec_builds_again() -> None:
     assert {n: t.shape for n, t in again.state_dict().items()} == {
         n: t.shape for n, t in net.state_dict().items()
     }
+
+
+def test_what_was_done_inside_a_removed_block_is_forgotten(cut: Model) -> None:
+    surgery = cut.surgery.model_copy(update={"masked": {f"{CUT}.weight": "2:4"}})
+
+    shorter = surgery.without(("layer1.0",))
+
+    assert shorter == Surgery(removed=("layer3.2", "layer1.0"))
+    rebuilt(whole().net, shorter)

@@ -1,0 +1,202 @@
+"""What each group of channels is worth: accuracy with a part of that group cut."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Final
+
+import torch
+
+from compress.census import accuracy
+from compress.data.catalogue import Catalogue, find
+from compress.data.data import Images
+from compress.data.spec import DataSpec
+from compress.device import check_device
+from compress.int8.calibration import drawn
+from compress.int8.simulate import QuantizedNet
+from compress.job import Job, cache_folder
+from compress.models.model import Model
+from compress.models.opening import open_model
+from compress.models.spec import ModelSpec
+from compress.pruning.budget import least_missed
+from compress.pruning.criteria import Criterion, scores
+from compress.pruning.cutting import cut
+from compress.pruning.graph import groups_of
+from compress.pruning.proof import proved
+from compress.report import charts
+from compress.report.columns import RULE, aligned
+from compress.screen import Screen
+from runtime.errors import Exit, RecipeError
+
+PLOT: Final = "sensitivity.svg"
+# Lines that a chart can tell apart, by their colours.
+_COLOURS: Final = ("c2", "c3", "c4", "c1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Curve:
+    """One group: top-1 by the share of its channels that is cut, nothing recovered."""
+
+    name: str
+    channels: int
+    top1: dict[float, float]
+
+    @property
+    def loss(self) -> float:
+        """How steeply it falls: the lowest point."""
+        return min(self.top1.values())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """The answer of `sensitivity`: fractions of `images`, the most sensitive first.
+
+    judged_by: labels, or the whole network where the labels are for other classes.
+    """
+
+    model: str
+    images: int
+    judged_by: str
+    whole: float
+    curves: tuple[Curve, ...]
+    exit_code: int = Exit.FIT
+
+    def as_json(self) -> str:
+        """Everything that was measured."""
+        groups = [
+            {"name": c.name, "channels": c.channels, "top1": c.top1}
+            for c in self.curves
+        ]
+        facts = {
+            "model": self.model,
+            "images": self.images,
+            "judged_by": self.judged_by,
+            "whole": self.whole,
+            "groups": groups,
+        }
+        return json.dumps(facts, indent=2)
+
+    def as_text(self) -> str:
+        """A table, one group a line, and what to spare."""
+        shares = list(self.curves[0].top1)
+        head = ("group", "channels", *(f"-{share:.0%}" for share in shares))
+        rows = [
+            (c.name, str(c.channels), *(f"{value:.1%}" for value in c.top1.values()))
+            for c in self.curves
+        ]
+        spare = ",".join(c.name for c in self.curves[:3])
+        return "\n".join(
+            (
+                (
+                    f"{self.model}: top-1 {self.whole:.1%} of {self.images} images, "
+                    f"judged by {self.judged_by};"
+                ),
+                "below, with a share of one group's channels cut and nothing recovered",
+                RULE,
+                *aligned([head, *rows]),
+                RULE,
+                f"most sensitive: compress prune --keep {spare}",
+            )
+        )
+
+    def drawn(self) -> str:
+        """A chart of the most sensitive groups, as SVG."""
+        lines = [
+            charts.Line(
+                label=curve.name,
+                colour=colour,
+                points=(
+                    (0.0, 100 * self.whole),
+                    *((100 * x, 100 * y) for x, y in curve.top1.items()),
+                ),
+            )
+            for curve, colour in zip(self.curves, _COLOURS, strict=False)
+        ]
+        drawn = charts.curves(lines, x="channels cut, %", y="top-1, %", zero=True)
+        return charts.standalone(drawn)
+
+
+def sensitivity(  # noqa: PLR0913  # what, on what, how finely, and the shared flags
+    spec: ModelSpec,
+    data: DataSpec,
+    *,
+    images: int,
+    ratios: Sequence[float],
+    criterion: Criterion,
+    seed: int,
+    device: str,
+    threads: int | None,
+    screen: Screen,
+) -> Sensitivity:
+    """Cut each group of the model in turn, by each of `ratios`, and judge the rest."""
+    check_device(device)
+    if threads is not None:
+        torch.set_num_threads(threads)
+    job = Job(folder=Path(), seed=seed, device=device, screen=screen)
+    catalogue = find(data, seed=seed, screen=screen, cache=cache_folder())
+    model = open_model(spec, catalogue, job, size=data.size, adapt=False)
+    if isinstance(model.net, QuantizedNet):
+        raise RecipeError(
+            f"sensitivity: {model.spec.name} is quantised; name the float model that "
+            "it was made from"
+        )
+    shown, judged_by = _judged(model, catalogue, images, seed, device)
+    return Sensitivity(
+        model=model.spec.name,
+        images=len(shown),
+        judged_by=judged_by,
+        whole=_top1(model, shown, device),
+        curves=_curves(model, shown, ratios, criterion, job),
+    )
+
+
+def _judged(
+    model: Model, data: Catalogue, count: int, seed: int, device: str
+) -> tuple[Images, str]:
+    """Images, and labels that the network can be judged by, whoever gave them."""
+    shown = drawn(data.images(model.preprocess), count, seed=seed)
+    if data.judges(len(model.classes)):
+        return shown, "labels"
+    said: list[torch.Tensor] = []
+    net = model.net.to(device)
+
+    def note(pixels: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = net(model.prepare(pixels.to(device)))
+        said.append(logits.argmax(1).cpu())
+        return logits
+
+    accuracy(note, shown)
+    return replace(shown, labels=torch.cat(said).numpy()), "the whole network"
+
+
+def _curves(
+    model: Model,
+    shown: Images,
+    ratios: Sequence[float],
+    criterion: Criterion,
+    job: Job,
+) -> tuple[Curve, ...]:
+    """One curve a group, the most sensitive first."""
+    net, size = model.net.cpu(), model.preprocess.size
+    groups = proved(net, groups_of(net, size=size, name=model.spec.name), size=size)
+    rng = torch.Generator().manual_seed(job.seed)
+    values = scores(net, groups.groups, criterion, rng=rng)
+    found = []
+    total = len(values) * len(ratios)
+    with job.screen.progress("sensitivity", total) as advance:
+        for index, (group, value) in enumerate(zip(groups.groups, values, strict=True)):
+            top1 = {}
+            for ratio in ratios:
+                left = max(1, round(group.units * (1 - ratio)))
+                thinner = cut(net, groups.groups, {index: least_missed(value, left)})
+                top1[ratio] = _top1(model.with_net(thinner), shown, job.device)
+                advance(1, group.name)
+            channels = group.units * group.unit_channels
+            found.append(Curve(name=group.name, channels=channels, top1=top1))
+    return tuple(sorted(found, key=lambda curve: curve.loss))
+
+
+def _top1(model: Model, shown: Images, device: str) -> float:
+    """The share that a network has right."""
+    return accuracy(model.with_net(model.net.to(device)), shown).top1

@@ -1,0 +1,154 @@
+"""What images alone can do for a cut network, against what can be worked out."""
+
+import copy
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+
+from compress.pruning.budget import least_missed
+from compress.pruning.cutting import cut, left_of
+from compress.pruning.graph import groups_of
+from compress.pruning.least_squares import LeastSquares
+from compress.pruning.missed import missed
+from compress.pruning.recover import reconstructed, renormalised
+
+
+def batches() -> Iterator[Tensor]:
+    """Four batches, the same ones each time."""
+    rng = torch.Generator().manual_seed(0)
+    return iter([torch.rand(8, 3, 8, 8, generator=rng) for _ in range(4)])
+
+
+def net() -> nn.Sequential:
+    """Two convolutions with norms, and a classifier; the statistics are the data's."""
+    torch.manual_seed(0)
+    made = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(),
+        nn.Conv2d(8, 6, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(6),
+        nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 4),
+    )  # fmt: skip
+    for module in made:
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    made.train()
+    with torch.no_grad():
+        for batch in batches():
+            made(batch)
+    return made.eval()
+
+
+def twins() -> nn.Sequential:
+    """The same, with two channels of the first layer that are two others again."""
+    made = net()
+    with torch.no_grad():
+        first, norm = made[0], made[1]
+        assert isinstance(first, nn.Conv2d)
+        first.weight[6:] = first.weight[:2]
+        for name in ("weight", "bias", "running_mean", "running_var"):
+            values = getattr(norm, name)
+            values[6:] = values[:2]
+    return made
+
+
+def answers(made: nn.Module) -> Tensor:
+    """Logits for every image."""
+    with torch.no_grad():
+        return torch.cat([made(batch) for batch in batches()])
+
+
+def test_weights_fitted_anew_make_up_for_a_channel_that_had_a_twin() -> None:
+    """Nothing is lost without it, so the error must all but vanish."""
+    whole = twins()
+    groups = groups_of(whole, size=8, name="net")
+    first = next(i for i, g in enumerate(groups) if g.name == "0")
+    chosen = {first: [6, 7]}
+    bare, left = cut(whole, groups, chosen), left_of(whole, groups, chosen)
+
+    made = reconstructed(bare, whole, left, batches)
+
+    before = (answers(bare) - answers(whole)).abs().max()
+    after = (answers(made) - answers(whole)).abs().max()
+    assert after < 0.2 * before  # the ridge holds on to a little of the old weights
+
+
+def test_the_criterion_that_looks_at_images_finds_the_twins() -> None:
+    """One of each pair goes first, whatever the size of its weights."""
+    whole = twins()
+    groups = groups_of(whole, size=8, name="net")
+    first = next(i for i, g in enumerate(groups) if g.name == "0")
+
+    gone = least_missed(missed(whole, groups, batches)[first], 6)
+
+    assert {unit % 6 for unit in gone} <= {0, 1}
+
+
+def test_least_squares_agrees_with_lstsq() -> None:
+    """Streamed normal equations of a strided convolution, against one big problem."""
+    torch.manual_seed(1)
+    layer = nn.Conv2d(2, 3, 3, stride=2, padding=1)
+    maps = torch.randn(40, 2, 9, 9)
+    wanted = nn.Conv2d(2, 3, 3, stride=2, padding=1)(maps).detach() + 0.1
+    problem = LeastSquares(layer)
+    with torch.no_grad():
+        for some in range(0, 40, 10):
+            given, target = maps[some : some + 10], wanted[some : some + 10]
+            problem.add(given, target, layer(given))
+        weight, shift = problem.solution(shifted=True)
+        layer.weight.copy_(weight.view_as(layer.weight))
+        assert layer.bias is not None
+        layer.bias += shift
+        patches = nn.functional.unfold(maps, 3, padding=1, stride=2)
+
+        rows = patches.permute(0, 2, 1).reshape(-1, 18)
+        rows = torch.cat([rows, torch.ones(len(rows), 1)], 1)
+        best = torch.linalg.lstsq(
+            rows, wanted.flatten(2).permute(0, 2, 1).reshape(-1, 3)
+        )
+
+    # The ridge pulls by a hundredth towards the weights that were there.
+    torch.testing.assert_close(weight, best.solution[:-1].T, atol=0.01, rtol=0.02)
+    error = (layer(maps) - wanted).square().mean()
+    assert error < 1e-3
+
+
+def test_norms_are_given_the_statistics_of_what_they_see_now() -> None:
+    """Where statistics were the data's, that is what training mode would gather."""
+    whole = net()
+    groups = groups_of(whole, size=8, name="net")
+    first = next(i for i, g in enumerate(groups) if g.name == "0")
+    chosen = {first: [1, 4]}
+    bare, left = cut(whole, groups, chosen), left_of(whole, groups, chosen)
+    expected = copy.deepcopy(bare)
+    for module in expected.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.reset_running_stats()
+            module.momentum = None
+    expected.train()
+    with torch.no_grad():
+        for batch in batches():
+            expected(batch)
+
+    made = renormalised(bare, whole, left, batches)
+
+    for name, value in made.named_buffers():
+        if name.endswith(("mean", "var")):
+            torch.testing.assert_close(
+                value, expected.get_buffer(name), rtol=0.05, atol=0.02
+            )
+
+
+def test_a_network_whose_norms_were_folded_keeps_its_outputs() -> None:
+    """Statistics that are not the data's are no reason to normalise it now."""
+    whole = net()
+    with torch.no_grad():
+        norm = whole[4]
+        assert isinstance(norm, nn.BatchNorm2d)
+        norm.running_mean.zero_()  # type: ignore[union-attr]
+        norm.running_var.fill_(9.0)  # type: ignore[union-attr]
+
+    made = renormalised(whole, whole, {}, batches)
+
+    torch.testing.assert_close(answers(made), answers(whole), rtol=1e-3, atol=1e-4)
