@@ -21,6 +21,8 @@ VERBS: Final[Mapping[str, str]] = {
     "distill": "teach a small network what a large one knows; export, prove, measure",
     "finetune": "train a network on your data; export, prove, measure",
     "prune": "take channels and blocks out of a network; export, prove, measure",
+    "sparsify": "set weights to zero, in any place or 2:4; train, export, prove",
+    "factorize": "split layers into thinner ones; fit, export, prove, measure",
     "quantize": "make an INT8 model, after training or by training; export, prove",
     "sensitivity": "what each layer is worth: accuracy by the share of channels cut",
     "run": "run a recipe file",

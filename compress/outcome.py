@@ -8,18 +8,20 @@ from pathlib import Path
 from compress.census import accuracy, census
 from compress.data.catalogue import Catalogue
 from compress.folder import JOURNAL
-from compress.int8.record import RECORD
+from compress.int8.record import RECORD as QUANTISATION
 from compress.job import Job
+from compress.lowrank.record import RECORD as FACTORISATION
 from compress.models.model import Model
 from compress.models.names import family
 from compress.prove import Proof, Proven
 from compress.recipe import Recipe
 from compress.report.records import Record
 from compress.report.report import Report
+from compress.sparsity.record import RECORD as SPARSITY
 from compress.stages import STAGES
 from compress.training.options import Training
 from runtime.budget import Spent
-from runtime.files import read_json
+from runtime.files import gzip_bytes_of, read_json
 from runtime.machine import this_machine
 
 
@@ -68,6 +70,7 @@ def report_of(
         {**each.as_record(), "role": roles[each.file]} for each in proof.measurements
     ]
     limits = recipe.limits()
+    sparsity = _newest(job.folder, SPARSITY)
     return Report(
         name=recipe.name,
         data={
@@ -79,7 +82,9 @@ def report_of(
         recipe=resolved(recipe, rows),
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
-        artifacts=tuple(_artifact(each, job.folder) for each in proof.files),
+        artifacts=tuple(
+            _artifact(each, job.folder, packed=bool(sparsity)) for each in proof.files
+        ),
         measurements=tuple(measurements),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
         budget={
@@ -87,7 +92,9 @@ def report_of(
             "violations": list(limits.violations(_spent(rows, proof))),
         },
         curves=tuple(_curves(job.folder / JOURNAL)),
-        quantisation=_quantisation(job.folder),
+        quantisation=_newest(job.folder, QUANTISATION),
+        sparsity=sparsity,
+        factorisation=_newest(job.folder, FACTORISATION),
         advice=advice(proof),
         # Measure it where it is going to run.
         next=f"compress profile {shipped(proof).artifact.path}",
@@ -108,11 +115,13 @@ def resolved(recipe: Recipe, rows: Sequence[Row]) -> Record:
     return {**recipe.as_record(), "stages": stages}
 
 
-def _artifact(file: Proven, folder: Path) -> Record:
-    """A file's entry; its path is relative to the run."""
+def _artifact(file: Proven, folder: Path, *, packed: bool) -> Record:
+    """A file's entry; its path is relative to the run. Zeros show when it is packed."""
+    path = file.artifact.path
     return {
         **file.artifact.as_record(),
-        "path": file.artifact.path.relative_to(folder).as_posix(),
+        "path": path.relative_to(folder).as_posix(),
+        "gzip_bytes": gzip_bytes_of(path) if packed else None,
         "role": file.role,
         "top1": file.top1,
         "int8_macs_fraction": file.int8_macs_fraction,
@@ -146,9 +155,9 @@ def _spent(rows: Sequence[Row], proof: Proof) -> Spent:
     )
 
 
-def _quantisation(folder: Path) -> Record:
-    """What the last stage that quantised wrote down; empty where there was none."""
-    written = sorted(folder.glob(f"*/{RECORD}"))
+def _newest(folder: Path, name: str) -> Record:
+    """What the last stage that keeps such a record found; empty where there is none."""
+    written = sorted(folder.glob(f"*/{name}"))
     return read_json(written[-1]) if written else {}
 
 

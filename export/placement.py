@@ -10,10 +10,10 @@ from typing import Final
 
 import numpy as np
 
-from export.race import Call, latency_ms, raced, ratio, ready
+from export.race import ratio, ready
 from runtime.errors import InputRejectedError
 from runtime.session import Session
-from runtime.timing import Nanoseconds
+from runtime.timing import Call, Nanoseconds, in_turn, undisturbed_ms
 
 Accepts = Callable[[frozenset[str]], bool]
 # A file that computes these nodes in float, or, given None, the float network, loaded.
@@ -173,7 +173,7 @@ class _Search:
 
     def times(self, *calls: Call) -> Nanoseconds:
         """Samples [calls, rounds] in ns."""
-        return raced(calls, rng=self.rng, seconds=self.effort.slice_seconds)
+        return in_turn(calls, rng=self.rng, seconds=self.effort.slice_seconds)
 
     def note(self, name: str, left: frozenset[str], samples: Nanoseconds) -> None:
         """Remember a candidate; `samples` are those of float and of it."""
@@ -181,7 +181,7 @@ class _Search:
             Candidate(
                 name=name,
                 left_float=left,
-                latency_ms=latency_ms(samples[-1]),
+                latency_ms=undisturbed_ms(samples[-1]),
                 ratio=ratio(samples[0], samples[-1]),
             )
         )
@@ -212,18 +212,18 @@ class _Search:
     def settled(self) -> Placement:
         """Time the winner against float once more, for longer."""
         ends = (self.float_call, self.best_call)
-        samples = raced(ends, rng=self.rng, seconds=self.effort.final_seconds)
+        samples = in_turn(ends, rng=self.rng, seconds=self.effort.final_seconds)
         winner = next(
             each for each in reversed(self.tried) if each.left_float == self.best
         )
         whole = Candidate(
             name="all in float",
             left_float=frozenset[str](),
-            latency_ms=latency_ms(samples[0]),
+            latency_ms=undisturbed_ms(samples[0]),
             ratio=1.0,
         )
         found = ratio(samples[0], samples[1])
-        chosen = replace(winner, latency_ms=latency_ms(samples[1]), ratio=found)
+        chosen = replace(winner, latency_ms=undisturbed_ms(samples[1]), ratio=found)
         others = sorted(
             (each for each in self.tried if each is not winner),
             key=lambda each: -(each.ratio or 0),

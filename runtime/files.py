@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import re
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -73,6 +74,16 @@ def sha256_of(path: Path) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+def gzip_bytes_of(path: Path) -> int:
+    """How many bytes a file takes once gzip, at its usual level 6, has packed it."""
+    packer = zlib.compressobj(6, wbits=31)
+    total = 0
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            total += len(packer.compress(chunk))
+    return total + len(packer.flush())
 
 
 def file_name(text: str) -> str:

@@ -20,6 +20,10 @@ _PATIENCE: Final = 4
 # A time budget ends early here: more samples would not make a percentile any surer.
 _MOST_ROUNDS: Final = 100_000
 _LEAST_ROUNDS: Final = 10
+# Calls of each candidate between two looks at the clock, and the percentile of these
+# samples that other programs on the machine leave alone.
+_SLICE: Final = 24
+_UNDISTURBED: Final = 10
 # The clock is looked at between portions of about this length.
 _PORTION_NS: Final = 50_000_000
 # Beginnings whose median is this close to the rest are no warm-up worth the name; it is
@@ -105,6 +109,32 @@ def sample(
             missing = max(runs - settled, -(-runs // 10)) if settled < runs else 0
             wanted = min(most, done + missing)
     return _series(samples[:, :done], runs=runs if seconds is None else done)
+
+
+def in_turn(
+    calls: Sequence[Call], *, seconds: float, rng: np.random.Generator
+) -> Nanoseconds:
+    """Samples [calls, rounds] of `calls`, taken in turn, in random order, no warm-up.
+
+    For choosing between candidates: see `undisturbed_ms`. Ends with the round of
+    `_SLICE` calls each after which `seconds` have passed.
+    """
+    parts: list[Nanoseconds] = []
+    began = time.perf_counter()
+    while not parts or time.perf_counter() - began < seconds:
+        order = rng.permuted(np.tile(np.arange(len(calls)), (_SLICE, 1)), axis=1)
+        samples = np.zeros((len(calls), _SLICE), np.int64)
+        timed(calls, order, samples)
+        parts.append(samples)
+    return np.concatenate(parts, axis=1)
+
+
+def undisturbed_ms(samples_ns: Nanoseconds) -> float:
+    """The latency while nothing else runs: the 10th percentile of samples [rounds].
+
+    Candidates are compared where other programs disturb them least.
+    """
+    return float(np.percentile(samples_ns, _UNDISTURBED)) / 1e6
 
 
 def timed(

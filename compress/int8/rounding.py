@@ -65,9 +65,10 @@ def rounded_weight(weight: Tensor, scales: Tensor, moments: Tensor) -> Tensor:
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
     spread = torch.linalg.cholesky(inverse, upper=True)
     free, chosen = rows.clone(), torch.empty_like(rows)
+    alive = rows != 0  # the others are masked, and a mask outlives quantisation
     for i in range(size):
         whole = torch.round(free[:, :, i] / steps).clamp(-WEIGHT_HIGH, WEIGHT_HIGH)
-        chosen[:, :, i] = whole * steps
+        chosen[:, :, i] = whole * steps * alive[:, :, i]
         lost = (free[:, :, i] - chosen[:, :, i]) / spread[:, i, i, None]
         free[:, :, i:] -= lost[:, :, None] * spread[:, None, i, i:]
     worse = _error(chosen - rows, moments) > _error(nearest - rows, moments)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from compress.report import int8, units
+from compress.report import factorisation, int8, sparsity, units
 from compress.report.columns import RULE, WIDTH, aligned, piped, wrapped
 from compress.report.contest import Entry, Gain, entries, gain
 from compress.report.records import Record, inner, number, sentences, text
@@ -100,6 +100,8 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
         if proof := _proof(text(artifact, "path"), inner(artifact, "parity")):
             yield "proof", proof
     yield from int8.notes(report)
+    yield from sparsity.notes(report)
+    yield from factorisation.notes(report)
     if measured := _circumstances(report):
         yield "latency", measured
     for measurement in report.measurements:

@@ -35,8 +35,10 @@ class Report:
     relative to `folder`, and role, top1, parity. measurements: `Measurement.as_record`
     and role: "teacher", "student" or "model". comparisons: `Comparison.as_record`.
     curves: {stage, epoch, loss, top1}. quantisation: what a stage that quantised found,
-    {float32, int8, rungs, operators, float_operators}; advice: sentences on which file
-    to take. budget: {limits, violations}. next: the command
+    {float32, int8, rungs, operators, float_operators}; sparsity: what one that made
+    weights zero left, {pattern, weights, zeros, layers}, and artifacts have gzip_bytes
+    then; factorisation: what became of each layer, {layers}; advice: sentences on
+    which file to take. budget: {limits, violations}. next: the command
     to run next.
     """
 
@@ -51,6 +53,8 @@ class Report:
     budget: Record
     curves: tuple[Record, ...] = ()
     quantisation: Record = field(default_factory=dict)
+    sparsity: Record = field(default_factory=dict)
+    factorisation: Record = field(default_factory=dict)
     advice: tuple[str, ...] = ()
     next: str = ""
     folder: Path
@@ -100,6 +104,8 @@ class Report:
             "budget": self.budget,
             "curves": list(self.curves),
             "quantisation": self.quantisation,
+            "sparsity": self.sparsity,
+            "factorisation": self.factorisation,
             "advice": list(self.advice),
             "next": self.next,
             "folder": str(self.folder),
@@ -187,6 +193,8 @@ class Report:
             budget=checked_record(record, "budget", source=source),
             curves=checked_records(record, "curves", source=source),
             quantisation=inner(record, "quantisation"),
+            sparsity=inner(record, "sparsity"),
+            factorisation=inner(record, "factorisation"),
             advice=sentences(record, "advice"),
             next=text(record, "next"),
             folder=path.parent,

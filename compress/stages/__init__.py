@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from typing import Final
 
 from compress.stages.distill import Distill
+from compress.stages.factorize import Factorize
 from compress.stages.finetune import FineTune
 from compress.stages.prune import Prune
 from compress.stages.ptq import Ptq
 from compress.stages.qat import Qat
+from compress.stages.sparsify import Sparsify
 from compress.stages.stage import Stage
 from compress.training.options import Training
 
@@ -15,6 +17,8 @@ STAGES: Final[Mapping[str, type[Stage]]] = {
     "finetune": FineTune,
     "distill": Distill,
     "prune": Prune,
+    "sparsify": Sparsify,
+    "factorize": Factorize,
     "ptq": Ptq,
     "qat": Qat,
 }

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pydantic import Field
+
 from compress.training.options import Training
 
 if TYPE_CHECKING:
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
 
 class FineTune(Training):
     """Train on the labels alone."""
+
+    epochs: int = Field(default=10, ge=1, description="passes over the training images")
 
     def guide(self, model: Model, data: Catalogue, job: Job) -> None:
         """Labels are the only guide."""

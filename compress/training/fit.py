@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +19,8 @@ from compress.models import meta
 from compress.models.model import Model
 from compress.models.names import family
 from compress.screen import counted
+from compress.sparsity.goal import Thinning
+from compress.sparsity.held import held
 from compress.training.interrupt import Stop, stopping_politely
 from compress.training.learner import Learner
 from compress.training.mixing import mixed
@@ -60,15 +62,17 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     job: Job,
     *,
     views: int | None = None,
+    thinning: Thinning | None = None,
 ) -> Model:
     """Train a copy of `model` on `data.train` and return it, in eval mode, on the CPU.
 
     `loss` maps logits [n, classes] and the batch they came from to a scalar, the mean
     over the batch. With `views`, epoch e sees augmentation e modulo `views` of every
-    image; without, each epoch sees new ones. Everything is a function of the options,
-    the data and `job.seed`: a run that was stopped, politely or not, goes on from
-    `job.folder` and ends with the same weights. Under `torchrun` each process takes
-    its share of every batch.
+    image; without, each epoch sees new ones. In the weights that the model's record
+    calls masked a zero stays a zero, and `thinning` makes more of them on the way.
+    Everything is a function of the options, the data and `job.seed`: a run that was
+    stopped, politely or not, goes on from `job.folder` and ends with the same weights.
+    Under `torchrun` each process takes its share of every batch.
 
     Raises RecipeError where the loss is no longer finite, InterruptedRunError on
     SIGINT or SIGTERM, with the state saved.
@@ -80,7 +84,7 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
         )
     train = training_images(data)
     options = options.training(family(model.spec.name), trained=model.trained)
-    run = _Run(model, train, data, loss, options, job, views)
+    run = _Run(model, train, data, loss, options, job, views, thinning)
     with stopping_politely() as stop, torch.random.fork_rng(devices=[]):
         return run.finish(stop)
 
@@ -97,10 +101,18 @@ class _Run:
         options: Training,
         job: Job,
         views: int | None,
+        thinning: Thinning | None,
     ) -> None:
         self.model, self.train, self.data, self.loss = model, train, data, loss
         self.options, self.job, self.views = options, job, views
-        self.learner = Learner(model.net, options, seed=job.seed, device=job.device)
+        self.thinning = thinning
+        self.learner = Learner(
+            model.net,
+            options,
+            seed=job.seed,
+            device=job.device,
+            held=held(model),
+        )
         self.augment = augmentation(data, options)
         self.drop_last = len(train) > options.batch_size
         self.steps = batch_count(
@@ -115,6 +127,7 @@ class _Run:
                 job.seed,
                 views,
                 self.augment.as_record() if self.augment else None,
+                asdict(thinning) if thinning else None,
             )
         )
         self.saved_at = time.monotonic()
@@ -218,6 +231,8 @@ class _Run:
             warmup=options.warmup or 0.0,
         )
         self.learner.reach(position / total)
+        if self.thinning is not None:
+            self.thinning.reach_(self.learner.bare, position / total)
         value = self.learner.step(
             self.model.prepare(shown.pixels, size=self.side()),
             lambda logits: self.loss(logits, shown),

@@ -1,7 +1,7 @@
 """A network while it learns: optimiser, averaged weights, processes, state on disk."""
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -11,6 +11,7 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from compress.sparsity.masks import apply_, masks_of
 from compress.training.optimise import (
     as_before_,
     make_ready_,
@@ -36,13 +37,25 @@ class Learner:
     """A copy of a network, prepared by accelerate for one device or several."""
 
     def __init__(
-        self, net: nn.Module, options: Training, *, seed: int, device: str
+        self,
+        net: nn.Module,
+        options: Training,
+        *,
+        seed: int,
+        device: str,
+        held: Collection[str] = (),
     ) -> None:
-        """Prepare a copy of `net` as resolved `options` say; `net` stays as it is."""
+        """Prepare a copy of `net` as resolved `options` say; `net` stays as it is.
+
+        held: parameters in which a zero stays a zero, whatever a step makes of it.
+        """
         self.options = options
+        self.held = tuple(held)
         self.accelerator = accelerator_for(device, options.precision)
         net = copy.deepcopy(net)
+        alive = masks_of(net, self.held)
         make_ready_(net, options, seed=seed)
+        apply_(net, alive)
         net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.net, self.prepared = self.accelerator.prepare(
             net, optimizer_for(net, options)
@@ -113,10 +126,14 @@ class Learner:
             self.accelerator.clip_grad_norm_(
                 self.net.parameters(), self.options.clip_norm
             )
+        # Read off the weights each time, so that a resumed run has nothing to restore.
+        alive = masks_of(self.bare, self.held)
         self.prepared.step()
         self.prepared.zero_grad()
+        apply_(self.bare, alive)
         if self.average is not None:
             self.average.update_parameters(self.bare)
+            apply_(self.average.module, alive)
         return value
 
     def any_asks(self, asked: bool) -> bool:  # a vote is a boolean

@@ -42,7 +42,7 @@ class Training(BaseModel):
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False
     )
 
-    epochs: int = Field(default=10, ge=1, description="passes over the training images")
+    epochs: int = Field(default=10, ge=0, description="passes over the training images")
     batch_size: int = Field(default=64, ge=1, description="images a step")
     optimizer: Literal["sgd", "adamw"] | None = Field(
         default=None, description="by default as suits the family"

@@ -21,6 +21,7 @@ DATA_FLAGS: Final[Names] = {
     "root": "--data-root",
 }
 EXPORT_FLAGS: Final[Names] = {}
+NOT_RENAMED: Final[Names] = {}
 
 
 def model_flags(name: str, weights: str) -> Names:
@@ -36,29 +37,39 @@ MODEL: Final = model_flags("--model", "--weights")
 
 
 def add_recipe_flags(
-    parser: argparse.ArgumentParser, *, stage: str | None, model: Names
+    parser: argparse.ArgumentParser,
+    *,
+    stage: str | None,
+    model: Names,
+    renamed: Names = NOT_RENAMED,
 ) -> None:
-    """Give `parser` every key of a recipe with the one stage `stage`, or with none."""
+    """Give `parser` every key of a recipe with the one stage `stage`, or with none.
+
+    `renamed` says what some keys of the stage are called as flags.
+    """
     add_flags(parser, ModelSpec, title="model", names=model, prefix="model")
     if stage is not None:
         kind = STAGES[stage]
-        add_flags(parser, kind, title=stage, names=_STAGE_FLAGS, prefix="stage")  # type: ignore[arg-type]
+        names = {**_STAGE_FLAGS, **renamed}
+        add_flags(parser, kind, title=stage, names=names, prefix="stage")  # type: ignore[arg-type]
     add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
     add_flags(parser, Export, title="export", names=EXPORT_FLAGS, prefix="export")
     add_flags(parser, Limits, title="budget", names={}, prefix="budget")
 
 
-def recipe_of(
+def recipe_of(  # noqa: PLR0913  # what each part of a recipe is called as a flag
     options: argparse.Namespace,
     *,
     stage: str | None,
     name: str,
     model: Names,
     teacher: Names | None = None,
+    renamed: Names = NOT_RENAMED,
 ) -> Recipe:
     """The recipe that the flags describe.
 
-    `model` and `teacher` say what the keys of these two are called as flags.
+    `model`, `teacher` and `renamed` say what keys of these two, and of the stage, are
+    called as flags.
     """
     record: dict[str, object] = {
         "name": name,
@@ -77,6 +88,8 @@ def recipe_of(
         ("data",): DATA_FLAGS,
         ("export",): EXPORT_FLAGS,
     }
+    if stage is not None:
+        tables["stages", stage] = renamed
     if teacher is not None:
         tables["stages", str(stage), "teacher"] = teacher
     return record_from(Recipe, record, flags_of(tables))

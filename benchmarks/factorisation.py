@@ -1,0 +1,107 @@
+"""How few parameters a trained VGG's classifier needs to go on answering alike.
+
+    python benchmarks/factorisation.py [--images 10000] [--epochs 6] [--energy 0.95]
+
+A small VGG (benchmarks/small_vgg.py) is trained on CIFAR-10 images first and kept under
+--out. Its classifier is split by energy, fitted to 512 calibration images, not trained,
+and compared with its dense self on 5,000 test images that neither has seen. Latencies
+of both files are in the run's report. Writes benchmarks/results/factorisation.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from compress.checkpoint import load_model
+from compress.data.batches import evaluation_batches
+from compress.data.catalogue import find
+from compress.data.spec import DataSpec
+from compress.job import Job
+from compress.models.model import Model
+
+HERE = Path(__file__).resolve().parent
+SHARED = Path(os.environ.get("EDGEPRESS_SHARED") or HERE.parents[1] / "shared" / "data")
+RESULT = HERE / "results" / "factorisation.json"
+FACTORY = f"{HERE / 'small_vgg.py'}:small_vgg"
+
+
+def compress(*words: object) -> None:
+    """Run the command line; it resumes if stopped, and is quick where it is done."""
+    command = [sys.executable, "-m", "compress", *map(str, words), "--quiet"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+
+
+def answers(model: Model, options: argparse.Namespace) -> Tensor:
+    """What a model says of the test images, [n, classes]."""
+    spec = DataSpec(source=str(options.data), train_images=options.images)
+    job = Job(folder=options.out)
+    data = find(spec, seed=0, screen=job.screen, cache=job.cache)
+    images = data.images(model.preprocess)
+    with torch.inference_mode():
+        found = [
+            model.net(model.prepare(batch.pixels))
+            for batch in evaluation_batches(images, 128)
+        ]
+    return torch.cat(found)
+
+
+def params(model: Model) -> int:
+    """How many numbers the classifier has."""
+    parts = model.net.get_submodule("classifier").parameters()
+    return sum(each.numel() for each in parts)
+
+
+def main() -> None:
+    """Train once, split, compare."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--data", default=SHARED / "images/cifar10_jpeg_train50k_test5k.zip"
+    )
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--epochs", type=int, default=6)
+    parser.add_argument("--energy", type=float, default=0.95)
+    parser.add_argument(
+        "--out", type=Path, default=Path(tempfile.gettempdir()) / "factorisation"
+    )
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    shared = ["--model-file", FACTORY, "--data", options.data, "--threads", 1]
+    shared += ["--train-images", options.images]
+    dense, split = options.out / "dense", options.out / f"split-{options.energy}"
+    compress("finetune", *shared, "--epochs", options.epochs, "--out", dense)
+    compress(
+        "factorize", "--model", dense, *shared, "--energy", options.energy,
+        "--layers", "classifier", "--calib-images", 512, "--out", split,
+    )  # fmt: skip
+    before = load_model(dense / "01-finetune", factory=FACTORY)
+    after = load_model(split / "01-factorize", factory=FACTORY)
+    expected, found = answers(before, options), answers(after, options)
+    same = (expected.argmax(1) == found.argmax(1)).float().mean()
+    report = json.loads((split / "report.json").read_text(encoding="utf-8"))
+    result = {
+        "images": options.images,
+        "epochs": options.epochs,
+        "energy": options.energy,
+        "top1": [row["top1"] for row in report["rows"]],
+        "classifier_params": [params(before), params(after)],
+        "left": round(params(after) / params(before), 4),
+        "agreement": round(float(same), 4),
+        "layers": report["factorisation"]["layers"],
+        "p50_ms": {each["role"]: each["p50_ms"] for each in report["measurements"]},
+    }
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    print(f"classifier: {result['left']:.1%} of its parameters (goal: 25 %)")
+    print(f"same answer on {result['agreement']:.2%} of 5,000 images (goal: 99 %)")
+    print(f"top-1 {result['top1']}, latency {result['p50_ms']} ms")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""What zeros cost and what they save: ResNet-20 on CIFAR-10, 80 % zeros and 2:4.
+
+    python benchmarks/sparsity.py [--images 10000] [--epochs 10] [--only sparsity-0.8]
+
+The published ResNet-20 checkpoint is fine-tuned on the JPEG copy of CIFAR-10 first, on
+a seeded subset, and judged on 5,000 test images; then it is sparsified with its dense
+self as teacher, on the same subset. Files are packed by gzip and timed in the same run.
+Adds to benchmarks/results/sparsity.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+SHARED = Path(os.environ.get("EDGEPRESS_SHARED") or HERE.parents[1] / "shared" / "data")
+RESULT = HERE / "results" / "sparsity.json"
+# What is asked for, how it is trained, and the points of top-1 that it may cost.
+CASES = {
+    "sparsity-0.8": (["--sparsity", 0.8, "--thin-until", 0.4], 0.05, 1.0),
+    "pattern-2:4": (["--pattern", "2:4", "--schedule", "one-shot"], 0.02, 0.5),
+}
+
+
+def compress(*words: object) -> dict[str, list[dict[str, object]]]:
+    """Run the command line and give its JSON answer; it resumes if stopped."""
+    command = [sys.executable, "-m", "compress", *map(str, words), "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    answer: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
+    return answer
+
+
+def top1(report: dict[str, list[dict[str, object]]]) -> list[float]:
+    """The accuracy of every row of a report, fractions."""
+    return [float(str(row["top1"])) for row in report["rows"]]
+
+
+def main() -> None:
+    """Fine-tune once, then every case."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--epochs", type=int, default=10)
+    parser.add_argument("--only", choices=CASES, nargs="+", default=list(CASES))
+    parser.add_argument(
+        "--out", type=Path, default=Path(tempfile.gettempdir()) / "sparsity"
+    )
+    options = parser.parse_args()
+    data = ["--data", SHARED / "images/cifar10_jpeg_train50k_test5k.zip"]
+    data += ["--train-images", options.images, "--batch-size", 128, "--threads", 1]
+    dense = options.out / "dense"
+    weights = SHARED / "weights/cifar10_resnet20-12fca82f.th"
+    compress(
+        "finetune", "--model", "cifar_resnet20", "--weights", weights, *data,
+        "--epochs", 5, "--learning-rate", 0.01, "--out", dense,
+    )  # fmt: skip
+    rows = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else []
+    for name in options.only:
+        asked, rate, allowed = CASES[name]
+        report = compress(
+            "sparsify", "--model", dense, *data, *asked, "--epochs", options.epochs,
+            "--learning-rate", rate, "--out", options.out / name.replace(":", "-"),
+        )  # fmt: skip
+        before, after = top1(report)
+        found = {
+            "case": name,
+            "images": options.images,
+            "epochs": options.epochs,
+            "top1": [before, after],
+            "lost_points": round(100 * (before - after), 2),
+            "allowed_points": allowed,
+            "zeros": report["sparsity"]["zeros"] / report["sparsity"]["weights"],  # type: ignore[call-overload]
+            "size_bytes": [each["size_bytes"] for each in report["artifacts"]],
+            "gzip_bytes": [each["gzip_bytes"] for each in report["artifacts"]],
+            "p50_ms": {each["role"]: each["p50_ms"] for each in report["measurements"]},
+        }
+        print(json.dumps(found), flush=True)
+        rows = [each for each in rows if each["case"] != name] + [found]
+        RESULT.parent.mkdir(exist_ok=True)
+        RESULT.write_text(json.dumps(rows, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

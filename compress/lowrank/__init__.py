@@ -1,0 +1,1 @@
+"""Layers as products of thinner ones: their weights, their ranks, what these gain."""

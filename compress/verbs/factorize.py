@@ -1,0 +1,33 @@
+"""Split layers into products of thinner ones; fit, export, prove, measure."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from compress.flags import given
+from compress.verbs.one_stage import (
+    MODEL,
+    add_recipe_flags,
+    execute_recipe,
+    plain,
+    recipe_of,
+)
+
+if TYPE_CHECKING:
+    from compress.answer import Answer
+    from compress.screen import Screen
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags: the model and every key of the stage."""
+    parser.usage = (
+        "compress factorize --model M|RUN [--weights F] [--data D] "
+        "(--energy X | --latency X) [--layers NAME,NAME] [options]"
+    )
+    add_recipe_flags(parser, stage="factorize", model=MODEL)
+
+
+def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+    """Run the one-stage recipe that the flags describe."""
+    name = f"factorize-{plain(given(options, 'model'))}"
+    recipe = recipe_of(options, stage="factorize", name=name, model=MODEL)
+    return execute_recipe(recipe, options, screen)
