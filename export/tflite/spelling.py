@@ -22,8 +22,11 @@ _FUSING: Final = frozenset(
         ATEN.mul.Tensor,
     }
 )
-# What the converter would compute in INT8 although a constant of it is float.
+# What the converter would compute in INT8 although a constant of it is float, and what
+# LiteRT rounds in its own way: XNNPACK's leaky ReLU has a slope of 8 bits (24 dB left
+# of Darknet's answers).
 _MARKED: Final = (
+    ATEN.leaky_relu.default,
     ATEN.conv2d.default,
     ATEN.linear.default,
     ATEN.mul.Tensor,
@@ -168,8 +171,8 @@ def float_layers_are_marked_(graph: fx.GraphModule, shapes: Shapes) -> None:
 
     The converter would compute a layer with float weights in INT8, too, where it lies
     between integers; so would it a product with a float constant, an average over
-    windows of different sizes, and what attention consists of. `unmark_` takes both
-    out of the file again.
+    windows of different sizes, a leaky ReLU and what attention consists of. `unmark_`
+    takes both out of the file again.
     """
     del shapes
     for node in _calls(graph, *_MARKED):
@@ -186,7 +189,10 @@ def float_layers_are_marked_(graph: fx.GraphModule, shapes: Shapes) -> None:
 
 def _is_float(node: fx.Node) -> bool:
     """Whether an operator that reads integers has no integer kernel to go with them."""
-    if node.target is ATEN.scaled_dot_product_attention.default:
+    if node.target in {
+        ATEN.leaky_relu.default,
+        ATEN.scaled_dot_product_attention.default,
+    }:
         return True
     if node.target is ATEN.adaptive_avg_pool2d.default:
         return node.args[1] != [1, 1]
