@@ -23,7 +23,7 @@ everyday: $(VENV)/.developer
 	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --cov
 
 slow: $(VENV)/.developer
-	$(BIN)/pytest -m slow --durations 10
+	$(BIN)/pytest -m slow --numprocesses 2 --durations 10
 
 bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/ratios.py

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 # Verb -> what it does; each is a module of `compress.verbs` with the same name.
 VERBS: Final[Mapping[str, str]] = {
-    "distill": "teach a small network what a large one knows; export, prove, measure",
+    "distill": "teach a small network what a large one knows; prove, measure",
     "finetune": "train a network on your data; export, prove, measure",
     "prune": "take channels and blocks out of a network; export, prove, measure",
     "sparsify": "set weights to zero, in any place or 2:4; train, export, prove",

@@ -94,7 +94,7 @@ def test_every_verb_is_a_module_with_help_and_the_shared_flags(
     ("words", "sentence"),
     [
         ("distil --teacher x", "unknown verb 'distil'; did you mean 'distill'?"),
-        ("zzzz", "unknown verb 'zzzz'; known: distill, finetune, quantize,"),
+        ("zzzz", "unknown verb 'zzzz'; known: distill, finetune, prune,"),
         ("finetune --modl x", "unknown flag '--modl'; did you mean '--model'?"),
         ("finetune --epoch=3", "unknown flag '--epoch=3'; did you mean '--epochs'?"),
         (

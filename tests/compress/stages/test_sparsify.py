@@ -200,7 +200,7 @@ def test_a_masked_model_keeps_its_zeros_in_later_training(
             calib_images=12,
             ranges="minmax",
             equalise=True,
-            correct_bias=True,
+            correct_bias="all",
             learn_rounding=True,
         ),
         Qat(epochs=2, batch_size=8, learning_rate=0.05, calib_images=12),
