@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
+
+import numpy as np
 
 from compress.pruning.cutting import cut
 from compress.pruning.latency import latency_table
+from compress.pruning.stopwatch import LocalStopwatch
 from compress.pruning.tradeoff import traded
+from export.to_onnx import qdq_model
+from runtime.target import target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -17,9 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from compress.job import Job
+    from compress.models.model import Model
     from compress.pruning.latency_table import LatencyTable
     from compress.pruning.layout import Kept, Layout
     from compress.pruning.stopwatch import Stopwatch
+    from compress.stages.prune import Prune
 
 # Files that are measured before the best of them has to do.
 _TRIES: Final = 3
@@ -146,3 +153,20 @@ class Deadline:
 def _lateness(found: Timely) -> tuple[bool, float]:
     """In time before late, and then as near as may be."""
     return found.measured_ms > found.wanted_ms, abs(found.measured_ms - found.wanted_ms)
+
+
+def deadline_of(model: Model, job: Job, options: Prune) -> Deadline | None:
+    """The latency budget of a recipe; None if it asks for something else."""
+    if options.latency is None and options.latency_ms is None:
+        return None
+    size, name = model.preprocess.size, model.spec.name
+    return Deadline(
+        whole=model.net,
+        file=partial(qdq_model, size=size, name=name, batch="static"),
+        stopwatch=LocalStopwatch(
+            target(options.target), np.random.default_rng(job.seed)
+        ),
+        latency=options.latency,
+        latency_ms=options.latency_ms,
+        job=job,
+    )

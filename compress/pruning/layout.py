@@ -4,15 +4,23 @@ Counted from the widths alone, so that a search may ask thousands of times; what
 otherwise, a table of latencies for instance, is given the same layers.
 """
 
+from __future__ import annotations
+
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
+from compress.census import count_macs, count_params
 from compress.models import meta
-from compress.pruning.group import Group
+
+if TYPE_CHECKING:
+    from compress.pruning.budget import Cost
+    from compress.pruning.group import Group
+    from compress.stages.prune import Prune
 
 # How many units each group keeps, in the order of the groups.
 Kept = Sequence[int]
@@ -188,3 +196,16 @@ def _per_channel(net: nn.Module, name: str, group: Group) -> tuple[int, int]:
     params = [p for p in module.parameters(recurse=False) if p.dim() == 1]
     buffers = [b for b in module.buffers(recurse=False) if b.dim() == 1]
     return len(params), len(params) + len(buffers)
+
+
+def asked_for(
+    options: Prune, whole: nn.Module, layout: Layout, *, size: int
+) -> tuple[Cost, float, str]:
+    """What a recipe counts, how much of it there may be, and its unit."""
+    if options.macs is not None:
+        return layout.macs, options.macs * count_macs(whole, size=size), " MACs"
+    if options.params is not None:
+        return layout.params, options.params * count_params(whole), " parameters"
+    if options.size_mb is not None:
+        return layout.bytes, options.size_mb * 1e6, " bytes"
+    raise TypeError("no budget")  # pragma: no cover  # the recipe has seen to it

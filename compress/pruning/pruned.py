@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
 import torch
 
-from compress.census import count_macs, count_params
 from compress.checkpoint import is_model, load_model, save_model
 from compress.int8.calibration import batches_of, chosen_images
 from compress.int8.simulate import QuantizedNet
@@ -20,24 +17,21 @@ from compress.pruning.blocks import without_blocks
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
 from compress.pruning.cutting import cut, left_of
-from compress.pruning.deadline import Deadline
+from compress.pruning.deadline import deadline_of
 from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
 from compress.pruning.keep import check_names, spared
-from compress.pruning.layout import Layout
+from compress.pruning.layout import Layout, asked_for
 from compress.pruning.missed import missed
 from compress.pruning.proof import proved
 from compress.pruning.recover import reconstructed, renormalised
 from compress.pruning.staircase import MULTIPLE
-from compress.pruning.stopwatch import LocalStopwatch
 from compress.surgery.differences import widths_between
 from compress.training.fit import augmentation, fit
 from compress.training.resume import forget_state
 from compress.training.taught import taught
-from export.to_onnx import qdq_model
 from runtime.errors import RecipeError
 from runtime.files import write_json
-from runtime.target import target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +41,6 @@ if TYPE_CHECKING:
     from compress.data.catalogue import Catalogue
     from compress.job import Job
     from compress.models.model import Model
-    from compress.pruning.budget import Cost
     from compress.pruning.deadline import Timely
     from compress.pruning.group import Group
     from compress.pruning.recover import Batches
@@ -77,7 +70,7 @@ class _Pruning:
         self.whole, self.data, self.job, self.options = model, data, job, options
         self.size = model.preprocess.size
         check_names(model.net, options.keep)
-        self.deadline = self.timed()
+        self.deadline = deadline_of(model, job, options)
         self.shown = chosen_images(
             data,
             model.preprocess,
@@ -88,24 +81,6 @@ class _Pruning:
         self.images: Batches = batches_of(model, self.shown)
         self.steps: list[dict[str, object]] = []
         self.timely: Timely | None = None
-
-    def timed(self) -> Deadline | None:
-        """The latency budget, if that is what was asked for."""
-        options = self.options
-        if options.latency is None and options.latency_ms is None:
-            return None
-        return Deadline(
-            whole=self.whole.net,
-            file=partial(
-                qdq_model, size=self.size, name=self.whole.spec.name, batch="static"
-            ),
-            stopwatch=LocalStopwatch(
-                target(options.target), np.random.default_rng(self.job.seed)
-            ),
-            latency=options.latency,
-            latency_ms=options.latency_ms,
-            job=self.job,
-        )
 
     def carry_out(self) -> Model:
         """Blocks first, then channels, then the last training."""
@@ -229,7 +204,7 @@ class _Pruning:
             return list(self.timely.kept)
         if options.ratio is not None:
             return ranking.kept(1 - (1 - options.ratio) ** (1 / options.steps))
-        cost, most, unit = self.budget(layout)
+        cost, most, unit = asked_for(options, self.whole.net, layout, size=self.size)
         if options.criterion == "missed":
             # These scores are in one currency, so they may be set against the price.
             ranking = ranking.by_price(cost)
@@ -242,18 +217,6 @@ class _Pruning:
         """What the channels that are left are a multiple of."""
         asked = self.options.round_to
         return math.lcm(asked, MULTIPLE) if self.deadline else asked
-
-    def budget(self, layout: Layout) -> tuple[Cost, float, str]:
-        """What is counted, how much of it there may be, and its unit."""
-        options, whole = self.options, self.whole.net
-        if options.macs is not None:
-            most = options.macs * count_macs(whole, size=self.size)
-            return layout.macs, most, " MACs"
-        if options.params is not None:
-            return layout.params, options.params * count_params(whole), " parameters"
-        if options.size_mb is not None:
-            return layout.bytes, options.size_mb * 1e6, " bytes"
-        raise TypeError("no budget")  # pragma: no cover  # the recipe has seen to it
 
     def trained(self, model: Model, here: Job, epochs: int) -> Model:
         """`model` taught by the whole network, and by the labels."""
