@@ -48,13 +48,15 @@ class Family(NamedTuple):
 
     lite_db: what LiteRT keeps of the simulation's answers where it takes float
     operators apart; it is asked for the same integers elsewhere. None: the converter
-    refuses the family.
+    refuses the family. last_bits: how far ONNX Runtime's logits may be from the
+    simulation's, as a share of the largest: sums in float have an order.
     """
 
     make: Callable[[], nn.Module]
     size: int = 64
     floats: frozenset[str] = frozenset()
     lite_db: float | None = 100.0
+    last_bits: float = 1e-5
 
 
 def ours(name: str) -> Callable[[], nn.Module]:
@@ -95,7 +97,10 @@ FAMILIES: Final[dict[str, Family]] = {
     "lenet5": Family(ours("lenet5"), 32, frozenset({"tanh"})),
     "cifar_resnet": Family(ours("cifar_resnet20"), 32),
     "alexnet": Family(alexnet, 127),
-    "vgg": Family(vgg, 96),
+    # Averages over uneven windows are float, and now and then meet a tie.
+    "vgg": Family(
+        vgg, 96, frozenset({"adaptive_avg_pool2d"}), lite_db=70.0, last_bits=1e-3
+    ),
     "googlenet": Family(
         of_torchvision("googlenet", aux_logits=False, init_weights=False)
     ),
@@ -175,11 +180,11 @@ def test_both_files_of_a_family_answer_as_the_simulation(
 
     ARM's file, which no kernels here run, says literally what this machine's does.
     """
-    make, size, floats, lite_db = FAMILIES[family]
+    make, size, floats, lite_db, share_of_last = FAMILIES[family]
     torch.manual_seed(0)
     made = workshop.quantised(shallow(make()), workshop.pixels(8, size))
     want, images = made.answers(), made.images.numpy()
-    last_bits = 1e-5 * np.abs(want).max()
+    last_bits = share_of_last * np.abs(want).max()
     left = list(float_operators(QuantizedNet(made.graph, made.scheme)))
     share = sum(float(str(each["macs_share"])) for each in left)
     graph = with_qdq(made.graph, made.scheme)
