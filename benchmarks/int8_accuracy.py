@@ -38,7 +38,6 @@ from compress.data.catalogue import find
 from compress.data.spec import DataSpec
 from compress.int8.calibration import batches_of
 from compress.int8.capture import captured
-from compress.int8.nncf_engine import nncf_quantised
 from compress.int8.ptq import DEFAULT, Methods, quantised
 from compress.int8.rewrites import canonical_
 from compress.int8.rules import pixel_levels
@@ -169,8 +168,14 @@ def by_peer(
     )
     batches = [batch.clone() for batch in calibration()]
     if peer == "nncf":
+        import nncf
+
+        model = onnx.load(plain)
+        name = model.graph.input[0].name
+        single = [image[None] for batch in batches for image in batch]
+        shown = nncf.Dataset(single, lambda one: {name: one.contiguous().numpy()})
         started = time.monotonic()
-        nncf_quantised(plain, made, lambda: iter(batches))
+        onnx.save(nncf.quantize(model, shown, subset_size=len(single)), made)
         return made, time.monotonic() - started
     from onnxruntime.quantization import (
         CalibrationDataReader,
