@@ -2,11 +2,7 @@
 
 import contextlib
 import json
-import logging
 import os
-import sys
-import tempfile
-import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
@@ -25,6 +21,7 @@ from runtime.errors import (
 )
 from runtime.files import sha256_of, written_whole
 from runtime.preprocess import Preprocess
+from runtime.quiet import silence
 
 Dtype = Literal["float32", "float16", "int8"]
 Image = npt.NDArray[np.float32]
@@ -108,7 +105,7 @@ def _check(
 
 def _converted(model: Path, *, dtype: Dtype, images: Iterable[Image] | None) -> bytes:
     """Give the bytes of the file."""
-    with _silence():
+    with silence(1, 2):
         try:
             os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
             import tensorflow as tf
@@ -184,33 +181,6 @@ def _one_by_one(images: Iterable[Image]) -> Callable[[], Iterator[list[Image]]]:
                 yield [image[None]]
 
     return each
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep TensorFlow's chatter, that of its C++ too, off stdout and stderr.
-
-    C++ writes to the descriptors themselves, so these lead into a file meanwhile.
-    """
-    before = logging.root.manager.disable
-    streams = (sys.stdout, sys.stderr)
-    with contextlib.ExitStack() as stack:
-        for stream in streams:
-            stream.flush()
-        sink = stack.enter_context(tempfile.TemporaryFile())
-        for descriptor in (1, 2):
-            kept = os.dup(descriptor)
-            stack.callback(os.close, kept)
-            stack.callback(os.dup2, kept, descriptor)
-            os.dup2(sink.fileno(), descriptor)
-        stack.enter_context(warnings.catch_warnings())
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        stack.callback(logging.disable, before)
-        with open(os.devnull, "w", encoding="utf-8") as nowhere:  # noqa: PTH123  # a device
-            stack.enter_context(contextlib.redirect_stdout(nowhere))
-            stack.enter_context(contextlib.redirect_stderr(nowhere))
-            yield
 
 
 def _versions() -> dict[str, str]:

@@ -1,10 +1,5 @@
 """A torch network as an ONNX graph in memory: traced, translated, named."""
 
-import contextlib
-import io
-import logging
-import warnings
-from collections.abc import Iterator
 from typing import Final
 
 import onnx
@@ -15,6 +10,7 @@ from export.operators import OPSET, TRANSLATIONS
 from export.refusal import refusal
 from export.tidy import tidy_
 from runtime.errors import InputRejectedError
+from runtime.quiet import silence
 
 INPUT: Final = "image"
 OUTPUT: Final = "logits"
@@ -67,20 +63,3 @@ def _keep_names_(program: torch.export.ExportedProgram, net: fx.GraphModule) -> 
     for node, again in zip(calls, traced, strict=True):
         # torch.onnx writes this stack into its nodes; the last entry is the innermost.
         again.meta["nn_module_stack"] = {node.name: (node.name, "")}
-
-
-@contextlib.contextmanager
-def silence() -> Iterator[None]:
-    """Keep the exporter's prints, warnings and logs to itself; errors still raise."""
-    before = logging.root.manager.disable
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(before)

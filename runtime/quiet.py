@@ -1,9 +1,11 @@
-"""Libraries written in C++ keep their chatter off the user's terminal."""
+"""Libraries keep their chatter off the user's terminal, those in C++, too."""
 
 import contextlib
+import logging
 import os
 import sys
 import tempfile
+import warnings
 from collections.abc import Iterator
 
 
@@ -26,3 +28,25 @@ def quiet(*descriptors: int) -> Iterator[None]:
                 stack.callback(os.dup2, kept, descriptor)
                 os.dup2(sink.fileno(), descriptor)
         yield
+
+
+@contextlib.contextmanager
+def silence(*descriptors: int) -> Iterator[None]:
+    """Keep prints, warnings and logs of Python to themselves; errors still raise.
+
+    `descriptors` are quiet as well, for libraries with C++ inside.
+    """
+    before = logging.root.manager.disable
+    with (
+        quiet(*descriptors),
+        warnings.catch_warnings(),
+        open(os.devnull, "w", encoding="utf-8") as nowhere,  # noqa: PTH123  # a device
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)

@@ -1,9 +1,5 @@
 """NNCF on a float ONNX file: its post-training quantisation, as a raw QDQ model."""
 
-import contextlib
-import io
-import logging
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -13,6 +9,7 @@ import numpy.typing as npt
 
 from compress.int8.calibrate import Batches
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
+from runtime.quiet import silence
 
 if TYPE_CHECKING:
     import onnx
@@ -41,7 +38,7 @@ def nncf_quantised(
     places them, which no runtime is fast on yet: it is meant for `export.lower`.
     """
     try:
-        with _silence():
+        with silence():
             import nncf
             import onnx
             from nncf.quantization.advanced_parameters import QuantizationParameters
@@ -66,7 +63,7 @@ def nncf_quantised(
     )
     one_process = nncf.AdvancedAccuracyRestorerParameters(num_ranking_workers=1)
     try:
-        with _silence():
+        with silence():
             if control is None:
                 made = nncf.quantize(
                     model,
@@ -133,20 +130,3 @@ def _validated(
         for image, right in items
     ]
     return sum(hits) / len(hits), hits
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep NNCF's logs, bars and warnings to itself; errors still raise."""
-    before = logging.root.manager.disable
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(before)

@@ -1,10 +1,5 @@
 """litert-torch, called for one graph, quietly."""
 
-import contextlib
-import logging
-import sys
-import warnings
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Literal
 
@@ -13,13 +8,13 @@ from torch import Tensor, nn
 
 from export.refusal import refusal
 from runtime.errors import InputRejectedError, MissingDependencyError
-from runtime.quiet import quiet
+from runtime.quiet import silence
 
 
 def check_installed() -> None:
     """Refuse to begin without the converter; it is looked up, and loaded, here."""
     try:
-        with _silence():
+        with silence(1, 2):
             import ai_edge_litert  # noqa: F401
             import flatbuffers  # noqa: F401
             import litert_torch  # noqa: F401
@@ -55,7 +50,7 @@ def converted(
     static = SimpleNamespace(global_config=SimpleNamespace(is_dynamic=False))
     config = QuantConfig(pt2e_quantizer=static) if integers else None
     try:
-        with _silence(), torch.no_grad():
+        with silence(1, 2), torch.no_grad():
             model = litert_torch.convert(whole.eval(), (image,), quant_config=config)
             return bytes(model.model_content())
     except Exception as error:  # the network and the converter raise anything
@@ -73,18 +68,3 @@ class _ChannelsLast(nn.Module):
         """Map an image to what the network gives."""
         scores: Tensor = self.net(image.permute(0, 3, 1, 2))
         return scores
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Keep the converter's progress, warnings and logs off; errors still raise."""
-    before = logging.root.manager.disable
-    streams = sys.stdout, sys.stderr
-    with quiet(1, 2), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        logging.disable(logging.CRITICAL)
-        try:
-            yield
-        finally:
-            logging.disable(before)
-            sys.stdout, sys.stderr = streams

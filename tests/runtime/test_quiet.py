@@ -1,13 +1,15 @@
 """Chatter of C++ does not reach the terminal; what comes after it does."""
 
+import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
 
-from runtime.quiet import quiet
+from runtime.quiet import quiet, silence
 
 ROOT = Path(__file__).parents[2]
 MODEL = "weights/mobilenet_v2_torchvision_int8_1x3x224x224.tflite"
@@ -22,6 +24,23 @@ def test_descriptors_are_silent_within_the_block_only(
     os.write(1, b"answer")
     os.write(2, b"news")
     assert capfd.readouterr() == ("answer", "news")
+
+
+def test_a_silenced_library_may_print_warn_and_log_and_still_fail(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def chatty() -> None:
+        sys.stdout.write("chatter")
+        warnings.warn("chatter", stacklevel=1)
+        logging.getLogger("library").error("chatter")
+        raise ValueError("the news")
+
+    with pytest.raises(ValueError, match="the news"), silence():
+        chatty()
+    sys.stdout.write("answer\n")
+    logging.getLogger("library").error("heard again")
+    assert capfd.readouterr().out == "answer\n"
+    assert logging.root.manager.disable == logging.NOTSET
 
 
 def test_loading_and_running_a_tflite_file_says_nothing(shared_data: Path) -> None:
