@@ -22,8 +22,16 @@ RIVALS: Final = 5
 # extreme up to the greatest that was seen.
 ENDS: Final = 18
 LEAST: Final = 0.3
-# Magnitudes at which a channel may be cut: four to an octave, from 2^-10 to 2^8.
-REACHES: Final = 2.0 ** (torch.arange(-40, 33, dtype=torch.float64) / 4)
+# Magnitudes at which a channel may be cut: four to an octave, from 2^-10 to 2^8, each a
+# number whose float32 has zeros after the mantissa's first two bits; see `_reaches`.
+_EXPONENT_BIAS, _LATER_BITS = 127, 21
+_FIRST: Final = (_EXPONENT_BIAS - 10) * 4
+_COUNT: Final = 18 * 4 + 1
+REACHES: Final = (
+    (torch.arange(_FIRST, _FIRST + _COUNT, dtype=torch.int32) << _LATER_BITS)
+    .view(torch.float32)
+    .double()
+)
 
 
 @dataclass(kw_only=True)
@@ -184,7 +192,7 @@ def _add_(
     one.gradients += (slope * (value != 0)).square_().sum(dim=0).double()
     if len(ends[0]):
         above = _cut(value, slope, one.high)
-        below = -_cut(-value, slope, -one.low)
+        below = _cut(value, slope, one.low)
         one.cut += (below[:, None] + above[None, :]).square()
     else:
         one.reach += cut_by_channel(value, slope).square()
@@ -197,24 +205,26 @@ def _by_channel(one: Tensor) -> Tensor:
 
 
 def _cut(value: Tensor, slope: Tensor, ends: Tensor) -> Tensor:
-    """What cutting `value` at each of the rising `ends` does to the answer, [ends]."""
-    if float(ends[-1]) <= 0:  # nothing was seen on this side
+    """What cutting `value` at each of `ends`, from the inside out, does, [ends]."""
+    last = float(ends[-1])
+    if last == 0:  # nothing was seen on this side
         return torch.zeros(len(ends), dtype=torch.float64)
-    beyond = value > ends[0].item()
-    values, slopes = value[beyond], slope[beyond]
+    side = 1.0 if last > 0 else -1.0
+    flat, rising, first = value.flatten(), side * ends, float(ends[0])
+    beyond = (flat > first if side > 0 else flat < first).nonzero()[:, 0]
+    values, slopes = side * flat[beyond], slope.flatten()[beyond]
     # A value in bin b lies beyond the ends 0 … b - 1.
-    bins = torch.bucketize(values, ends.float())
+    bins = torch.bucketize(values, rising.float())
     weight = torch.bincount(bins, slopes, minlength=len(ends) + 1).double()
     moment = torch.bincount(bins, slopes * values, minlength=len(ends) + 1).double()
     weight, moment = (each.flip(0).cumsum(0).flip(0)[1:] for each in (weight, moment))
-    return ends * weight - moment
+    return side * (rising * weight - moment)
 
 
 def cut_by_channel(value: Tensor, slope: Tensor) -> Tensor:
     """What cutting [places, channels] at each of REACHES does, [channels, REACHES]."""
     channels, bins = value.shape[1], len(REACHES) + 1
-    place = torch.bucketize(value.abs().contiguous(), REACHES.float())
-    place += torch.arange(channels) * bins
+    place = _reaches(value).add_(torch.arange(channels, dtype=torch.int32) * bins)
 
     def beyond(weights: Tensor) -> Tensor:
         """The sum of weights of what lies beyond each reach."""
@@ -223,3 +233,9 @@ def cut_by_channel(value: Tensor, slope: Tensor) -> Tensor:
         return sums.flip(1).cumsum(dim=1).flip(1)[:, 1:]
 
     return REACHES * beyond(slope * value.sign()) - beyond(slope * value)
+
+
+def _reaches(value: Tensor) -> Tensor:
+    """How many of REACHES each float32 comes up to: an int32 read off its bits."""
+    bits = value.abs().contiguous().view(torch.int32)
+    return (bits >> _LATER_BITS).sub_(_FIRST - 1).clamp_(0, _COUNT)

@@ -55,22 +55,21 @@ def _least(groups: Mapping[str, list[Influence]]) -> dict[str, Range]:
         for members in groups.values()
         for each in members
     )
-    best: tuple[float, dict[str, Range]] = (float("inf"), {})
-    tried = torch.cat([each.flatten() for each in widths.values()])
-    for width in sorted(set(tried.tolist())):
-        cost = slopes * (width / STEPS) ** 2 / 12
-        ranges = {}
-        for first, members in groups.items():
-            fits = torch.where(
-                widths[first] <= width * (1 + 1e-9), cuts[first], float("inf")
-            )
-            place = int(fits.argmin())
-            low, high = divmod(place, fits.shape[1])
-            cost += float(fits[low, high])
-            ranges[first] = (float(members[0].low[low]), float(members[0].high[high]))
-        if cost < best[0]:
-            best = (cost, ranges)
-    return best[1]
+    every = torch.cat([each.flatten() for each in widths.values()])
+    tried = every.new_tensor(sorted(set(every.tolist())))
+    cost = slopes * (tried / STEPS) ** 2 / 12
+    places = {}
+    for first, cut in cuts.items():
+        fits = widths[first] <= tried[:, None, None] * (1 + 1e-9)
+        least = torch.where(fits, cut, float("inf")).flatten(1).min(dim=1)
+        cost += least.values
+        places[first] = least.indices
+    best = int(cost.argmin())
+    chosen = {}
+    for first, members in groups.items():
+        low, high = divmod(int(places[first][best]), widths[first].shape[1])
+        chosen[first] = (float(members[0].low[low]), float(members[0].high[high]))
+    return chosen
 
 
 def _widths(one: Influence) -> Tensor:
