@@ -21,8 +21,8 @@ SHARED = Path(os.environ.get("EDGEPRESS_SHARED") or HERE.parents[1] / "shared" /
 RESULT = HERE / "results" / "sparsity.json"
 # What is asked for, how it is trained, and the points of top-1 that it may cost.
 CASES = {
-    "sparsity-0.8": (["--sparsity", 0.8, "--thin-until", 0.4], 0.05, 1.0),
-    "pattern-2:4": (["--pattern", "2:4", "--schedule", "one-shot"], 0.02, 0.5),
+    "sparsity-0.8": (["--sparsity", 0.8, "--thin-until", 0.3], 0.02, 1.0),
+    "pattern-2:4": (["--pattern", "2:4", "--schedule", "one-shot"], 0.01, 0.5),
 }
 
 

@@ -4,6 +4,7 @@ Small members, and of blocks that repeat each other one or two: what can go wron
 family is in its kinds of operators, not in how many there are.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -216,3 +217,9 @@ def test_both_files_of_a_family_answer_as_the_simulation(
     assert 10 * np.log10(np.square(want, dtype=np.float64).sum() / noise) > lite_db
     # Beside what is named, its classifier gives float sums of stored int8 weights.
     assert reading.int8_macs_fraction(file.path) > 0.98 - share
+    if not floats:
+        inside = Counter(
+            each.name for each in reading.operators(file.path) if not each.int8
+        )
+        assert inside.keys() <= {"QUANTIZE", "DEQUANTIZE", "FULLY_CONNECTED", "MEAN"}
+        assert inside.total() <= 4
