@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from compress.stages.stage import Alone
 from compress.training.recovery import Recovery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from compress.data.catalogue import Catalogue
     from compress.job import Job
     from compress.models.model import Model
-    from compress.stages.stage import Stage
 
 
-class Factorize(Recovery):
+class Factorize(Alone, Recovery):
     """Split layers by SVD and Tucker-2, fitted to what they gave on images."""
 
     epochs: int = Field(
@@ -66,10 +64,6 @@ class Factorize(Recovery):
             raise ValueError("give either an energy, such as 0.9, or a latency")
         return latency
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
-        """The network itself is all there is to go by."""
-        del model, data, job
-
     def __call__(
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
     ) -> Model:
@@ -78,7 +72,3 @@ class Factorize(Recovery):
 
         del guide
         return factorised(model, data, job, self)
-
-    def rivals(self) -> Mapping[str, Stage]:
-        """None."""
-        return {}

@@ -6,28 +6,22 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from compress.stages.stage import Alone
 from compress.training.options import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from compress.data.catalogue import Catalogue
     from compress.data.data import Batch
     from compress.job import Job
     from compress.models.model import Model
-    from compress.stages.stage import Stage
 
 
-class FineTune(Training):
+class FineTune(Alone, Training):
     """Train on the labels alone."""
 
     epochs: int = Field(default=10, ge=1, description="passes over the training images")
-
-    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
-        """Labels are the only guide."""
-        del model, data, job
 
     def __call__(
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
@@ -45,7 +39,3 @@ class FineTune(Training):
 
         opened = data.open(model.preprocess)
         return fit(model, opened, loss, self, job)
-
-    def rivals(self) -> Mapping[str, Stage]:
-        """None."""
-        return {}

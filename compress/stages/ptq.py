@@ -6,16 +6,15 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from compress.stages.stage import Alone
 
+if TYPE_CHECKING:
     from compress.data.catalogue import Catalogue
     from compress.job import Job
     from compress.models.model import Model
-    from compress.stages.stage import Stage
 
 
-class Ptq(BaseModel):
+class Ptq(Alone, BaseModel):
     """Round weights to int8 and activations to grids measured on images."""
 
     model_config = ConfigDict(
@@ -62,10 +61,6 @@ class Ptq(BaseModel):
         "held-out answers changes; with --accuracy-drop both have to hold",
     )
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
-        """The float network itself is all there is to go by."""
-        del model, data, job
-
     def __call__(
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
     ) -> Model:
@@ -74,7 +69,3 @@ class Ptq(BaseModel):
 
         del guide
         return post_training(model, data, job, self)
-
-    def rivals(self) -> Mapping[str, Stage]:
-        """None."""
-        return {}

@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING
 
 from pydantic import Field
 
+from compress.stages.stage import Alone
 from compress.training.options import Training
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from compress.data.catalogue import Catalogue
     from compress.job import Job
     from compress.models.model import Model
-    from compress.stages.stage import Stage
 
 
-class Qat(Training):
+class Qat(Alone, Training):
     """Train what integer kernels will compute, with the float network as teacher."""
 
     # The network is trained already; it only has to get used to its grids.
@@ -59,10 +57,6 @@ class Qat(Training):
         default=False, description="learn the scales as well (Esser et al. 2020)"
     )
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
-        """The float network is its own teacher, and has its row already."""
-        del model, data, job
-
     def __call__(
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
     ) -> Model:
@@ -71,7 +65,3 @@ class Qat(Training):
 
         del guide
         return quantization_aware_training(model, data, job, self)
-
-    def rivals(self) -> Mapping[str, Stage]:
-        """None."""
-        return {}

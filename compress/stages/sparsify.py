@@ -6,18 +6,16 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from compress.stages.stage import Alone
 from compress.training.recovery import Recovery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from compress.data.catalogue import Catalogue
     from compress.job import Job
     from compress.models.model import Model
-    from compress.stages.stage import Stage
 
 
-class Sparsify(Recovery):
+class Sparsify(Alone, Recovery):
     """Set the smallest weights to zero, with the dense network as teacher."""
 
     epochs: int = Field(
@@ -71,10 +69,6 @@ class Sparsify(Recovery):
             )
         return pattern
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
-        """The dense network is its own teacher, and has its row already."""
-        del model, data, job
-
     def __call__(
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
     ) -> Model:
@@ -83,7 +77,3 @@ class Sparsify(Recovery):
 
         del guide
         return sparsified(model, data, job, self)
-
-    def rivals(self) -> Mapping[str, Stage]:
-        """None."""
-        return {}

@@ -32,3 +32,15 @@ class Stage(Protocol):
     def rivals(self) -> Mapping[str, Stage]:
         """Other ways to spend the same effort on the same model, to compare with."""
         ...
+
+
+class Alone:
+    """A stage that has no model to learn from but its own, and no rival."""
+
+    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
+        """None: what there is to learn from has its row already."""
+        del model, data, job
+
+    def rivals(self) -> Mapping[str, Stage]:
+        """None."""
+        return {}

@@ -1,0 +1,105 @@
+"""What half of the multiply-accumulates costs a CIFAR ResNet once it is trained again.
+
+usage: python benchmarks/pruning_training.py [--net cifar_resnet20] [--images 10000]
+       [--epochs 8] [--seeds 0,1,2] [--macs 0.5]
+
+The published checkpoint is fine-tuned on the JPEG copy of CIFAR-10 first, on a seeded
+subset, and judged on 5,000 test images. Then it is cut to half of its work in two ways,
+each trained for the same epochs on the same images: ours as `compress prune` does it
+(least squares, then its whole self as teacher), and the smallest L1 norms of every
+layer, one-shot, fine-tuned on labels. Adds to benchmarks/results/pruning_training.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import mean
+
+HERE = Path(__file__).resolve().parent
+SHARED = Path(os.environ.get("EDGEPRESS_SHARED") or HERE.parents[1] / "shared" / "data")
+RESULT = HERE / "results" / "pruning_training.json"
+WEIGHTS = {
+    "cifar_resnet20": "cifar10_resnet20-12fca82f.th",
+    "cifar_resnet32": "cifar10_resnet32-d509ac18.th",
+}
+ARMS: Mapping[str, Sequence[str]] = {
+    "ours": ("--criterion", "missed", "--scope", "global"),
+    "l1 one-shot": (
+        *("--criterion", "l1", "--scope", "local"),
+        *("--recover", "none", "--distill", "0"),
+    ),
+}
+GOAL_LOST, GOAL_AHEAD = 1.0, 0.5  # points
+
+
+def compress(*words: object) -> Mapping[str, Sequence[Mapping[str, float]]]:
+    """Run the command line and give its JSON answer; it resumes if stopped."""
+    command = [sys.executable, "-m", "compress", *map(str, words), "--quiet", "--json"]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
+    answer: Mapping[str, Sequence[Mapping[str, float]]] = json.loads(done.stdout)
+    return answer
+
+
+def main() -> None:
+    """Fine-tune once, then every arm from every seed."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--net", choices=WEIGHTS, default="cifar_resnet20")
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--macs", type=float, default=0.5)
+    parser.add_argument(
+        "--out", type=Path, default=Path(tempfile.gettempdir()) / "pruning-training"
+    )
+    options = parser.parse_args()
+    shared = ["--data", SHARED / "images/cifar10_jpeg_train50k_test5k.zip"]
+    shared += ["--train-images", options.images, "--batch-size", 128, "--threads", 1]
+    dense = options.out / options.net
+    compress(
+        "finetune", "--model", options.net, *shared, "--epochs", 5,
+        "--weights", SHARED / "weights" / WEIGHTS[options.net],
+        "--learning-rate", 0.01, "--out", dense,
+    )  # fmt: skip
+    rows = []
+    for seed in map(int, options.seeds.split(",")):
+        for arm, asked in ARMS.items():
+            out = f"{options.net}-{arm.replace(' ', '-')}-{options.macs}-{seed}"
+            report = compress(
+                "prune", "--model", dense, *shared, *asked, "--macs", options.macs,
+                "--epochs", options.epochs, "--learning-rate", 0.02, "--round-to", 4,
+                "--seed", seed, "--out", options.out / out,
+            )  # fmt: skip
+            whole, cut = report["rows"]
+            rows.append(
+                {
+                    "net": options.net,
+                    "arm": arm,
+                    "seed": seed,
+                    "images": options.images,
+                    "epochs": options.epochs,
+                    "macs": round(cut["macs"] / whole["macs"], 4),
+                    "top1": [whole["top1"], cut["top1"]],
+                    "lost_points": round(100 * (whole["top1"] - cut["top1"]), 2),
+                }
+            )
+            print(json.dumps(rows[-1]), flush=True)
+    kept = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else []
+    kept = [each for each in kept if each["net"] != options.net]
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(kept + rows, indent=2) + "\n", encoding="utf-8")
+    lost = {
+        arm: mean(row["lost_points"] for row in rows if row["arm"] == arm)
+        for arm in ARMS
+    }
+    ahead = lost["l1 one-shot"] - lost["ours"]
+    print(f"ours loses {lost['ours']:.2f} points, goal at most {GOAL_LOST}")
+    print(f"L1 one-shot loses {ahead:.2f} points more, goal at least {GOAL_AHEAD}")
+
+
+if __name__ == "__main__":
+    main()
