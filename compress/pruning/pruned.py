@@ -13,6 +13,7 @@ from compress.int8.simulate import QuantizedNet
 from compress.job import is_main_process
 from compress.models.construct import skeleton
 from compress.models.names import family
+from compress.promise import Promise
 from compress.pruning.blocks import without_blocks
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
@@ -24,6 +25,7 @@ from compress.pruning.keep import check_names, spared
 from compress.pruning.layout import Layout, asked_for
 from compress.pruning.missed import missed
 from compress.pruning.proof import proved
+from compress.pruning.record import RECORD, Cut, written
 from compress.pruning.recover import reconstructed, renormalised
 from compress.pruning.staircase import MULTIPLE
 from compress.surgery.differences import widths_between
@@ -46,7 +48,6 @@ if TYPE_CHECKING:
     from compress.pruning.recover import Batches
     from compress.stages.prune import Prune
 
-RECORD: Final = "pruning.json"
 # Augmentations of each image whose answers the teacher gives once and for all.
 _VIEWS: Final = 4
 # Families whose every channel was searched for; they lose more by a cut than others.
@@ -79,7 +80,7 @@ class _Pruning:
             count=options.calib_images,
         )
         self.images: Batches = batches_of(model, self.shown)
-        self.steps: list[dict[str, object]] = []
+        self.cuts: list[Cut] = []
         self.timely: Timely | None = None
 
     def carry_out(self) -> Model:
@@ -95,18 +96,54 @@ class _Pruning:
         for step in range(1, options.steps + 1):
             last = step == options.steps
             here = self.job if last else self.job.within(f"step-{step}", title="step")
-            epochs = options.epochs if last else options.step_epochs
+            model = self.thinner(model, removed, step, here)
             if not last and is_model(here.folder):
-                model = load_model(here.folder, factory=model.spec.factory)
+                net = load_model(here.folder, factory=model.spec.factory).net
+                model = self.recorded(net, removed)
                 continue
-            model = self.recorded(self.thinned(model.net, step), removed)
-            model = self.trained(model, here, epochs)
+            model = self.trained(
+                model, here, options.epochs if last else options.step_epochs
+            )
             if not last and is_main_process():
                 save_model(model, here.folder)
                 forget_state(here.folder)
         if is_main_process():
-            write_json(self.job.folder / RECORD, self.record(model))
+            promise = self.promise()
+            record = written(self.whole, model, options, self.cuts, promise=promise)
+            write_json(self.job.folder / RECORD, record)
         return model
+
+    def thinner(
+        self, model: Model, removed: tuple[str, ...], step: int, here: Job
+    ) -> Model:
+        """`model` after the cut of a step, which is made once.
+
+        Were it made again when an interrupted run goes on, latencies taken anew might
+        choose other widths, and what was trained so far would not fit them.
+        """
+        folder = here.folder / "cut"
+        if is_model(folder):
+            self.cuts.append(Cut.model_validate_json((folder / RECORD).read_bytes()))
+            net = load_model(folder, factory=model.spec.factory).net
+            return self.recorded(net, removed)
+        made = self.recorded(self.thinned(model.net, step), removed)
+        if is_main_process():
+            write_json(folder / RECORD, self.cuts[-1].model_dump(mode="json"))
+            save_model(made, folder)
+        return made
+
+    def promise(self) -> Promise | None:
+        """The latency that was asked for, and what was foretold of the last cut."""
+        taken = self.cuts[-1].latency
+        if taken is None:
+            return None
+        return Promise(
+            stage=self.job.title,
+            share=self.options.latency,
+            wanted_ms=self.options.latency_ms or taken["wanted_ms"],
+            predicted_ms=taken["predicted_ms"],
+            whole_ms=taken["whole_ms"],
+        )
 
     def warn(self) -> None:
         """Say what is known to go wrong with networks like this one."""
@@ -261,20 +298,20 @@ class _Pruning:
         """Say and keep what a cut took, and what was changed by it."""
         flips = [self.flips(before, net) for net in (bare, after)]
         macs = layout.macs(kept) / layout.macs(layout.full)
-        self.steps.append(
-            {
-                "macs": layout.macs(kept),
-                "params": layout.params(kept),
-                "flips_cut": flips[0],
-                "flips_recovered": flips[1],
-                "latency": self.timely.as_record() if self.timely else None,
-                "channels": {
-                    group.name: [group.units * unit, units * unit]
+        self.cuts.append(
+            Cut(
+                macs=layout.macs(kept),
+                params=layout.params(kept),
+                flips_cut=flips[0],
+                flips_recovered=flips[1],
+                latency=self.timely.as_record() if self.timely else None,
+                channels={
+                    group.name: (group.units * unit, units * unit)
                     for group, unit, units in zip(
                         layout.groups, layout.unit, kept, strict=True
                     )
                 },
-            }
+            )
         )
         self.job.screen.tell(
             f"prune: {macs:.1%} of the MACs left; the cut changed {flips[0]:.1%} of "
@@ -289,10 +326,3 @@ class _Pruning:
                 changed += int((one(batch).argmax(1) != other(batch).argmax(1)).sum())
                 count += len(batch)
         return changed / count
-
-    def record(self, model: Model) -> dict[str, object]:
-        """What was done, for the report."""
-        return {
-            "surgery": model.surgery.model_dump(mode="json"),
-            "steps": self.steps,
-        }

@@ -1,0 +1,68 @@
+"""What a stage that cut channels and blocks writes down of it, for the report."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Final
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from compress.models.model import Model
+    from compress.promise import Promise
+    from compress.stages.prune import Prune
+
+# In the stage's folder as `written` has it, and beside each cut as a `Cut`.
+RECORD: Final = "pruning.json"
+
+
+class Cut(BaseModel):
+    """One cut: what it left, and what it changed.
+
+    macs, params: of the network after it; flips: the share of the calibration images
+    that are answered otherwise, before and after recovery; latency: `Timely`, in ms;
+    channels: before and after, of every group that might be cut, by its first layer.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    macs: float
+    params: float
+    flips_cut: float
+    flips_recovered: float
+    latency: Mapping[str, float] | None
+    channels: Mapping[str, tuple[int, int]]
+
+
+def written(
+    whole: "Model",
+    made: "Model",
+    options: "Prune",
+    cuts: Sequence[Cut],
+    *,
+    promise: "Promise | None",
+) -> dict[str, object]:
+    """The record of the stage: `whole` became `made` by `cuts`.
+
+    macs, params: of the whole network and what is left; groups: channels before the
+    first cut and after the last, by layer; latency: what was promised of it.
+    """
+    from compress.census import count_macs, count_params
+
+    widths: dict[str, tuple[int, int]] = {}
+    for each in cuts:
+        for name, (before, after) in each.channels.items():
+            widths[name] = (widths.get(name, (before, after))[0], after)
+    nets, size = (whole.net, made.net), whole.preprocess.size
+    return {
+        "criterion": options.criterion,
+        "recover": options.recover,
+        "removed": list(made.surgery.removed[len(whole.surgery.removed) :]),
+        "macs": [count_macs(net, size=size) for net in nets],
+        "params": [count_params(net) for net in nets],
+        "groups": [
+            {"name": name, "before": before, "after": after}
+            for name, (before, after) in widths.items()
+        ],
+        "latency": promise.as_record() if promise else None,
+        "steps": [each.model_dump(mode="json") for each in cuts],
+        "surgery": made.surgery.model_dump(mode="json"),
+    }
