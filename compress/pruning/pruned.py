@@ -12,7 +12,6 @@ from compress.int8.calibration import batches_of, chosen_images
 from compress.int8.simulate import QuantizedNet
 from compress.job import is_main_process
 from compress.models.construct import skeleton
-from compress.models.names import family
 from compress.promise import Promise
 from compress.pruning.blocks import without_blocks
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
@@ -23,6 +22,7 @@ from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
 from compress.pruning.keep import check_names, spared
 from compress.pruning.layout import Layout, asked_for
+from compress.pruning.lean import stay_whole
 from compress.pruning.missed import missed
 from compress.pruning.proof import proved
 from compress.pruning.record import RECORD, Cut, written
@@ -50,8 +50,6 @@ if TYPE_CHECKING:
 
 # Augmentations of each image whose answers the teacher gives once and for all.
 _VIEWS: Final = 4
-# Families whose every channel was searched for; they lose more by a cut than others.
-_LEAN: Final = frozenset({"mobilenet", "efficientnet"})
 
 
 def pruned(model: Model, data: Catalogue, job: Job, options: Prune) -> Model:
@@ -82,11 +80,11 @@ class _Pruning:
         self.images: Batches = batches_of(model, self.shown)
         self.cuts: list[Cut] = []
         self.timely: Timely | None = None
+        self.sensitive: tuple[str, ...] | None = None  # known from the first cut on
 
     def carry_out(self) -> Model:
         """Blocks first, then channels, then the last training."""
         options = self.options
-        self.warn()
         net, removed = self.whole.net, tuple[str, ...]()
         if options.blocks:
             shorter = without_blocks(net, options.blocks, self.images)
@@ -124,6 +122,7 @@ class _Pruning:
         folder = here.folder / "cut"
         if is_model(folder):
             self.cuts.append(Cut.model_validate_json((folder / RECORD).read_bytes()))
+            self.sensitive = self.cuts[-1].spared
             net = load_model(folder, factory=model.spec.factory).net
             return self.recorded(net, removed)
         made = self.recorded(self.thinned(model.net, step), removed)
@@ -144,16 +143,6 @@ class _Pruning:
             predicted_ms=taken["predicted_ms"],
             whole_ms=taken["whole_ms"],
         )
-
-    def warn(self) -> None:
-        """Say what is known to go wrong with networks like this one."""
-        name = self.whole.spec.name
-        if family(name) in _LEAN:
-            self.job.screen.tell(
-                f"prune: warning: {name} is lean already, and loses more by a cut than "
-                "a ResNet does; see what each layer is worth with `compress "
-                "sensitivity`, cut little, and train after it"
-            )
 
     def thinned(self, net: nn.Module, step: int) -> nn.Module:
         """One cut, and what brings the answers back without training."""
@@ -189,6 +178,12 @@ class _Pruning:
                 f"prune: {name}: no layer is left whose channels may be cut; spare "
                 "fewer (keep), or choose another network"
             )
+        if self.sensitive is None:
+            model = self.whole.with_net(net)
+            self.sensitive = stay_whole(
+                model, groups, self.shown, self.options, self.job
+            )
+        groups = [g for g in groups if g.name not in self.sensitive]
         return groups, Layout(net, groups, size=self.size)
 
     def scores(self, net: nn.Module, groups: Sequence[Group]) -> list[torch.Tensor]:
@@ -305,6 +300,7 @@ class _Pruning:
                 flips_cut=flips[0],
                 flips_recovered=flips[1],
                 latency=self.timely.as_record() if self.timely else None,
+                spared=self.sensitive or (),
                 channels={
                     group.name: (group.units * unit, units * unit)
                     for group, unit, units in zip(

@@ -19,7 +19,8 @@ class Cut(BaseModel):
 
     macs, params: of the network after it; flips: the share of the calibration images
     that are answered otherwise, before and after recovery; latency: `Timely`, in ms;
-    channels: before and after, of every group that might be cut, by its first layer.
+    spared: groups that stayed whole as the most sensitive; channels: before and after,
+    of every other one that might be cut. Groups go by their first layers.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -29,6 +30,7 @@ class Cut(BaseModel):
     flips_cut: float
     flips_recovered: float
     latency: Mapping[str, float] | None
+    spared: tuple[str, ...]
     channels: Mapping[str, tuple[int, int]]
 
 
@@ -43,7 +45,8 @@ def written(
     """The record of the stage: `whole` became `made` by `cuts`.
 
     macs, params: of the whole network and what is left; groups: channels before the
-    first cut and after the last, by layer; latency: what was promised of it.
+    first cut and after the last, by layer; spared: those that stayed whole as the most
+    sensitive; latency: what was promised of it.
     """
     from compress.census import count_macs, count_params
 
@@ -62,6 +65,7 @@ def written(
             {"name": name, "before": before, "after": after}
             for name, (before, after) in widths.items()
         ],
+        "spared": list(cuts[-1].spared),
         "latency": promise.as_record() if promise else None,
         "steps": [each.model_dump(mode="json") for each in cuts],
         "surgery": made.surgery.model_dump(mode="json"),

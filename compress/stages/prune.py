@@ -74,6 +74,14 @@ class Prune(Training):
     keep: tuple[str, ...] = Field(
         default=(), strict=False, description="layers whose channels stay, by name"
     )
+    spare: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of the groups of channels that stay whole, those first that "
+        "answers depend on most; by default 0.1 of a lean network such as a MobileNet "
+        "(0 beside keep or with criterion missed), and 0 of others",
+    )
     calib: str | None = Field(
         default=None,
         description="images to recover on, named as --data is; by default the "
