@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -12,7 +13,6 @@ from compress.int8.calibration import batches_of, chosen_images
 from compress.int8.simulate import QuantizedNet
 from compress.job import is_main_process
 from compress.models.construct import skeleton
-from compress.promise import Promise
 from compress.pruning.blocks import without_blocks
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
@@ -21,6 +21,7 @@ from compress.pruning.deadline import deadline_of
 from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
 from compress.pruning.keep import check_names, spared
+from compress.pruning.lasso import sparse_penalty
 from compress.pruning.layout import Layout, asked_for
 from compress.pruning.lean import stay_whole
 from compress.pruning.missed import missed
@@ -36,7 +37,7 @@ from runtime.errors import RecipeError
 from runtime.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
@@ -47,6 +48,7 @@ if TYPE_CHECKING:
     from compress.pruning.group import Group
     from compress.pruning.recover import Batches
     from compress.stages.prune import Prune
+    from compress.training.penalty import Penalty
 
 # Augmentations of each image whose answers the teacher gives once and for all.
 _VIEWS: Final = 4
@@ -78,6 +80,7 @@ class _Pruning:
             count=options.calib_images,
         )
         self.images: Batches = batches_of(model, self.shown)
+        self.removed: tuple[str, ...] = ()
         self.cuts: list[Cut] = []
         self.timely: Timely | None = None
         self.sensitive: tuple[str, ...] | None = None  # known from the first cut on
@@ -85,64 +88,69 @@ class _Pruning:
     def carry_out(self) -> Model:
         """Blocks first, then channels, then the last training."""
         options = self.options
-        net, removed = self.whole.net, tuple[str, ...]()
+        net = self.whole.net
         if options.blocks:
             shorter = without_blocks(net, options.blocks, self.images)
-            net, removed = shorter.net, shorter.removed
+            net, self.removed = shorter.net, shorter.removed
             self.job.screen.tell(f"prune: without {', '.join(shorter.removed)}")
-        model = self.recorded(net, removed)
-        for step in range(1, options.steps + 1):
-            last = step == options.steps
-            here = self.job if last else self.job.within(f"step-{step}", title="step")
-            model = self.thinner(model, removed, step, here)
-            if not last and is_model(here.folder):
-                net = load_model(here.folder, factory=model.spec.factory).net
-                model = self.recorded(net, removed)
-                continue
-            model = self.trained(
-                model, here, options.epochs if last else options.step_epochs
-            )
-            if not last and is_main_process():
-                save_model(model, here.folder)
-                forget_state(here.folder)
+        model = self.recorded(net)
+        if options.sparse_epochs:
+            here = self.job.within("sparse", title="sparse")
+            model = self.once(here, partial(self.faded, model, here))
+        for step in range(1, options.steps):
+            here = self.job.within(f"step-{step}", title="step")
+            model = self.thinner(model, step, here)
+            epochs = options.step_epochs
+            model = self.once(here, partial(self.trained, model, here, epochs))
+        model = self.thinner(model, options.steps, self.job)
+        model = self.trained(model, self.job, options.epochs)
         if is_main_process():
-            promise = self.promise()
-            record = written(self.whole, model, options, self.cuts, promise=promise)
+            record = written(self.whole, model, options, self.cuts)
             write_json(self.job.folder / RECORD, record)
         return model
 
-    def thinner(
-        self, model: Model, removed: tuple[str, ...], step: int, here: Job
-    ) -> Model:
+    def once(self, here: Job, make: Callable[[], Model]) -> Model:
+        """What `make` makes, kept in `here`, and taken from there another time."""
+        if is_model(here.folder):
+            factory = self.whole.spec.factory
+            return self.recorded(load_model(here.folder, factory=factory).net)
+        made = make()
+        if is_main_process():
+            save_model(made, here.folder)
+            forget_state(here.folder)
+        return made
+
+    def faded(self, model: Model, here: Job) -> Model:
+        """`model` trained so that channels fade that it can do without."""
+        options = self.options
+        penalty = sparse_penalty(
+            model.net,
+            self.groups(model.net),
+            strength=options.sparse_penalty,
+            scales=options.criterion == "bn",
+        )
+        return self.trained(model, here, options.sparse_epochs, penalty)
+
+    def thinner(self, model: Model, step: int, here: Job) -> Model:
         """`model` after the cut of a step, which is made once.
 
         Were it made again when an interrupted run goes on, latencies taken anew might
         choose other widths, and what was trained so far would not fit them.
         """
-        folder = here.folder / "cut"
-        if is_model(folder):
-            self.cuts.append(Cut.model_validate_json((folder / RECORD).read_bytes()))
-            self.sensitive = self.cuts[-1].spared
-            net = load_model(folder, factory=model.spec.factory).net
-            return self.recorded(net, removed)
-        made = self.recorded(self.thinned(model.net, step), removed)
-        if is_main_process():
-            write_json(folder / RECORD, self.cuts[-1].model_dump(mode="json"))
-            save_model(made, folder)
-        return made
+        here = here.within("cut", title="cut")
 
-    def promise(self) -> Promise | None:
-        """The latency that was asked for, and what was foretold of the last cut."""
-        taken = self.cuts[-1].latency
-        if taken is None:
-            return None
-        return Promise(
-            stage=self.job.title,
-            share=self.options.latency,
-            wanted_ms=self.options.latency_ms or taken["wanted_ms"],
-            predicted_ms=taken["predicted_ms"],
-            whole_ms=taken["whole_ms"],
-        )
+        def make() -> Model:
+            made = self.recorded(self.thinned(model.net, step))
+            if is_main_process():
+                write_json(here.folder / RECORD, self.cuts[-1].model_dump(mode="json"))
+            return made
+
+        found = self.once(here, make)
+        if len(self.cuts) < step:  # it was made earlier
+            record = (here.folder / RECORD).read_bytes()
+            self.cuts.append(Cut.model_validate_json(record))
+            self.sensitive = self.cuts[-1].spared
+        return found
 
     def thinned(self, net: nn.Module, step: int) -> nn.Module:
         """One cut, and what brings the answers back without training."""
@@ -166,8 +174,8 @@ class _Pruning:
         self.tell(net, bare, made, layout, kept)
         return made
 
-    def traced(self, net: nn.Module) -> tuple[Sequence[Group], Layout]:
-        """The groups that may be cut, and the layers as they follow from them."""
+    def groups(self, net: nn.Module) -> Sequence[Group]:
+        """The groups that the recipe allows to be cut."""
         name, screen = self.whole.spec.name, self.job.screen
         found = proved(net, groups_of(net, size=self.size, name=name), size=self.size)
         if found.left_whole:
@@ -178,6 +186,11 @@ class _Pruning:
                 f"prune: {name}: no layer is left whose channels may be cut; spare "
                 "fewer (keep), or choose another network"
             )
+        return groups
+
+    def traced(self, net: nn.Module) -> tuple[Sequence[Group], Layout]:
+        """The groups that are to be cut, and the layers as they follow from them."""
+        groups = self.groups(net)
         if self.sensitive is None:
             model = self.whole.with_net(net)
             self.sensitive = stay_whole(
@@ -250,7 +263,9 @@ class _Pruning:
         asked = self.options.round_to
         return math.lcm(asked, MULTIPLE) if self.deadline else asked
 
-    def trained(self, model: Model, here: Job, epochs: int) -> Model:
+    def trained(
+        self, model: Model, here: Job, epochs: int, penalty: Penalty | None = None
+    ) -> Model:
         """`model` taught by the whole network, and by the labels."""
         if not epochs:
             return model
@@ -270,12 +285,14 @@ class _Pruning:
             temperature=options.temperature,
             views=views,
         )
-        return fit(model, opened, loss, options, here, views=views)
+        return fit(model, opened, loss, options, here, views=views, penalty=penalty)
 
-    def recorded(self, net: nn.Module, removed: tuple[str, ...]) -> Model:
+    def recorded(self, net: nn.Module) -> Model:
         """The model around `net`, and what makes its architecture into that."""
         spec = self.whole.spec
-        kept = self.whole.surgery.without(removed).model_copy(update={"widths": {}})
+        kept = self.whole.surgery.without(self.removed).model_copy(
+            update={"widths": {}}
+        )
         bare = skeleton(
             spec.with_surgery(kept), classes=len(self.whole.classes), size=self.size
         )
@@ -301,12 +318,12 @@ class _Pruning:
                 flips_recovered=flips[1],
                 latency=self.timely.as_record() if self.timely else None,
                 spared=self.sensitive or (),
-                channels={
-                    group.name: (group.units * unit, units * unit)
+                channels=tuple(
+                    (group.name, group.units * unit, units * unit)
                     for group, unit, units in zip(
                         layout.groups, layout.unit, kept, strict=True
                     )
-                },
+                ),
             )
         )
         self.job.screen.tell(

@@ -7,7 +7,6 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from compress.models.model import Model
-    from compress.promise import Promise
     from compress.stages.prune import Prune
 
 # In the stage's folder as `written` has it, and beside each cut as a `Cut`.
@@ -31,29 +30,35 @@ class Cut(BaseModel):
     flips_recovered: float
     latency: Mapping[str, float] | None
     spared: tuple[str, ...]
-    channels: Mapping[str, tuple[int, int]]
+    channels: tuple[tuple[str, int, int], ...]
 
 
 def written(
-    whole: "Model",
-    made: "Model",
-    options: "Prune",
-    cuts: Sequence[Cut],
-    *,
-    promise: "Promise | None",
+    whole: "Model", made: "Model", options: "Prune", cuts: Sequence[Cut]
 ) -> dict[str, object]:
     """The record of the stage: `whole` became `made` by `cuts`.
 
     macs, params: of the whole network and what is left; groups: channels before the
-    first cut and after the last, by layer; spared: those that stayed whole as the most
-    sensitive; latency: what was promised of it.
+    first cut and after the last, in the order of the layers; spared: those that stayed
+    whole as the most sensitive; latency: what was promised of it.
     """
     from compress.census import count_macs, count_params
+    from compress.promise import Promise
 
+    promise = None
+    if taken := cuts[-1].latency:
+        promise = Promise(
+            stage="prune",
+            share=options.latency,
+            wanted_ms=options.latency_ms or taken["wanted_ms"],
+            predicted_ms=taken["predicted_ms"],
+            whole_ms=taken["whole_ms"],
+        )
     widths: dict[str, tuple[int, int]] = {}
     for each in cuts:
-        for name, (before, after) in each.channels.items():
+        for name, before, after in each.channels:
             widths[name] = (widths.get(name, (before, after))[0], after)
+    order = {name: at for at, (name, _) in enumerate(whole.net.named_modules())}
     nets, size = (whole.net, made.net), whole.preprocess.size
     return {
         "criterion": options.criterion,
@@ -63,7 +68,9 @@ def written(
         "params": [count_params(net) for net in nets],
         "groups": [
             {"name": name, "before": before, "after": after}
-            for name, (before, after) in widths.items()
+            for name, (before, after) in sorted(
+                widths.items(), key=lambda pair: order.get(pair[0], 0)
+            )
         ],
         "spared": list(cuts[-1].spared),
         "latency": promise.as_record() if promise else None,
