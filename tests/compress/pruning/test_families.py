@@ -27,6 +27,7 @@ from compress.screen import Screen
 from compress.surgery.differences import widths_between
 from compress.surgery.rebuild import rebuilt
 from compress.surgery.record import Surgery
+from compress.vision import timm
 from export.to_onnx import to_onnx
 from export.to_tflite import to_tflite
 from runtime.artifact import Artifact
@@ -41,7 +42,7 @@ LARGE = [
     ("inception_v3", 96),
     ("resnet18", 64),
     ("resnet50", 64),
-    ("resnetv2_50", 64),
+    ("resnetv2_18", 64),
     ("wide_resnet50_2", 64),
     ("resnext50_32x4d", 64),
     ("seresnet50", 64),
@@ -56,23 +57,22 @@ LARGE = [
     ("mobilenetv4_conv_small", 64),
     ("efficientnet_b0", 64),
     ("tf_efficientnet_lite0", 64),
-    ("tf_efficientnetv2_s", 64),
+    ("tf_efficientnetv2_b0", 64),
     ("coatnet_0_224", 64),
-    ("regnetx_008", 64),
-    ("regnety_008", 64),
+    ("regnetx_002", 64),
+    ("regnety_002", 64),
     ("convnext_tiny", 64),
 ]
 
 
 # Plain with a head of linear layers, residual, before it normalised, concatenated,
-# depthwise with and without a gate, shuffled, grouped, layer-normalised.
+# depthwise with a gate, shuffled, grouped, layer-normalised.
 TFLITE: Final = frozenset(
     {
         "lenet5",
-        "cifar_resnet20",
-        "resnetv2_50",
+        "resnet18",
+        "resnetv2_18",
         "squeezenet1_1",
-        "mobilenetv2_100",
         "mobilenetv3_small_100",
         "shufflenet_v2_x0_5",
         "resnext50_32x4d",
@@ -105,10 +105,11 @@ def repeated(net: nn.Module) -> list[str]:
     """Blocks that are shaped as the one before them, so that nobody will miss them."""
     found = [name for name in ALONE if hasattr(net, name)]
     for name, stage in net.named_modules():
-        if isinstance(stage, nn.Sequential):
+        if isinstance(stage, nn.Sequential | timm.models.regnet.RegStage):
             names = [child for child, _ in stage.named_children()]
             shapes = [
-                [each.shape for each in block.state_dict().values()] for block in stage
+                [each.shape for each in block.state_dict().values()]
+                for block in stage.children()
             ]
             found += [
                 f"{name}.{names[at]}"
