@@ -19,6 +19,11 @@ JOURNAL: Final = "events.jsonl"
 LOCK: Final = ".lock"
 
 
+def stage_folder(number: int, name: str) -> str:
+    """What the folder of the `number`-th stage is called, the first being 1."""
+    return f"{number:02d}-{name}"
+
+
 @contextmanager
 def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
     """Hold `folder` for `recipe` while the block runs.

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from compress.census import accuracy, census
@@ -13,7 +13,9 @@ from compress.job import Job
 from compress.lowrank.record import RECORD as FACTORISATION
 from compress.models.model import Model
 from compress.models.names import family
+from compress.promise import promises
 from compress.prove import Proof, Proven
+from compress.pruning.record import RECORD as PRUNING
 from compress.recipe import Recipe
 from compress.report.records import Record
 from compress.report.report import Report
@@ -23,6 +25,7 @@ from compress.training.options import Training
 from runtime.budget import Spent
 from runtime.files import gzip_bytes_of, read_json
 from runtime.machine import this_machine
+from runtime.measurement import Comparison, Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +72,6 @@ def report_of(
     measurements = [
         {**each.as_record(), "role": roles[each.file]} for each in proof.measurements
     ]
-    limits = recipe.limits()
     sparsity = _newest(job.folder, SPARSITY)
     return Report(
         name=recipe.name,
@@ -87,12 +89,10 @@ def report_of(
         ),
         measurements=tuple(measurements),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
-        budget={
-            "limits": limits.limits(),
-            "violations": list(limits.violations(_spent(rows, proof))),
-        },
+        budget=_budget(recipe, job.folder, rows, proof),
         curves=tuple(_curves(job.folder / JOURNAL)),
         quantisation=_newest(job.folder, QUANTISATION),
+        pruning=_newest(job.folder, PRUNING),
         sparsity=sparsity,
         factorisation=_newest(job.folder, FACTORISATION),
         advice=advice(proof),
@@ -134,6 +134,46 @@ def shipped(proof: Proof) -> Proven:
     """The file to ship to this machine: the first one of what the run made."""
     role = proof.files[-1].role
     return next(file for file in proof.files if file.role == role)
+
+
+def _budget(recipe: Recipe, folder: Path, rows: Sequence[Row], proof: Proof) -> Record:
+    """The limits that were set, and what is missed of them, a sentence each."""
+    limits = recipe.limits()
+    shown: dict[str, float] = limits.limits()
+    broken = []
+    for place, promise in promises(folder, recipe):
+        if promise.share is not None:
+            shown["latency"] = promise.share
+        if said := promise.broken(*_judges(place, rows, proof)):
+            broken.append(said)
+            if promise.share is None and promise.wanted_ms == limits.latency_ms:
+                limits = replace(limits, latency_ms=None)  # one sentence is enough
+    violations = [*limits.violations(_spent(rows, proof)), *broken]
+    return {"limits": shown, "violations": violations}
+
+
+def _judges(
+    place: int, rows: Sequence[Row], proof: Proof
+) -> tuple[Measurement | None, Comparison | None]:
+    """What tells whether the stage at `place` kept its promise: the float file's times.
+
+    The comparison is with what the stage was given, so there is none where that is not
+    what the run began with.
+    """
+    floats = [
+        file
+        for file in proof.files
+        if file.artifact.dtype == "float32" and file.role not in {"teacher", "start"}
+    ]
+    made = next((f for f in floats if f.role == floats[-1].role), shipped(proof))
+    name = made.artifact.path.name
+    measured = next((each for each in proof.measurements if each.file == name), None)
+    chain = [row.model for row in rows if row.name == "start" or row.name in STAGES]
+    if chain[place].surgery != chain[0].surgery:
+        return measured, None
+    start = {each.artifact.path.name for each in proof.files if each.role == "start"}
+    pairs = (e for e in proof.comparisons if e.a in start and e.b == name)
+    return measured, next(pairs, None)
 
 
 def _spent(rows: Sequence[Row], proof: Proof) -> Spent:

@@ -11,7 +11,13 @@ from compress.data.catalogue import Catalogue, find
 from compress.device import check_device
 from compress.exports import wanted
 from compress.extras import check_installed
-from compress.folder import JOURNAL, REPORT, claimed, write_manifest
+from compress.folder import (
+    JOURNAL,
+    REPORT,
+    claimed,
+    stage_folder,
+    write_manifest,
+)
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
 from compress.models.model import Model
@@ -80,7 +86,7 @@ class _Run:
             list(wanted("model", model, recipe.export))  # better refused now than later
         self.take("start", model, data, seconds=0.0)
         for number, (name, stage) in enumerate(steps, start=1):
-            here = job.within(f"{number:02d}-{name}", title=name)
+            here = job.within(stage_folder(number, name), title=name)
             guide = stage.guide(model, data, here)
             if guide is not None and not self.has("teacher"):
                 self.take("teacher", guide, data, seconds=0.0)

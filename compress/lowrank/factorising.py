@@ -19,6 +19,7 @@ from compress.lowrank.record import RECORD
 from compress.lowrank.responses import refitted_, response_moments, shapes_of
 from compress.lowrank.timing import latencies_ms, raced
 from compress.models.construct import skeleton
+from compress.promise import Promise
 from compress.surgery.differences import widths_between
 from compress.surgery.rebuild import rebuilt
 from compress.surgery.record import UNTOUCHED, Surgery
@@ -95,7 +96,7 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
     job.screen.tell(
         f"factorize: {len(layers)} layers, {len(images)} calibration images"
     )
-    chosen = chosen_for(model.with_net(dense), layers, batches, job, options)
+    chosen, latency = chosen_for(model.with_net(dense), layers, batches, job, options)
     hows = split_up(chosen)
     net = copy.deepcopy(dense)
     for each in chosen:
@@ -103,7 +104,11 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
             net.set_submodule(each.split.name, each.split.made(each.how))
     refitted_(net, dense, tuple(hows), batches)
     made = model.operated(net, surgery_of(model, net, hows))
-    write_json(job.folder / RECORD, {"layers": [each.as_record() for each in chosen]})
+    record = {
+        "latency": latency.as_record() if latency else None,
+        "layers": [each.as_record() for each in chosen],
+    }
+    write_json(job.folder / RECORD, record)
     job.screen.tell(
         f"factorize: {len(hows)} of {len(layers)} layers are products now, "
         f"{count_params(net) / count_params(model.net):.0%} of the parameters are left"
@@ -117,8 +122,11 @@ def chosen_for(
     batches: Batches,
     job: Job,
     options: Factorize,
-) -> Sequence[Choice]:
-    """What becomes of each of `layers`, which are those of `model.net`."""
+) -> tuple[Sequence[Choice], Promise | None]:
+    """What becomes of each of `layers`, which are those of `model.net`.
+
+    With what is promised of the latency, where that was asked for.
+    """
     net = model.net
     moments = response_moments(net, layers, batches)
     splits = [spectra_of(name, layers[name], found) for name, found in moments.items()]
@@ -131,20 +139,26 @@ def chosen_for(
 
     multiple = options.round_to
     if options.energy is not None:
-        return by_energy(splits, options.energy, multiple=multiple, race=race)
+        return by_energy(splits, options.energy, multiple=multiple, race=race), None
     from export.to_onnx import qdq_model
 
     graph = qdq_model(
         net, size=model.preprocess.size, name=model.spec.name, batch="static"
     )
     (network_ms,) = latencies_ms([graph], rng=rng)
-    return by_latency(
-        splits,
-        options.latency or 1.0,  # one of the two is given
-        multiple=multiple,
-        race=race,
-        network_ms=network_ms,
+    share = options.latency or 1.0  # one of the two is given
+    chosen = by_latency(
+        splits, share, multiple=multiple, race=race, network_ms=network_ms
     )
+    saved_ms = sum((c.ms_before or 0.0) - (c.ms_after or 0.0) for c in chosen)
+    promise = Promise(
+        stage=job.title,
+        share=share,
+        wanted_ms=share * network_ms,
+        predicted_ms=network_ms - saved_ms,
+        whole_ms=network_ms,
+    )
+    return chosen, promise
 
 
 def surgery_of(model: Model, net: nn.Module, hows: Mapping[str, Factorised]) -> Surgery:

@@ -2,5 +2,5 @@
 
 from typing import Final
 
-# {network_ms, layers: [Choice.as_record]}
+# What it holds: latency, a `Promise` or None, and layers, each a `Choice.as_record`.
 RECORD: Final = "factorisation.json"

@@ -46,7 +46,7 @@ def silenced(net: nn.Module, groups: Sequence[Group], chosen: Chosen) -> nn.Modu
                 _fill_(copied.get_parameter(name), channels, axis[name])
                 continue
             module = copied.get_submodule(name)
-            for key, along in _axes(module, side):
+            for key, along in axes_of(module, side):
                 if key in {"weight", "bias"}:  # a norm keeps its statistics
                     _fill_(getattr(module, key), channels, along)
     return copied
@@ -62,7 +62,7 @@ def left_of(net: nn.Module, groups: Sequence[Group], chosen: Chosen) -> Left:
             count = next(
                 (
                     getattr(module, key).shape[along]
-                    for key, along in _axes(module, side)
+                    for key, along in axes_of(module, side)
                 ),
                 0,
             )
@@ -85,7 +85,7 @@ def _gone(
     return gone, axis
 
 
-def _axes(module: nn.Module, side: Side) -> Iterable[tuple[str, int]]:
+def axes_of(module: nn.Module, side: Side) -> Iterable[tuple[str, int]]:
     """The tensors of a module that hold channels of `side`, and along which axis."""
     if side == "in":
         # A grouped layer loses whole groups, so each filter sees as many as before.
@@ -101,7 +101,7 @@ def _thin_(module: nn.Module, side: Side, channels: set[int]) -> None:
     """Take `channels` out of one module."""
     if isinstance(module, nn.PReLU) and module.num_parameters == 1:
         return
-    for key, along in _axes(module, side):
+    for key, along in axes_of(module, side):
         _replace_(module, key, channels, along)
     for key, count in _counts(module, side, len(channels)):
         setattr(module, key, count)

@@ -48,7 +48,7 @@ class Timely:
     measured_ms: float
     whole_ms: float
 
-    def as_record(self) -> dict[str, object]:
+    def as_record(self) -> dict[str, float]:
         """Plain data, for reports."""
         return {
             "wanted_ms": self.wanted_ms,

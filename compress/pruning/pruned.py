@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import torch
@@ -12,7 +13,6 @@ from compress.int8.calibration import batches_of, chosen_images
 from compress.int8.simulate import QuantizedNet
 from compress.job import is_main_process
 from compress.models.construct import skeleton
-from compress.models.names import family
 from compress.pruning.blocks import without_blocks
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
@@ -21,9 +21,12 @@ from compress.pruning.deadline import deadline_of
 from compress.pruning.gradients import gradients_of
 from compress.pruning.graph import groups_of
 from compress.pruning.keep import check_names, spared
+from compress.pruning.lasso import sparse_penalty
 from compress.pruning.layout import Layout, asked_for
+from compress.pruning.lean import stay_whole
 from compress.pruning.missed import missed
 from compress.pruning.proof import proved
+from compress.pruning.record import RECORD, Cut, written
 from compress.pruning.recover import reconstructed, renormalised
 from compress.pruning.staircase import MULTIPLE
 from compress.surgery.differences import widths_between
@@ -34,7 +37,7 @@ from runtime.errors import RecipeError
 from runtime.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
@@ -45,12 +48,10 @@ if TYPE_CHECKING:
     from compress.pruning.group import Group
     from compress.pruning.recover import Batches
     from compress.stages.prune import Prune
+    from compress.training.penalty import Penalty
 
-RECORD: Final = "pruning.json"
 # Augmentations of each image whose answers the teacher gives once and for all.
 _VIEWS: Final = 4
-# Families whose every channel was searched for; they lose more by a cut than others.
-_LEAN: Final = frozenset({"mobilenet", "efficientnet"})
 
 
 def pruned(model: Model, data: Catalogue, job: Job, options: Prune) -> Model:
@@ -79,44 +80,77 @@ class _Pruning:
             count=options.calib_images,
         )
         self.images: Batches = batches_of(model, self.shown)
-        self.steps: list[dict[str, object]] = []
+        self.removed: tuple[str, ...] = ()
+        self.cuts: list[Cut] = []
         self.timely: Timely | None = None
+        self.sensitive: tuple[str, ...] | None = None  # known from the first cut on
 
     def carry_out(self) -> Model:
         """Blocks first, then channels, then the last training."""
         options = self.options
-        self.warn()
-        net, removed = self.whole.net, tuple[str, ...]()
+        net = self.whole.net
         if options.blocks:
             shorter = without_blocks(net, options.blocks, self.images)
-            net, removed = shorter.net, shorter.removed
+            net, self.removed = shorter.net, shorter.removed
             self.job.screen.tell(f"prune: without {', '.join(shorter.removed)}")
-        model = self.recorded(net, removed)
-        for step in range(1, options.steps + 1):
-            last = step == options.steps
-            here = self.job if last else self.job.within(f"step-{step}", title="step")
-            epochs = options.epochs if last else options.step_epochs
-            if not last and is_model(here.folder):
-                model = load_model(here.folder, factory=model.spec.factory)
-                continue
-            model = self.recorded(self.thinned(model.net, step), removed)
-            model = self.trained(model, here, epochs)
-            if not last and is_main_process():
-                save_model(model, here.folder)
-                forget_state(here.folder)
+        model = self.recorded(net)
+        if options.sparse_epochs:
+            here = self.job.within("sparse", title="sparse")
+            model = self.once(here, partial(self.faded, model, here))
+        for step in range(1, options.steps):
+            here = self.job.within(f"step-{step}", title="step")
+            model = self.thinner(model, step, here)
+            epochs = options.step_epochs
+            model = self.once(here, partial(self.trained, model, here, epochs))
+        model = self.thinner(model, options.steps, self.job)
+        model = self.trained(model, self.job, options.epochs)
         if is_main_process():
-            write_json(self.job.folder / RECORD, self.record(model))
+            record = written(self.whole, model, options, self.cuts)
+            write_json(self.job.folder / RECORD, record)
         return model
 
-    def warn(self) -> None:
-        """Say what is known to go wrong with networks like this one."""
-        name = self.whole.spec.name
-        if family(name) in _LEAN:
-            self.job.screen.tell(
-                f"prune: warning: {name} is lean already, and loses more by a cut than "
-                "a ResNet does; see what each layer is worth with `compress "
-                "sensitivity`, cut little, and train after it"
-            )
+    def once(self, here: Job, make: Callable[[], Model]) -> Model:
+        """What `make` makes, kept in `here`, and taken from there another time."""
+        if is_model(here.folder):
+            factory = self.whole.spec.factory
+            return self.recorded(load_model(here.folder, factory=factory).net)
+        made = make()
+        if is_main_process():
+            save_model(made, here.folder)
+            forget_state(here.folder)
+        return made
+
+    def faded(self, model: Model, here: Job) -> Model:
+        """`model` trained so that channels fade that it can do without."""
+        options = self.options
+        penalty = sparse_penalty(
+            model.net,
+            self.groups(model.net),
+            strength=options.sparse_penalty,
+            scales=options.criterion == "bn",
+        )
+        return self.trained(model, here, options.sparse_epochs, penalty)
+
+    def thinner(self, model: Model, step: int, here: Job) -> Model:
+        """`model` after the cut of a step, which is made once.
+
+        Were it made again when an interrupted run goes on, latencies taken anew might
+        choose other widths, and what was trained so far would not fit them.
+        """
+        here = here.within("cut", title="cut")
+
+        def make() -> Model:
+            made = self.recorded(self.thinned(model.net, step))
+            if is_main_process():
+                write_json(here.folder / RECORD, self.cuts[-1].model_dump(mode="json"))
+            return made
+
+        found = self.once(here, make)
+        if len(self.cuts) < step:  # it was made earlier
+            record = (here.folder / RECORD).read_bytes()
+            self.cuts.append(Cut.model_validate_json(record))
+            self.sensitive = self.cuts[-1].spared
+        return found
 
     def thinned(self, net: nn.Module, step: int) -> nn.Module:
         """One cut, and what brings the answers back without training."""
@@ -140,8 +174,8 @@ class _Pruning:
         self.tell(net, bare, made, layout, kept)
         return made
 
-    def traced(self, net: nn.Module) -> tuple[Sequence[Group], Layout]:
-        """The groups that may be cut, and the layers as they follow from them."""
+    def groups(self, net: nn.Module) -> Sequence[Group]:
+        """The groups that the recipe allows to be cut."""
         name, screen = self.whole.spec.name, self.job.screen
         found = proved(net, groups_of(net, size=self.size, name=name), size=self.size)
         if found.left_whole:
@@ -152,6 +186,17 @@ class _Pruning:
                 f"prune: {name}: no layer is left whose channels may be cut; spare "
                 "fewer (keep), or choose another network"
             )
+        return groups
+
+    def traced(self, net: nn.Module) -> tuple[Sequence[Group], Layout]:
+        """The groups that are to be cut, and the layers as they follow from them."""
+        groups = self.groups(net)
+        if self.sensitive is None:
+            model = self.whole.with_net(net)
+            self.sensitive = stay_whole(
+                model, groups, self.shown, self.options, self.job
+            )
+        groups = [g for g in groups if g.name not in self.sensitive]
         return groups, Layout(net, groups, size=self.size)
 
     def scores(self, net: nn.Module, groups: Sequence[Group]) -> list[torch.Tensor]:
@@ -218,7 +263,9 @@ class _Pruning:
         asked = self.options.round_to
         return math.lcm(asked, MULTIPLE) if self.deadline else asked
 
-    def trained(self, model: Model, here: Job, epochs: int) -> Model:
+    def trained(
+        self, model: Model, here: Job, epochs: int, penalty: Penalty | None = None
+    ) -> Model:
         """`model` taught by the whole network, and by the labels."""
         if not epochs:
             return model
@@ -238,12 +285,14 @@ class _Pruning:
             temperature=options.temperature,
             views=views,
         )
-        return fit(model, opened, loss, options, here, views=views)
+        return fit(model, opened, loss, options, here, views=views, penalty=penalty)
 
-    def recorded(self, net: nn.Module, removed: tuple[str, ...]) -> Model:
+    def recorded(self, net: nn.Module) -> Model:
         """The model around `net`, and what makes its architecture into that."""
         spec = self.whole.spec
-        kept = self.whole.surgery.without(removed).model_copy(update={"widths": {}})
+        kept = self.whole.surgery.without(self.removed).model_copy(
+            update={"widths": {}}
+        )
         bare = skeleton(
             spec.with_surgery(kept), classes=len(self.whole.classes), size=self.size
         )
@@ -261,20 +310,21 @@ class _Pruning:
         """Say and keep what a cut took, and what was changed by it."""
         flips = [self.flips(before, net) for net in (bare, after)]
         macs = layout.macs(kept) / layout.macs(layout.full)
-        self.steps.append(
-            {
-                "macs": layout.macs(kept),
-                "params": layout.params(kept),
-                "flips_cut": flips[0],
-                "flips_recovered": flips[1],
-                "latency": self.timely.as_record() if self.timely else None,
-                "channels": {
-                    group.name: [group.units * unit, units * unit]
+        self.cuts.append(
+            Cut(
+                macs=layout.macs(kept),
+                params=layout.params(kept),
+                flips_cut=flips[0],
+                flips_recovered=flips[1],
+                latency=self.timely.as_record() if self.timely else None,
+                spared=self.sensitive or (),
+                channels=tuple(
+                    (group.name, group.units * unit, units * unit)
                     for group, unit, units in zip(
                         layout.groups, layout.unit, kept, strict=True
                     )
-                },
-            }
+                ),
+            )
         )
         self.job.screen.tell(
             f"prune: {macs:.1%} of the MACs left; the cut changed {flips[0]:.1%} of "
@@ -289,10 +339,3 @@ class _Pruning:
                 changed += int((one(batch).argmax(1) != other(batch).argmax(1)).sum())
                 count += len(batch)
         return changed / count
-
-    def record(self, model: Model) -> dict[str, object]:
-        """What was done, for the report."""
-        return {
-            "surgery": model.surgery.model_dump(mode="json"),
-            "steps": self.steps,
-        }

@@ -23,6 +23,7 @@ from compress.pruning.budget import least_missed
 from compress.pruning.criteria import Criterion, scores
 from compress.pruning.cutting import cut
 from compress.pruning.graph import groups_of
+from compress.pruning.group import Group
 from compress.pruning.proof import proved
 from compress.report import charts
 from compress.report.columns import RULE, aligned
@@ -142,12 +143,17 @@ def sensitivity(  # noqa: PLR0913  # what, on what, how finely, and the shared f
             "it was made from"
         )
     shown, judged_by = _judged(model, catalogue, images, seed, device)
+    whole = _top1(model, shown, device)
+    net, size = model.net.cpu(), model.preprocess.size
+    groups = proved(net, groups_of(net, size=size, name=model.spec.name), size=size)
+    rng = torch.Generator().manual_seed(seed)
+    values = scores(net, groups.groups, criterion, rng=rng)
     return Sensitivity(
         model=model.spec.name,
         images=len(shown),
         judged_by=judged_by,
-        whole=_top1(model, shown, device),
-        curves=_curves(model, shown, ratios, criterion, job),
+        whole=whole,
+        curves=curves(model, groups.groups, values, shown, ratios=ratios, job=job),
     )
 
 
@@ -158,6 +164,11 @@ def _judged(
     shown = drawn(data.images(model.preprocess), count, seed=seed)
     if data.judges(len(model.classes)):
         return shown, "labels"
+    return answered(model, shown, device=device), "the whole network"
+
+
+def answered(model: Model, shown: Images, *, device: str) -> Images:
+    """The same images, labelled with what `model` says of them."""
     said: list[torch.Tensor] = []
     net = model.net.to(device)
 
@@ -167,29 +178,30 @@ def _judged(
         return logits
 
     accuracy(note, shown)
-    return replace(shown, labels=torch.cat(said).numpy()), "the whole network"
+    return replace(shown, labels=torch.cat(said).numpy())
 
 
-def _curves(
+def curves(  # noqa: PLR0913  # what is cut, in which order, and how it is judged
     model: Model,
+    groups: Sequence[Group],
+    values: Sequence[torch.Tensor],
     shown: Images,
+    *,
     ratios: Sequence[float],
-    criterion: Criterion,
     job: Job,
 ) -> tuple[Curve, ...]:
-    """One curve a group, the most sensitive first."""
-    net, size = model.net.cpu(), model.preprocess.size
-    groups = proved(net, groups_of(net, size=size, name=model.spec.name), size=size)
-    rng = torch.Generator().manual_seed(job.seed)
-    values = scores(net, groups.groups, criterion, rng=rng)
+    """One curve for each of `groups`, the most sensitive first.
+
+    values: [units] of every group, what its units are worth. Judged on `job.device`.
+    """
     found = []
     total = len(values) * len(ratios)
     with job.screen.progress("sensitivity", total) as advance:
-        for index, (group, value) in enumerate(zip(groups.groups, values, strict=True)):
+        for index, (group, value) in enumerate(zip(groups, values, strict=True)):
             top1 = {}
             for ratio in ratios:
                 left = max(1, round(group.units * (1 - ratio)))
-                thinner = cut(net, groups.groups, {index: least_missed(value, left)})
+                thinner = cut(model.net, groups, {index: least_missed(value, left)})
                 top1[ratio] = _top1(model.with_net(thinner), shown, job.device)
                 advance(1, group.name)
             channels = group.units * group.unit_channels

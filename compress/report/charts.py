@@ -23,6 +23,7 @@ COLOURS: Final = {
 _SIZE: Final = (340 / 72, 240 / 72)  # inches; a point becomes a unit of the viewBox
 _WIDE: Final = (1040 / 72, 300 / 72)  # as wide as the page
 _LETTERS: Final = 32  # of a name
+_NAMES: Final = 60  # that fit side by side under a chart as wide as the page
 _LINE: Final = 0.12  # of the height of a profile, for a line of names above it
 _RADIUS: Final = 22.0  # points, of the largest disc
 _SOFT: Final = COLOURS["soft"]
@@ -133,6 +134,32 @@ def profile(
                 _short(names[index]), (index, values[index] or 0.0),
                 (index, high + step * (row + 0.5)), va="center", arrowprops=line,
             )  # fmt: skip
+        return _svg(figure, f"{y} by {x}")
+
+
+def dumbbells(pairs: Sequence[tuple[str, float, float]], *, x: str, y: str) -> str:
+    """A name, a number before and one after: rings and dots, joined; `y` by doublings.
+
+    So the same share lost is the same length, wherever it is. As wide as the page.
+    """
+    before, after = ([pair[side] for pair in pairs] for side in (1, 2))
+    at = range(len(pairs))
+    with _empty(x, y, size=_WIDE) as (figure, axes):
+        axes.set_yscale("log", base=2)
+        axes.vlines(at, after, before, color=COLOURS["c2"], lw=2, alpha=0.4)
+        axes.plot(
+            at, before, "o", color=COLOURS["c1"], mfc=COLOURS["card"], ms=7,
+            label="before",
+        )  # fmt: skip
+        axes.plot(at, after, "o", color=COLOURS["c2"], ms=5, label="after")
+        axes.yaxis.set_major_formatter("{x:.0f}")
+        step = -(-len(pairs) // _NAMES)
+        axes.set_xticks(
+            [*at][::step], [_short(name) for name, *_ in pairs][::step],
+            rotation=90, fontsize=9,
+        )  # fmt: skip
+        axes.margins(x=0.02)
+        axes.legend(ncols=2)
         return _svg(figure, f"{y} by {x}")
 
 

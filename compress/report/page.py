@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from compress.report import charts, int8, int8_tables, units
+from compress.report import charts, int8, int8_tables, pruning, units
 from compress.report.contest import Entry, Gain, entries, gain
 from compress.report.printed import notes, ratios, subject, verdict
 from compress.report.records import (
@@ -27,6 +27,7 @@ _BADGES: Final = {Exit.FIT: "good", Exit.BUDGET: "warn", Exit.PARITY: "bad"}
 # Beside the table and the charts these say nothing new.
 _SHOWN_ELSEWHERE: Final = (
     *int8.IN_TABLES,
+    *pruning.IN_TABLES,
     "report",
     "verdict",
     "next",
@@ -43,6 +44,15 @@ class Figure:
 
     caption: str
     svg: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What one kind of compression did: charts as wide as the page, then tables."""
+
+    title: str
+    figures: tuple[Figure, ...]
+    tables: tuple[int8_tables.Table, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +93,7 @@ def page(report: Report) -> str:
         notes=[note for note in notes(report) if note[0] not in _SHOWN_ELSEWHERE],
         figures=(*_scatter(found), *_curves(report)) if drawing else (),
         int8=int8 if int8.shown(report) else None,
-        noise=tuple(_noise(report)) if drawing else (),
-        tables=tuple(int8_tables.tables(report)),
+        sections=tuple(_sections(report, drawing=drawing)),
         histograms=tuple(_histograms(report)) if drawing else (),
         rows=report.rows,
         artifacts=report.artifacts,
@@ -165,6 +174,26 @@ def _curves(report: Report) -> Iterator[Figure]:
             )
             what = "Held-out accuracy" if key == "top1" else "Training loss"
             yield Figure(caption=f"{what} by epoch.", svg=svg)
+
+
+def _sections(report: Report, *, drawing: bool) -> Iterator[Section]:
+    """Pruning and INT8, each where there is something to show."""
+    cut, quantised = pruning.table(report), tuple(int8_tables.tables(report))
+    for title, drawn, tables in (
+        ("Pruning", _widths, () if cut is None else (cut,)),
+        ("INT8", _noise, quantised if int8.shown(report) else ()),
+    ):
+        figures = tuple(drawn(report)) if drawing else ()
+        if figures or tables:
+            yield Section(title=title, figures=figures, tables=tables)
+
+
+def _widths(report: Report) -> Iterator[Figure]:
+    """How many channels each layer had, and has."""
+    if found := pruning.widths(report):
+        svg = charts.dumbbells(found, x="first layer of each group", y="channels")
+        caption = "Channels of every group that may be cut, before and after."
+        yield Figure(caption=caption, svg=svg)
 
 
 def _noise(report: Report) -> Iterator[Figure]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from compress.report import factorisation, int8, sparsity, units
+from compress.report import factorisation, int8, pruning, sparsity, units
 from compress.report.columns import RULE, WIDTH, aligned, piped, wrapped
 from compress.report.contest import Entry, Gain, entries, gain
 from compress.report.records import Record, inner, number, sentences, text
@@ -31,8 +31,10 @@ def markdown(report: Report) -> str:
             lines[-1],
             f"| **before / after** | | {' | '.join(ratios(found))} |",
         ]
-    told = [note for note in notes(report) if note[0] not in int8.IN_TABLES]
+    in_tables = (*int8.IN_TABLES, *pruning.IN_TABLES)
+    told = [note for note in notes(report) if note[0] not in in_tables]
     lines += ["", *(f"- **{word}**: {note}" for word, note in told), ""]
+    lines += pruning.markdown(report)
     lines += int8.markdown(report)
     heads = ("stage", "parameters", "MACs", "size", "top-1", "top-5", "activations",
              "one training image", "time")  # fmt: skip
@@ -100,6 +102,7 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
         if proof := _proof(text(artifact, "path"), inner(artifact, "parity")):
             yield "proof", proof
     yield from int8.notes(report)
+    yield from pruning.notes(report)
     yield from sparsity.notes(report)
     yield from factorisation.notes(report)
     if measured := _circumstances(report):

@@ -35,7 +35,8 @@ class Report:
     relative to `folder`, and role, top1, parity. measurements: `Measurement.as_record`
     and role: "teacher", "student" or "model". comparisons: `Comparison.as_record`.
     curves: {stage, epoch, loss, top1}. quantisation: what a stage that quantised found,
-    {float32, int8, rungs, operators, float_operators}; sparsity: what one that made
+    {float32, int8, rungs, operators, float_operators}; pruning: what one that cut
+    channels or blocks took, see compress.pruning.record; sparsity: what one that made
     weights zero left, {pattern, weights, zeros, layers}, and artifacts have gzip_bytes
     then; factorisation: what became of each layer, {layers}; advice: sentences on
     which file to take. budget: {limits, violations}. next: the command
@@ -53,6 +54,7 @@ class Report:
     budget: Record
     curves: tuple[Record, ...] = ()
     quantisation: Record = field(default_factory=dict)
+    pruning: Record = field(default_factory=dict)
     sparsity: Record = field(default_factory=dict)
     factorisation: Record = field(default_factory=dict)
     advice: tuple[str, ...] = ()
@@ -104,6 +106,7 @@ class Report:
             "budget": self.budget,
             "curves": list(self.curves),
             "quantisation": self.quantisation,
+            "pruning": self.pruning,
             "sparsity": self.sparsity,
             "factorisation": self.factorisation,
             "advice": list(self.advice),
@@ -193,6 +196,7 @@ class Report:
             budget=checked_record(record, "budget", source=source),
             curves=checked_records(record, "curves", source=source),
             quantisation=inner(record, "quantisation"),
+            pruning=inner(record, "pruning"),
             sparsity=inner(record, "sparsity"),
             factorisation=inner(record, "factorisation"),
             advice=sentences(record, "advice"),

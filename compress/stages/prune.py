@@ -57,6 +57,17 @@ class Prune(Training):
     round_to: int = Field(
         default=8, ge=1, le=256, description="channels left are a multiple of this"
     )
+    sparse_epochs: int = Field(
+        default=0,
+        ge=0,
+        description="epochs before the first cut in which channels that can go fade",
+    )
+    sparse_penalty: float = Field(
+        default=1e-4,
+        gt=0,
+        description="what they are pressed with: on each channel's norm over all "
+        "layers, or with criterion bn on the scales of batch norms",
+    )
     steps: int = Field(
         default=1, ge=1, le=100, description="cuts, each followed by recovery"
     )
@@ -73,6 +84,14 @@ class Prune(Training):
     )
     keep: tuple[str, ...] = Field(
         default=(), strict=False, description="layers whose channels stay, by name"
+    )
+    spare: float | None = Field(
+        default=None,
+        ge=0,
+        lt=1,
+        description="share of the groups of channels that stay whole, those first that "
+        "answers depend on most; by default 0.1 of a lean network such as a MobileNet "
+        "(0 beside keep or with criterion missed), and 0 of others",
     )
     calib: str | None = Field(
         default=None,

@@ -25,12 +25,14 @@ from compress.training.interrupt import Stop, stopping_politely
 from compress.training.learner import Learner
 from compress.training.mixing import mixed
 from compress.training.options import Training
+from compress.training.penalty import Penalty
 from compress.training.resume import STATE, Progress
 from compress.training.schedule import rate_factor
 from runtime.errors import InputRejectedError, InterruptedRunError, RecipeError
 from runtime.files import digest_of
 
 Loss = Callable[[Tensor, Batch], Tensor]
+
 
 # The share of the epochs after which a progressive run sees full resolution.
 PROGRESSIVE_UNTIL = 0.75
@@ -63,6 +65,7 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     *,
     views: int | None = None,
     thinning: Thinning | None = None,
+    penalty: Penalty | None = None,
 ) -> Model:
     """Train a copy of `model` on `data.train` and return it, in eval mode, on the CPU.
 
@@ -70,6 +73,7 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     over the batch. With `views`, epoch e sees augmentation e modulo `views` of every
     image; without, each epoch sees new ones. In the weights that the model's record
     calls masked a zero stays a zero, and `thinning` makes more of them on the way.
+    `penalty`, of the network's weights, is added to every loss.
     Everything is a function of the options, the data and `job.seed`: a run that was
     stopped, politely or not, goes on from `job.folder` and ends with the same weights.
     Under `torchrun` each process takes its share of every batch.
@@ -84,7 +88,7 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
         )
     train = training_images(data)
     options = options.training(family(model.spec.name), trained=model.trained)
-    run = _Run(model, train, data, loss, options, job, views, thinning)
+    run = _Run(model, train, data, loss, options, job, views, thinning, penalty)
     with stopping_politely() as stop, torch.random.fork_rng(devices=[]):
         return run.finish(stop)
 
@@ -102,10 +106,11 @@ class _Run:
         job: Job,
         views: int | None,
         thinning: Thinning | None,
+        penalty: Penalty | None,
     ) -> None:
         self.model, self.train, self.data, self.loss = model, train, data, loss
         self.options, self.job, self.views = options, job, views
-        self.thinning = thinning
+        self.thinning, self.penalty = thinning, penalty
         self.learner = Learner(
             model.net,
             options,
@@ -128,6 +133,7 @@ class _Run:
                 views,
                 self.augment.as_record() if self.augment else None,
                 asdict(thinning) if thinning else None,
+                penalty.as_record() if penalty else None,
             )
         )
         self.saved_at = time.monotonic()
@@ -235,12 +241,17 @@ class _Run:
             self.thinning.reach_(self.learner.bare, position / total)
         value = self.learner.step(
             self.model.prepare(shown.pixels, size=self.side()),
-            lambda logits: self.loss(logits, shown),
+            lambda logits: self.cost(logits, shown),
             rate=factor * (options.learning_rate or 0.0),
         )
         if not math.isfinite(value):
             raise self.diverged(value)
         return value
+
+    def cost(self, logits: Tensor, shown: Batch) -> Tensor:
+        """What a step is to make smaller."""
+        loss = self.loss(logits, shown)
+        return loss if self.penalty is None else loss + self.penalty(self.learner.bare)
 
     def side(self) -> int:
         """The resolution of this epoch, pixels."""

@@ -223,7 +223,12 @@ def test_a_latency_budget_is_one_of_the_whole_network(
     total = count_params(lenet.net) / 1000
     monkeypatch.setattr(factorising, "latencies_ms", lambda _, **__: (total,))
     made = stage(latency=0.75)(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
-    assert count_params(made.net) / 1000 <= 0.75 * total
+    left = count_params(made.net) / 1000
+    assert left <= 0.75 * total
+    promised = json.loads((tmp_path / RECORD).read_text(encoding="utf-8"))["latency"]
+    assert promised["share"] == 0.75
+    assert promised["whole_ms"] == total
+    assert promised["predicted_ms"] == pytest.approx(left)
 
 
 @pytest.mark.parametrize(

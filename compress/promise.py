@@ -1,0 +1,106 @@
+"""A latency that a stage was asked for, held against what the run's file takes."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+
+from compress.folder import stage_folder
+from compress.lowrank.record import RECORD as FACTORISATION
+from compress.pruning.record import RECORD as PRUNING
+from compress.report.records import inner, number
+from runtime.files import read_json
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from compress.recipe import Recipe
+    from compress.report.records import Record
+    from runtime.measurement import Comparison, Measurement
+
+# Of stages that can be asked for a latency.
+_RECORDS: Final = (PRUNING, FACTORISATION)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Promise:
+    """A stage's latency for one image on one thread, as it was asked for and foretold.
+
+    share: of the latency of the network that the stage was given; None where
+    milliseconds were asked for. wanted_ms: what that came to when the stage ran;
+    whole_ms: what that network took then.
+    """
+
+    stage: str
+    share: float | None
+    wanted_ms: float
+    predicted_ms: float
+    whole_ms: float
+
+    def as_record(self) -> dict[str, object]:
+        """Plain data, for the record of the stage."""
+        return asdict(self)
+
+    def broken(
+        self, measured: Measurement | None, against: Comparison | None
+    ) -> str | None:
+        """A sentence if the file is slower than asked for, beyond what chance explains.
+
+        `measured`: the file at the end of the run; `against`: the network that the
+        stage was given, timed in turn with it, which a share is best judged by. As with
+        a budget, a latency that was not measured, or was emulated, is missed.
+        """
+        if measured is None or measured.kind != "native":
+            return f"{self.stage}: latency was not measured; {self._told(None)}"
+        if self.share is not None and against is not None:
+            ratio = against.ratio
+            if 1 / ratio.high <= self.share:
+                return None
+            return (
+                f"{self.stage}: latency is {_percent(1 / ratio.value)} of what it was "
+                f"(95 % sure of at least {_percent(1 / ratio.high)}); "
+                f"{self._told(self.share)}"
+            )
+        if (low_ms := measured.p50.scaled(1e-6).low) <= self.wanted_ms:
+            return None
+        return (
+            f"{self.stage}: latency (p50) is {measured.p50_ms:.3f} ms (95 % sure of at "
+            f"least {low_ms:.3f} ms); {self._told(None)}"
+        )
+
+    def _told(self, share: float | None) -> str:
+        """What was asked for and what was foretold, as a share or in milliseconds."""
+        asked, foretold = f"{self.wanted_ms:.3f} ms", f"{self.predicted_ms:.3f} ms"
+        if share is not None:
+            asked = _percent(share)
+            foretold = _percent(self.predicted_ms / self.whole_ms)
+        return f"asked for: at most {asked}, predicted: {foretold}"
+
+
+def promises(folder: Path, recipe: Recipe) -> Iterator[tuple[int, Promise]]:
+    """What the stages of a run in `folder` were asked for, with the stage's place."""
+    for place, (name, _) in enumerate(recipe.steps()):
+        for file in _RECORDS:
+            path = folder / stage_folder(place + 1, name) / file
+            found = inner(read_json(path), "latency") if path.is_file() else {}
+            if found:
+                yield place, _read(found, stage=name)
+
+
+def _read(record: Record, *, stage: str) -> Promise:
+    """What `as_record` wrote; a number that is missing promises nothing."""
+    wanted, predicted, whole = (
+        number(record, f"{key}_ms") for key in ("wanted", "predicted", "whole")
+    )
+    return Promise(
+        stage=stage,
+        share=number(record, "share"),
+        wanted_ms=wanted or float("inf"),
+        predicted_ms=predicted or float("nan"),
+        whole_ms=whole or float("nan"),
+    )
+
+
+def _percent(fraction: float) -> str:
+    return f"{fraction * 100:.1f} %"
