@@ -6,21 +6,19 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, model_validator
 
-from compress.training.options import Training
+from compress.stages.stage import Alone
+from compress.training.recovery import Recovery
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from compress.data.catalogue import Catalogue
     from compress.job import Job
     from compress.models.model import Model
-    from compress.stages.stage import Stage
 
 # What may be asked for; exactly one of them is.
 BUDGETS = ("ratio", "macs", "params", "size_mb", "latency", "latency_ms")
 
 
-class Prune(Training):
+class Prune(Alone, Recovery):
     """Cut what is missed least, within a budget; the whole network is the teacher."""
 
     ratio: float | None = Field(
@@ -102,15 +100,6 @@ class Prune(Training):
     epochs: int = Field(
         default=5, ge=0, description="epochs of training after the last cut; 0: none"
     )
-    distill: float = Field(
-        default=0.7,
-        ge=0,
-        le=1,
-        description="weight of the whole network's answers against the labels",
-    )
-    temperature: float = Field(
-        default=4.0, gt=0, description="softens the answers of both networks"
-    )
 
     @model_validator(mode="after")
     def with_one_budget(self) -> Prune:
@@ -121,10 +110,6 @@ class Prune(Training):
             raise ValueError(f"expected one of {', '.join(BUDGETS)}, found {found}")
         return self
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
-        """The whole network is the teacher, and has its row already."""
-        del model, data, job
-
     def __call__(
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
     ) -> Model:
@@ -133,7 +118,3 @@ class Prune(Training):
 
         del guide
         return pruned(model, data, job, self)
-
-    def rivals(self) -> Mapping[str, Stage]:
-        """None."""
-        return {}
