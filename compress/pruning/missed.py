@@ -21,10 +21,10 @@ from compress.training.losses import distillation_loss
 # Units that are taken away between two looks at what the others are worth, as a share
 # of them: one by one for few, some at a time for a thousand.
 _AT_ONCE: Final = 1 / 64
-# A trial takes this share of a group, and more where that is next to nothing of what
-# the group is worth (most of its units are dead): it would say nothing of the others.
+# A trial takes this share of a group, and twice as much until it tells something, in
+# nats: most units may be dead, and say nothing of the others.
 _TRIED: Final = 1 / 4
-_TELLING: Final = 1e-3
+_TELLING: Final = 1e-4
 # Images that trials are judged on, and how many are shown at once.
 _JURY: Final = 128
 _BATCH: Final = 16
@@ -49,18 +49,14 @@ def missed(net: nn.Module, groups: Sequence[Group], images: Batches) -> list[Ten
     jury = torch.cat(evenly(images, _JURY)).split(_BATCH)
     with torch.no_grad():
         said = torch.cat([net(batch) for batch in jury])
-        found = []
-        for group in groups:
-            scores = _of_group(group, readers)
-            if (tried := _tried(scores)) is not None:
-                kept = group.units - tried
-                chosen = {0: least_missed(scores, kept)}
-                left = _fitted(net, group, chosen, readers, jury[0])
-                answers = torch.cat([left(batch) for batch in jury])
-                lost = distillation_loss(answers, said, temperature=1.0)
-                scores = scores * (lost / scores.sort().values[:tried].sum())
-            found.append(scores)
-        return found
+
+        def lost(group: Group, units: list[int]) -> float:
+            """How far the answers move without these units, in nats."""
+            left = _fitted(net, group, {0: units}, readers, jury[0])
+            answers = torch.cat([left(batch) for batch in jury])
+            return float(distillation_loss(answers, said, temperature=1.0))
+
+        return [_tried(group, _of_group(group, readers), lost) for group in groups]
 
 
 def _readers(
@@ -91,13 +87,21 @@ def _readers(
     return readers
 
 
-def _tried(scores: Tensor) -> int | None:
-    """How many units a trial takes of a group; None where there is nothing to try."""
-    total = float(scores.sum())
-    if len(scores) < 2 or not 0 < total < torch.inf:  # noqa: PLR2004  # one has to stay
-        return None
-    telling = int((scores.sort().values.cumsum(0) < _TELLING * total).sum()) + 1
-    return min(len(scores) - 1, max(telling, round(_TRIED * len(scores)), 1))
+def _tried(
+    group: Group, scores: Tensor, lost: Callable[[Group, list[int]], float]
+) -> Tensor:
+    """`scores` [units] in nats, by a trial of the lowest of them."""
+    most = group.units - 1
+    if not most or not scores.isfinite().all():
+        return scores
+    few = max(1, round(_TRIED * group.units))
+    while True:
+        gone = lost(group, least_missed(scores, group.units - few))
+        if gone >= _TELLING or few == most:
+            break
+        few = min(2 * few, most)
+    expected = float(scores.sort().values[:few].sum())
+    return scores * max(gone, 0.0) / max(expected, 1e-30)
 
 
 def _fitted(

@@ -92,6 +92,8 @@ def test_the_units_of_a_trial_are_worth_what_the_answers_lose_with_them(
 ) -> None:
     """In nats, as a cut and its recovery show it, so that layers can be compared."""
     whole = net()
+    with torch.no_grad():
+        whole[8].weight *= 10  # answers so far apart that a quarter tells something
     groups = groups_of(whole, size=8, name="net")
     index = next(i for i, g in enumerate(groups) if g.name == layer)
     scores = missed(whole, groups, batches)[index]
@@ -107,7 +109,7 @@ def test_the_units_of_a_trial_are_worth_what_the_answers_lose_with_them(
     torch.testing.assert_close(worth, lost, rtol=0.05, atol=0.0)
 
 
-def test_a_group_that_is_mostly_dead_is_still_judged_by_a_unit_that_lives() -> None:
+def test_a_group_that_is_mostly_dead_is_worth_what_lives_in_it() -> None:
     """A trial that takes dead units alone says nothing of the others."""
     whole = net()
     with torch.no_grad():
@@ -120,7 +122,8 @@ def test_a_group_that_is_mostly_dead_is_still_judged_by_a_unit_that_lives() -> N
 
     scores = missed(whole, groups, batches)[first]
 
-    assert scores[:5].max() < 1e-6 < scores[5:].min()
+    assert scores[:5].max() < 0.1 * scores.max()
+    assert scores.max() > 1e-4
 
 
 def test_least_squares_agrees_with_lstsq() -> None:
