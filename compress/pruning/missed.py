@@ -1,4 +1,4 @@
-"""A criterion that looks at images: what later layers could not make up for.
+"""A criterion that looks at images: what the next layers could not make up for.
 
 Least squares tell the units of one group apart; a trial says what the group as a whole
 is worth, so that units of any two groups can be compared.
