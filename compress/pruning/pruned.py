@@ -114,8 +114,8 @@ class _Pruning:
         if family(name) in _LEAN:
             self.job.screen.tell(
                 f"prune: warning: {name} is lean already, and loses more by a cut than "
-                "a ResNet does; see what each layer is worth with `compress "
-                "sensitivity`, cut little, and train after it"
+                "a ResNet does; choose by --criterion missed, see what each layer is "
+                "worth with `compress sensitivity`, cut little, and train after it"
             )
 
     def thinned(self, net: nn.Module, step: int) -> nn.Module:
