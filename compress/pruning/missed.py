@@ -46,7 +46,7 @@ def missed(net: nn.Module, groups: Sequence[Group], images: Batches) -> list[Ten
     never to be cut: its units are worth infinity.
     """
     readers = _readers(net, groups, images)
-    jury = torch.cat(evenly(images, _JURY)).split(_BATCH)
+    jury = torch.split(torch.cat(evenly(images, _JURY)), _BATCH)
     with torch.no_grad():
         said = torch.cat([net(batch) for batch in jury])
 
