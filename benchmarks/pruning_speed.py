@@ -118,9 +118,14 @@ def ours(layout: Layout, net: nn.Module, table: LatencyTable, macs: float) -> li
 
 
 def peer(
-    net: nn.Module, layout: Layout, macs: float, round_to: int | None
-) -> tuple[Layer, ...]:
-    """What Torch-Pruning leaves of the layers at the ratio that comes to `macs`."""
+    net: nn.Module,
+    layout: Layout,
+    macs: float,
+    *,
+    importance: torch_pruning.importance.Importance,
+    round_to: int | None,
+) -> nn.Module:
+    """What Torch-Pruning leaves of a network at the ratio that comes to `macs`."""
 
     def kept(ratio: float) -> list[int]:
         step = round_to or 1
@@ -139,12 +144,12 @@ def peer(
     torch_pruning.pruner.BasePruner(
         cut,
         image,
-        importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
+        importance=importance,
         pruning_ratio=high,
         ignored_layers=linear[-1:],
         round_to=round_to,
     ).step()
-    return Layout(cut, [], size=SIZE).whole
+    return cut
 
 
 def macs_of(layers: Sequence[Layer]) -> int:
@@ -169,11 +174,11 @@ def measured(name: str) -> list[dict[str, object]]:
     for fewer in TIMES_FEWER:
         most = layout.macs(layout.full) / fewer
         kept = ours(layout, net, table, most)
-        cuts = {
-            "ours": layout.layers(kept),
-            "torch-pruning": peer(net, layout, most, None),
-            "torch-pruning, 16": peer(net, layout, most, 16),
-        }
+        cuts = {"ours": layout.layers(kept)}
+        l2 = torch_pruning.importance.GroupMagnitudeImportance(p=2)
+        for by, round_to in (("torch-pruning", None), ("torch-pruning, 16", 16)):
+            left = peer(net, layout, most, importance=l2, round_to=round_to)
+            cuts[by] = Layout(left, [], size=SIZE).whole
         for by, layers in cuts.items():
             rows.append(
                 {

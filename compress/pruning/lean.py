@@ -95,7 +95,8 @@ def stay_whole(
         if lean
         else ""
     )
-    job.screen.tell(f"prune: {warning}{found.as_text()}")
+    better = "" if options.criterion == "missed" else ", choose by --criterion missed"
+    job.screen.tell(f"prune: {warning}{found.as_text()}{better}")
     return found.spared
 
 

@@ -79,6 +79,21 @@ class LeastSquares:
         weight = self.layer.weight.detach().flatten(1).double() + change.T
         return weight.float(), shift.float()
 
+    def without_others(self, left: Tensor, *, shifted: bool) -> tuple[Tensor, Tensor]:
+        """As `solution`, from the inputs `left` alone: weights [out, left k k], shift.
+
+        For a layer that lacked nothing: what comes nearest to what it gives itself.
+        """
+        xx, x = self._xx / self._rows, self._x / self._rows
+        if shifted:
+            xx = xx - torch.outer(x, x)
+        at = _columns(left, self.layer.weight[0, 0].numel())
+        rows = self._ridged(xx)[at]
+        whole = self.layer.weight.detach().flatten(1).double()
+        weight = torch.linalg.solve(rows[:, at], rows @ whole.T).T
+        shift = whole @ x - weight @ x[at] if shifted else torch.zeros(len(weight))
+        return weight.float(), shift.float()
+
     def reading(self) -> "Reading":
         """How the outputs depend on the inputs, to take inputs away one by one."""
         mean = self._x / self._rows
@@ -132,7 +147,9 @@ class Reading:
         if len({len(unit) for unit in units}) > 1:  # some are not read here, or twice
             none = torch.zeros(1, dtype=torch.float64)
             return torch.cat([self.costs([u]) if u else none for u in units])
-        columns = torch.stack([self._columns(unit) for unit in units])
+        columns = torch.stack(
+            [_columns(torch.tensor(unit), self._taps) for unit in units]
+        )
         blocks = torch.linalg.inv(self._inverse[columns[:, :, None], columns[:, None]])
         parts = self._weight[:, columns].permute(1, 0, 2)
         lost: Tensor = (parts @ blocks).mul(parts).sum((1, 2))
@@ -140,7 +157,7 @@ class Reading:
 
     def remove_(self, unit: Sequence[int]) -> None:
         """Take a unit away, and let the other weights make up for it."""
-        at = self._columns(unit)
+        at = _columns(torch.tensor(unit), self._taps)
         block = torch.linalg.inv(self._inverse[at[:, None], at])
         rows = self._inverse[at]
         self._weight -= self._weight[:, at] @ block @ rows
@@ -151,10 +168,10 @@ class Reading:
         self._inverse[:, at] = 0.0
         self._inverse[at, at] = 1.0
 
-    def _columns(self, unit: Sequence[int]) -> Tensor:
-        """The inputs of a unit, every tap of the kernel."""
-        taps = torch.arange(self._taps)
-        return (torch.tensor(unit)[:, None] * self._taps + taps).flatten()
+
+def _columns(channels: Tensor, taps: int) -> Tensor:
+    """Where every tap of the kernel finds `channels`, in a row of inputs."""
+    return (channels[:, None] * taps + torch.arange(taps)).flatten()
 
 
 def _taps(layer: nn.Conv2d, axis: int, at: Tensor) -> Tensor:

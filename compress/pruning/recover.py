@@ -64,7 +64,7 @@ def reconstructed(
     layers before give now. Memory does not grow with the number of images.
     """
     made, whole = copy.deepcopy(cut).eval(), copy.deepcopy(whole).eval()
-    order, followers = _order(made, next(images()))
+    order, followers = running_order(made, next(images()))
     with torch.no_grad():
         for name in order:
             layer, twin = made.get_submodule(name), whole.get_submodule(name)
@@ -75,7 +75,9 @@ def reconstructed(
                     wanted = _at(whole, twin, batch)[1]
                     given, answer = _at(made, layer, batch)
                     problem.add(given, _only(layer, wanted, outputs), answer)
-                _give_(layer, problem, followers.get(name))
+                norm = followers.get(name)
+                shifted = takes_shift(layer, norm)
+                give_(layer, norm, *problem.solution(shifted=shifted))
     return made
 
 
@@ -86,19 +88,26 @@ def _only(layer: nn.Module, wanted: Tensor, outputs: Tensor | None) -> Tensor:
     return wanted.index_select(1 if isinstance(layer, nn.Conv2d) else -1, outputs)
 
 
-def _give_(
-    layer: nn.Conv2d | nn.Linear, problem: LeastSquares, norm: nn.Module | None
+def takes_shift(layer: nn.Conv2d | nn.Linear, norm: nn.Module | None) -> bool:
+    """Whether a layer, or the norm after it, can add something to every output."""
+    return layer.bias is not None or isinstance(_mean_of(norm), Tensor)
+
+
+def give_(
+    layer: nn.Conv2d | nn.Linear, norm: nn.Module | None, weight: Tensor, shift: Tensor
 ) -> None:
     """Put in a layer the weights that were found; a norm after it takes the shift."""
-    mean = None if norm is None else norm.running_mean
-    shifted = layer.bias is not None or isinstance(mean, Tensor)
-    weight, shift = problem.solution(shifted=shifted)
     # A weight that is zero stays so: it may be masked.
     layer.weight.copy_(weight.view_as(layer.weight) * (layer.weight != 0))
     if layer.bias is not None:
         layer.bias += shift
-    elif isinstance(mean, Tensor):
+    elif isinstance(mean := _mean_of(norm), Tensor):
         mean -= shift
+
+
+def _mean_of(norm: nn.Module | None) -> object:
+    """The mean that a norm takes away, if it has one."""
+    return None if norm is None else norm.running_mean
 
 
 class _Moments:
@@ -205,7 +214,9 @@ def _at(net: nn.Module, module: nn.Module, batch: Tensor) -> tuple[Tensor, Tenso
     return seen[0]
 
 
-def _order(net: nn.Module, batch: Tensor) -> tuple[list[str], dict[str, nn.Module]]:
+def running_order(
+    net: nn.Module, batch: Tensor
+) -> tuple[list[str], dict[str, nn.Module]]:
     """Layers as they run, and the batch norm that reads each one's output."""
     ran: list[tuple[str, nn.Module, Tensor, Tensor]] = []
 

@@ -46,7 +46,8 @@ class Prune(Alone, Recovery):
         default="l2",
         description="what a channel is worth: the size of its weights, the scale of "
         "its norm, what the loss would lose, its distance to the others, what later "
-        "layers could not make up for, chance",
+        "layers could not make up for (missed: slow, and made for cuts without "
+        "training), chance",
     )
     scope: Literal["global", "local", "isomorphic"] = Field(
         default="isomorphic",

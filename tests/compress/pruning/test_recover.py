@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -83,6 +84,46 @@ def test_the_criterion_that_looks_at_images_finds_the_twins() -> None:
     gone = least_missed(missed(whole, groups, batches)[first], 6)
 
     assert {unit % 6 for unit in gone} <= {0, 1}
+
+
+@pytest.mark.parametrize(("layer", "quarter"), [("0", 2), ("3", 2)])
+def test_the_units_of_a_trial_are_worth_what_the_answers_lose_with_them(
+    layer: str, quarter: int
+) -> None:
+    """In nats, as a cut and its recovery show it, so that layers can be compared."""
+    whole = net()
+    with torch.no_grad():
+        whole[8].weight *= 10  # answers so far apart that a quarter tells something
+    groups = groups_of(whole, size=8, name="net")
+    index = next(i for i, g in enumerate(groups) if g.name == layer)
+    scores = missed(whole, groups, batches)[index]
+    chosen = {index: least_missed(scores, len(scores) - quarter)}
+
+    left = left_of(whole, groups, chosen)
+    made = reconstructed(cut(whole, groups, chosen), whole, left, batches)
+
+    before, after = answers(whole).log_softmax(1), answers(made).log_softmax(1)
+    lost = (before.exp() * (before - after)).sum(1).mean()
+    worth = scores.sort().values[:quarter].sum()
+    # The ridge is a share of what is read, which is less after the cut.
+    torch.testing.assert_close(worth, lost, rtol=0.05, atol=0.0)
+
+
+def test_a_group_that_is_mostly_dead_is_worth_what_lives_in_it() -> None:
+    """A trial that takes dead units alone says nothing of the others."""
+    whole = net()
+    with torch.no_grad():
+        norm = whole[1]
+        assert isinstance(norm, nn.BatchNorm2d)
+        norm.weight[:5] = 0.0
+        norm.bias[:5] = 0.0
+    groups = groups_of(whole, size=8, name="net")
+    first = next(i for i, g in enumerate(groups) if g.name == "0")
+
+    scores = missed(whole, groups, batches)[first]
+
+    assert scores[:5].max() < 0.1 * scores.max()
+    assert scores.max() > 1e-4
 
 
 def test_least_squares_agrees_with_lstsq() -> None:
