@@ -59,8 +59,10 @@ def separable(groups: Sequence[Group], layers: Sequence[Layer]) -> float:
     """The share of the MACs in depthwise convolutions and in what they go with.
 
     Those are the layers that have channels in a group with one, so the pointwise ones
-    before and after it.
+    before and after it. The last layer does not count: a thousand classes on a small
+    image outweigh any body.
     """
+    layers = layers[:-1]
     depthwise = {each.name for each in layers if each.groups == each.inputs > 1}
     near = {
         name
