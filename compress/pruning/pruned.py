@@ -1,34 +1,18 @@
-"""The stage `prune` at work: trace, choose, cut, recover, train; step after step."""
+"""The stage `prune` at work: fade, cut, recover, train; step after step, each once."""
 
 from __future__ import annotations
 
-import math
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-import torch
-
 from compress.checkpoint import is_model, load_model, save_model
-from compress.int8.calibration import batches_of, chosen_images
 from compress.int8.simulate import QuantizedNet
 from compress.job import is_main_process
 from compress.models.construct import skeleton
 from compress.pruning.blocks import without_blocks
-from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
-from compress.pruning.criteria import CRITERIA, scores
-from compress.pruning.cutting import cut, left_of
-from compress.pruning.deadline import deadline_of
-from compress.pruning.gradients import gradients_of
-from compress.pruning.graph import groups_of
-from compress.pruning.keep import check_names, spared
+from compress.pruning.cutter import Cutter
 from compress.pruning.lasso import sparse_penalty
-from compress.pruning.layout import Layout, asked_for
-from compress.pruning.lean import stay_whole
-from compress.pruning.missed import missed
-from compress.pruning.proof import proved
 from compress.pruning.record import RECORD, Cut, written
-from compress.pruning.recover import reconstructed, renormalised
-from compress.pruning.staircase import MULTIPLE
 from compress.surgery.differences import widths_between
 from compress.training.fit import augmentation, fit
 from compress.training.resume import forget_state
@@ -37,16 +21,13 @@ from runtime.errors import RecipeError
 from runtime.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from torch import nn
 
     from compress.data.catalogue import Catalogue
     from compress.job import Job
     from compress.models.model import Model
-    from compress.pruning.deadline import Timely
-    from compress.pruning.group import Group
-    from compress.pruning.recover import Batches
     from compress.stages.prune import Prune
     from compress.training.penalty import Penalty
 
@@ -65,32 +46,20 @@ def pruned(model: Model, data: Catalogue, job: Job, options: Prune) -> Model:
 
 
 class _Pruning:
-    """One call of `pruned`: the whole network, the images, and how far it has come."""
+    """One call of `pruned`: the whole network, what cuts it, how far it has come."""
 
     def __init__(self, model: Model, data: Catalogue, job: Job, options: Prune) -> None:
         self.whole, self.data, self.job, self.options = model, data, job, options
-        self.size = model.preprocess.size
-        check_names(model.net, options.keep)
-        self.deadline = deadline_of(model, job, options)
-        self.shown = chosen_images(
-            data,
-            model.preprocess,
-            job,
-            source=options.calib,
-            count=options.calib_images,
-        )
-        self.images: Batches = batches_of(model, self.shown)
+        self.cutter = Cutter(model, data, job, options)
         self.removed: tuple[str, ...] = ()
         self.cuts: list[Cut] = []
-        self.timely: Timely | None = None
-        self.sensitive: tuple[str, ...] | None = None  # known from the first cut on
 
     def carry_out(self) -> Model:
         """Blocks first, then channels, then the last training."""
         options = self.options
         net = self.whole.net
         if options.blocks:
-            shorter = without_blocks(net, options.blocks, self.images)
+            shorter = without_blocks(net, options.blocks, self.cutter.images)
             net, self.removed = shorter.net, shorter.removed
             self.job.screen.tell(f"prune: without {', '.join(shorter.removed)}")
         model = self.recorded(net)
@@ -125,7 +94,7 @@ class _Pruning:
         options = self.options
         penalty = sparse_penalty(
             model.net,
-            self.groups(model.net),
+            self.cutter.groups(model.net),
             strength=options.sparse_penalty,
             scales=options.criterion == "bn",
         )
@@ -140,128 +109,18 @@ class _Pruning:
         here = here.within("cut", title="cut")
 
         def make() -> Model:
-            made = self.recorded(self.thinned(model.net, step))
+            net, one = self.cutter.thinned(model.net, step)
+            self.cuts.append(one)
             if is_main_process():
-                write_json(here.folder / RECORD, self.cuts[-1].model_dump(mode="json"))
-            return made
+                write_json(here.folder / RECORD, one.model_dump(mode="json"))
+            return self.recorded(net)
 
         found = self.once(here, make)
         if len(self.cuts) < step:  # it was made earlier
             record = (here.folder / RECORD).read_bytes()
             self.cuts.append(Cut.model_validate_json(record))
-            self.sensitive = self.cuts[-1].spared
+            self.cutter.sensitive = self.cuts[-1].spared
         return found
-
-    def thinned(self, net: nn.Module, step: int) -> nn.Module:
-        """One cut, and what brings the answers back without training."""
-        groups, layout = self.traced(net)
-        values = self.scores(net, groups)
-        kept = self.kept(net, layout, values, step)
-        chosen = {
-            index: least_missed(value, units)
-            for index, (value, units) in enumerate(zip(values, kept, strict=True))
-            if units < len(value)
-        }
-        made = bare = cut(net, groups, chosen)
-        left = left_of(net, groups, chosen)
-        if self.options.recover == "lstsq":
-            # Means are right after it, and deviations smaller for good reason: what
-            # cannot be foretold is left out. Norms that stretched it again would
-            # bring back noise (MobileNetV2, 20 % fewer MACs: 15 % top-1, then 10 %).
-            made = reconstructed(made, net, left, self.images)
-        elif self.options.recover == "bn":
-            made = renormalised(made, net, left, self.images)
-        self.tell(net, bare, made, layout, kept)
-        return made
-
-    def groups(self, net: nn.Module) -> Sequence[Group]:
-        """The groups that the recipe allows to be cut."""
-        name, screen = self.whole.spec.name, self.job.screen
-        found = proved(net, groups_of(net, size=self.size, name=name), size=self.size)
-        if found.left_whole:
-            screen.detail(f"prune: left whole: {', '.join(found.left_whole)}")
-        groups = [g for g in found.groups if not spared(g, self.options.keep)]
-        if not groups:
-            raise RecipeError(
-                f"prune: {name}: no layer is left whose channels may be cut; spare "
-                "fewer (keep), or choose another network"
-            )
-        return groups
-
-    def traced(self, net: nn.Module) -> tuple[Sequence[Group], Layout]:
-        """The groups that are to be cut, and the layers as they follow from them."""
-        groups = self.groups(net)
-        if self.sensitive is None:
-            model = self.whole.with_net(net)
-            self.sensitive = stay_whole(
-                model, groups, self.shown, self.options, self.job
-            )
-        groups = [g for g in groups if g.name not in self.sensitive]
-        return groups, Layout(net, groups, size=self.size)
-
-    def scores(self, net: nn.Module, groups: Sequence[Group]) -> list[torch.Tensor]:
-        """What each unit is worth, by the criterion of the recipe."""
-        if self.options.criterion == "missed":
-            return missed(net, groups, self.images)
-        gradients = None
-        if CRITERIA[self.options.criterion].needs_gradients:
-            if not self.data.judges(len(self.whole.classes)):
-                raise RecipeError(
-                    f"criterion: {self.options.criterion} needs labels that the "
-                    f"network knows, and {self.data.name} has others; use l2 or fpgm"
-                )
-            labels = torch.from_numpy(self.shown.labels)
-            shares = torch.split(labels, len(next(self.images())))
-            gradients = gradients_of(net, zip(self.images(), shares, strict=True))
-        return scores(
-            net,
-            groups,
-            self.options.criterion,
-            rng=torch.Generator().manual_seed(self.job.seed),
-            gradients=gradients,
-        )
-
-    def kept(
-        self,
-        net: nn.Module,
-        layout: Layout,
-        values: list[torch.Tensor],
-        step: int,
-    ) -> list[int]:
-        """How many units each group keeps after this step."""
-        options = self.options
-        ranking = Ranking(
-            scores=values,
-            pools=pools_of(net, layout.groups, options.scope),
-            allowed=[
-                allowed_units(group, round_to=self.multiple())
-                for group in layout.groups
-            ],
-        )
-        if self.deadline is not None:
-            self.timely = self.deadline.choose(
-                net,
-                layout,
-                values,
-                allowed=ranking.allowed,
-                share=step / options.steps,
-            )
-            return list(self.timely.kept)
-        if options.ratio is not None:
-            return ranking.kept(1 - (1 - options.ratio) ** (1 / options.steps))
-        cost, most, unit = asked_for(options, self.whole.net, layout, size=self.size)
-        if options.criterion == "missed":
-            # These scores are in one currency, so they may be set against the price.
-            ranking = ranking.by_price(cost)
-        # Equal factors, so that no step asks for more than another.
-        share = 1 / (options.steps - step + 1)
-        now = cost(layout.full)
-        return ranking.within(cost, now * min(1.0, most / now) ** share, unit=unit)
-
-    def multiple(self) -> int:
-        """What the channels that are left are a multiple of."""
-        asked = self.options.round_to
-        return math.lcm(asked, MULTIPLE) if self.deadline else asked
 
     def trained(
         self, model: Model, here: Job, epochs: int, penalty: Penalty | None = None
@@ -294,48 +153,9 @@ class _Pruning:
             update={"widths": {}}
         )
         bare = skeleton(
-            spec.with_surgery(kept), classes=len(self.whole.classes), size=self.size
+            spec.with_surgery(kept),
+            classes=len(self.whole.classes),
+            size=self.whole.preprocess.size,
         )
         widths = widths_between(bare, net)
         return self.whole.operated(net, kept.model_copy(update={"widths": widths}))
-
-    def tell(
-        self,
-        before: nn.Module,
-        bare: nn.Module,
-        after: nn.Module,
-        layout: Layout,
-        kept: Sequence[int],
-    ) -> None:
-        """Say and keep what a cut took, and what was changed by it."""
-        flips = [self.flips(before, net) for net in (bare, after)]
-        macs = layout.macs(kept) / layout.macs(layout.full)
-        self.cuts.append(
-            Cut(
-                macs=layout.macs(kept),
-                params=layout.params(kept),
-                flips_cut=flips[0],
-                flips_recovered=flips[1],
-                latency=self.timely.as_record() if self.timely else None,
-                spared=self.sensitive or (),
-                channels=tuple(
-                    (group.name, group.units * unit, units * unit)
-                    for group, unit, units in zip(
-                        layout.groups, layout.unit, kept, strict=True
-                    )
-                ),
-            )
-        )
-        self.job.screen.tell(
-            f"prune: {macs:.1%} of the MACs left; the cut changed {flips[0]:.1%} of "
-            f"the answers, {flips[1]:.1%} after recovery ({self.options.recover})"
-        )
-
-    def flips(self, one: nn.Module, other: nn.Module) -> float:
-        """The share of images that two networks answer differently."""
-        changed = count = 0
-        with torch.inference_mode():
-            for batch in self.images():
-                changed += int((one(batch).argmax(1) != other(batch).argmax(1)).sum())
-                count += len(batch)
-        return changed / count

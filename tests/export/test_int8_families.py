@@ -111,7 +111,7 @@ FAMILIES: Final[dict[str, Family]] = {
     "wide_resnet": Family(of_timm("wide_resnet50_2", layers=ONE_A_STAGE)),
     "resnext": Family(of_timm("resnext50_32x4d", layers=ONE_A_STAGE)),
     "seresnet": Family(of_timm("seresnet50", layers=ONE_A_STAGE)),
-    "senet": Family(of_timm("senet154", layers=ONE_A_STAGE)),
+    "senet": Family(of_timm("legacy_seresnext26_32x4d", layers=ONE_A_STAGE)),
     "densenet": Family(of_timm("densenet121", block_config=(2, 2, 2, 2))),
     "xception": Family(of_timm("legacy_xception")),
     "darknet": Family(of_timm("darknet17")),
