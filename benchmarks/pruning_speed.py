@@ -94,9 +94,9 @@ def ours(layout: Layout, net: nn.Module, table: LatencyTable, macs: float) -> li
     allowed = [allowed_units(group, round_to=8) for group in layout.groups]
     whole_ms = table.ms(layout.whole)
     times_fewer = layout.macs(layout.full) / macs
-    low, high = 0.7 / times_fewer, 1.2 / times_fewer
+    low, high = 0.7 / times_fewer, min(1.0, 1.6 / times_fewer)
     found = list(layout.full)
-    for _ in range(6):
+    for _ in range(8):
         share = (low + high) / 2
         try:
             kept = traded(
