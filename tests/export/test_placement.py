@@ -80,6 +80,15 @@ def test_the_part_that_is_faster_in_float_is_found() -> None:
     assert len(closed) == len(opened)
 
 
+def test_a_few_percent_are_not_worth_the_bits_but_more_percent_then_are() -> None:
+    """INT8 throughout equals the network; once that is given up, every bit counts."""
+    little, _, _ = searched({"a": 0.12}, float_ms=4)
+    more, _, _ = searched({"a": 0.8, "d": 0.15}, float_ms=4)
+
+    assert little.left_float == frozenset()
+    assert more.left_float == frozenset("ad")
+
+
 def test_where_float_is_faster_float_is_the_answer() -> None:
     found, _, _ = searched({}, float_ms=1)
 
