@@ -12,21 +12,14 @@ layer, one-shot, fine-tuned on labels. Adds to benchmarks/results/pruning_traini
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean
 
-HERE = Path(__file__).resolve().parent
-SHARED = Path(os.environ.get("EDGEPRESS_SHARED") or HERE.parents[1] / "shared" / "data")
-RESULT = HERE / "results" / "pruning_training.json"
-WEIGHTS = {
-    "cifar_resnet20": "cifar10_resnet20-12fca82f.th",
-    "cifar_resnet32": "cifar10_resnet32-d509ac18.th",
-}
+from cifar_resnets import WEIGHTS, compress, data_flags, fine_tune
+
+RESULT = Path(__file__).resolve().parent / "results" / "pruning_training.json"
 ARMS: Mapping[str, Sequence[str]] = {
     "ours": ("--criterion", "missed", "--scope", "global"),
     "l1 one-shot": (
@@ -35,14 +28,6 @@ ARMS: Mapping[str, Sequence[str]] = {
     ),
 }
 GOAL_LOST, GOAL_AHEAD = 1.0, 0.5  # points
-
-
-def compress(*words: object) -> Mapping[str, Sequence[Mapping[str, float]]]:
-    """Run the command line and give its JSON answer; it resumes if stopped."""
-    command = [sys.executable, "-m", "compress", *map(str, words), "--quiet", "--json"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    answer: Mapping[str, Sequence[Mapping[str, float]]] = json.loads(done.stdout)
-    return answer
 
 
 def main() -> None:
@@ -57,20 +42,15 @@ def main() -> None:
         "--out", type=Path, default=Path(tempfile.gettempdir()) / "pruning-training"
     )
     options = parser.parse_args()
-    shared = ["--data", SHARED / "images/cifar10_jpeg_train50k_test5k.zip"]
-    shared += ["--train-images", options.images, "--batch-size", 128, "--threads", 1]
     dense = options.out / options.net
-    compress(
-        "finetune", "--model", options.net, *shared, "--epochs", 5,
-        "--weights", SHARED / "weights" / WEIGHTS[options.net],
-        "--learning-rate", 0.01, "--out", dense,
-    )  # fmt: skip
+    fine_tune(options.net, images=options.images, folder=dense)
     rows = []
     for seed in map(int, options.seeds.split(",")):
         for arm, asked in ARMS.items():
             out = f"{options.net}-{arm.replace(' ', '-')}-{options.macs}-{seed}"
             report = compress(
-                "prune", "--model", dense, *shared, *asked, "--macs", options.macs,
+                "prune", "--model", dense, *data_flags(options.images),
+                *asked, "--macs", options.macs,
                 "--epochs", options.epochs, "--learning-rate", 0.02, "--round-to", 4,
                 "--seed", seed, "--out", options.out / out,
             )  # fmt: skip

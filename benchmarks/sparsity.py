@@ -10,15 +10,14 @@ Adds to benchmarks/results/sparsity.json.
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-HERE = Path(__file__).resolve().parent
-SHARED = Path(os.environ.get("EDGEPRESS_SHARED") or HERE.parents[1] / "shared" / "data")
-RESULT = HERE / "results" / "sparsity.json"
+from cifar_resnets import compress, data_flags, fine_tune
+
+RESULT = Path(__file__).resolve().parent / "results" / "sparsity.json"
 # What is asked for, how it is trained, and the points of top-1 that it may cost.
 CASES = {
     "sparsity-0.8": (["--sparsity", 0.8, "--thin-until", 0.3], 0.02, 1.0),
@@ -26,15 +25,7 @@ CASES = {
 }
 
 
-def compress(*words: object) -> dict[str, list[dict[str, object]]]:
-    """Run the command line and give its JSON answer; it resumes if stopped."""
-    command = [sys.executable, "-m", "compress", *map(str, words), "--json"]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    answer: dict[str, list[dict[str, object]]] = json.loads(done.stdout)
-    return answer
-
-
-def top1(report: dict[str, list[dict[str, object]]]) -> list[float]:
+def top1(report: Mapping[str, Any]) -> list[float]:
     """The accuracy of every row of a report, fractions."""
     return [float(str(row["top1"])) for row in report["rows"]]
 
@@ -49,19 +40,14 @@ def main() -> None:
         "--out", type=Path, default=Path(tempfile.gettempdir()) / "sparsity"
     )
     options = parser.parse_args()
-    data = ["--data", SHARED / "images/cifar10_jpeg_train50k_test5k.zip"]
-    data += ["--train-images", options.images, "--batch-size", 128, "--threads", 1]
     dense = options.out / "dense"
-    weights = SHARED / "weights/cifar10_resnet20-12fca82f.th"
-    compress(
-        "finetune", "--model", "cifar_resnet20", "--weights", weights, *data,
-        "--epochs", 5, "--learning-rate", 0.01, "--out", dense,
-    )  # fmt: skip
+    fine_tune("cifar_resnet20", images=options.images, folder=dense)
     rows = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else []
     for name in options.only:
         asked, rate, allowed = CASES[name]
         report = compress(
-            "sparsify", "--model", dense, *data, *asked, "--epochs", options.epochs,
+            "sparsify", "--model", dense, *data_flags(options.images),
+            *asked, "--epochs", options.epochs,
             "--learning-rate", rate, "--out", options.out / name.replace(":", "-"),
         )  # fmt: skip
         before, after = top1(report)
@@ -72,7 +58,7 @@ def main() -> None:
             "top1": [before, after],
             "lost_points": round(100 * (before - after), 2),
             "allowed_points": allowed,
-            "zeros": report["sparsity"]["zeros"] / report["sparsity"]["weights"],  # type: ignore[call-overload]
+            "zeros": report["sparsity"]["zeros"] / report["sparsity"]["weights"],
             "size_bytes": [each["size_bytes"] for each in report["artifacts"]],
             "gzip_bytes": [each["gzip_bytes"] for each in report["artifacts"]],
             "p50_ms": {each["role"]: each["p50_ms"] for each in report["measurements"]},

@@ -80,8 +80,7 @@ class Cutter:
             made = reconstructed(made, net, left, self.images)
         elif self.options.recover == "bn":
             made = renormalised(made, net, left, self.images)
-        flips = self.flips(net, bare), self.flips(net, made)
-        return made, self.told(layout, kept, flips, timely)
+        return made, self.told(layout, kept, self.flips(net, bare, made), timely)
 
     def groups(self, net: nn.Module) -> Sequence[Group]:
         """The groups that the recipe allows to be cut."""
@@ -100,11 +99,14 @@ class Cutter:
     def traced(self, net: nn.Module) -> tuple[Sequence[Group], Layout]:
         """The groups that are to be cut, and the layers as they follow from them."""
         groups = self.groups(net)
+        layout = Layout(net, groups, size=self.size)
         if self.sensitive is None:
             model = self.whole.with_net(net)
             self.sensitive = stay_whole(
-                model, groups, self.shown, self.options, self.job
+                model, layout, self.shown, self.options, self.job
             )
+        if not self.sensitive:
+            return groups, layout
         groups = [g for g in groups if g.name not in self.sensitive]
         return groups, Layout(net, groups, size=self.size)
 
@@ -178,7 +180,7 @@ class Cutter:
         self,
         layout: Layout,
         kept: Sequence[int],
-        flips: tuple[float, float],
+        flips: Sequence[float],
         timely: Timely | None,
     ) -> Cut:
         """Say what a cut took and what it changed, before and after recovery."""
@@ -202,11 +204,13 @@ class Cutter:
             ),
         )
 
-    def flips(self, one: nn.Module, other: nn.Module) -> float:
-        """The share of images that two networks answer differently."""
-        changed = count = 0
+    def flips(self, net: nn.Module, *others: nn.Module) -> list[float]:
+        """The share of images that each of `others` answers differently from `net`."""
+        changed, count = [0] * len(others), 0
         with torch.inference_mode():
             for batch in self.images():
-                changed += int((one(batch).argmax(1) != other(batch).argmax(1)).sum())
+                said = net(batch).argmax(1)
+                for index, other in enumerate(others):
+                    changed[index] += int((other(batch).argmax(1) != said).sum())
                 count += len(batch)
-        return changed / count
+        return [each / count for each in changed]

@@ -52,35 +52,32 @@ class Share:
 class GroupLasso:
     """strength * the sum over units of sqrt(their numbers) * their Euclidean norm.
 
-    groups: for each, the number of its units, and where these lie.
+    groups: for each, the roots [units] of how many numbers its units have, and where
+    these lie.
     """
 
     strength: float
-    groups: tuple[tuple[int, tuple[Share, ...]], ...]
+    groups: tuple[tuple[Tensor, tuple[Share, ...]], ...]
 
     def __call__(self, net: nn.Module) -> Tensor:
         """The penalty, a scalar that gradients flow back from."""
         total = next(net.parameters()).new_zeros(())
-        for count, shares in self.groups:
-            numbers = sum(share.numbers(net, count) for share in shares)
-            weights = torch.as_tensor(numbers).sqrt().to(total)
-            total = total + (weights * self._norms(net, count, shares)).sum()
+        for weights, shares in self.groups:
+            norms = _norms(net, len(weights), shares)
+            total = total + (weights.to(total) * norms).sum()
         return self.strength * total
 
     def norms(self, net: nn.Module) -> list[Tensor]:
         """The Euclidean norm [units] of every unit, group by group."""
         with torch.no_grad():
-            return [self._norms(net, *group) for group in self.groups]
+            return [
+                _norms(net, len(weights), shares) for weights, shares in self.groups
+            ]
 
     def as_record(self) -> Mapping[str, object]:
         """What a training depends on, besides the network that the groups are of."""
         places = [[share.parameter for share in shares] for _, shares in self.groups]
         return {"strength": self.strength, "groups": places}
-
-    @staticmethod
-    def _norms(net: nn.Module, count: int, shares: Sequence[Share]) -> Tensor:
-        squares = torch.stack([share.squares(net, count) for share in shares]).sum(0)
-        return squares.clamp(min=_LEAST).sqrt()
 
 
 def sparse_penalty(
@@ -91,14 +88,22 @@ def sparse_penalty(
     Each norm's scales then stand for themselves, so that a norm is a magnitude; a group
     without one is penalised as a whole, as it is judged as a whole.
     """
-    found: list[tuple[int, tuple[Share, ...]]] = []
+    found: list[tuple[Tensor, tuple[Share, ...]]] = []
     for group in groups:
         shares = tuple(_shares(net, group))
-        alone = [share for share in shares if scales and _is_scale(net, share)]
-        found += [(group.units, (share,)) for share in alone]
-        if not alone:
-            found.append((group.units, shares))
+        alone: list[tuple[Share, ...]] = [
+            (share,) for share in shares if scales and _is_scale(net, share)
+        ]
+        for together in alone or [shares]:
+            numbers = [share.numbers(net, group.units) for share in together]
+            found.append((torch.stack(numbers).sum(0).sqrt(), together))
     return GroupLasso(strength=strength, groups=tuple(found))
+
+
+def _norms(net: nn.Module, count: int, shares: Sequence[Share]) -> Tensor:
+    """The Euclidean norm [count] of every unit of one group."""
+    squares = torch.stack([share.squares(net, count) for share in shares]).sum(0)
+    return squares.clamp(min=_LEAST).sqrt()
 
 
 def _shares(net: nn.Module, group: Group) -> Iterator[Share]:

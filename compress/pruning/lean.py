@@ -75,15 +75,15 @@ def separable(groups: Sequence[Group], layers: Sequence[Layer]) -> float:
 
 
 def stay_whole(
-    model: Model, groups: Sequence[Group], shown: Images, options: "Prune", job: Job
+    model: Model, layout: Layout, shown: Images, options: "Prune", job: Job
 ) -> tuple[str, ...]:
-    """The groups, by their first layers, that are spared for what a trial shows.
+    """The groups of `layout`, by first layer, that are spared for what a trial shows.
 
     A lean network is warned of, and a little of it spared; not so where the recipe
     says what to spare, or where the criterion weighs all groups in one currency.
     """
-    layers = Layout(model.net, groups, size=model.preprocess.size).whole
-    share = separable(groups, layers)
+    groups = layout.groups
+    share = separable(groups, layout.whole)
     lean, spare = share > _MOST, options.spare
     if spare is None:
         decided = options.keep or options.criterion == "missed"

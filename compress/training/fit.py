@@ -33,7 +33,6 @@ from runtime.files import digest_of
 
 Loss = Callable[[Tensor, Batch], Tensor]
 
-
 # The share of the epochs after which a progressive run sees full resolution.
 PROGRESSIVE_UNTIL = 0.75
 PROGRESSIVE_STEP_PIXELS = 16

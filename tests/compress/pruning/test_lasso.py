@@ -3,7 +3,6 @@
 import copy
 import json
 import signal
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from compress.census import accuracy
-from compress.data.data import Data, Images
 from compress.job import Job
 from compress.models.build import build
 from compress.models.model import Model
@@ -25,29 +23,8 @@ from compress.screen import Screen
 from compress.stages.prune import Prune
 from compress.training.fit import Loss, fit
 from runtime.errors import InterruptedRunError
-from runtime.preprocess import Preprocess
 
 SIZE = 8
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A catalogue that is open already, whoever looks."""
-
-    data: Data
-    name: str = "colours"
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.data.classes
-
-    @property
-    def train(self) -> Images | None:
-        return self.data.train
-
-    def open(self, preprocess: Preprocess) -> Data:
-        del preprocess
-        return self.data
 
 
 class Block(nn.Module):
@@ -185,7 +162,7 @@ def test_a_stage_goes_on_with_what_it_has_made(
         seed=0,
         screen=Screen(verbosity="quiet"),
     )
-    catalogue, job = Opened(tiny.data(train=16, size=32)), tiny.job(tmp_path)
+    catalogue, job = tiny.Opened(tiny.data(train=16, size=32)), tiny.job(tmp_path)
     given = {"ratio": 0.5, "steps": 2, "sparse_epochs": 1, "epochs": 1, "round_to": 1}
     cheap = {"batch_size": 8, "calib_images": 8, "augment": "none"}
     stage, titles = Prune.model_validate(given | cheap), []

@@ -105,7 +105,8 @@ def test_what_is_spared_and_said_by_default(  # noqa: PLR0913, PLR0917
     job = Job(folder=Path(), screen=Screen())
     asked = Prune.model_validate({"ratio": 0.5} | options)
 
-    found = stay_whole(whole, groups(whole), tiny.images(24), asked, job)
+    layout = Layout(whole.net, groups(whole), size=whole.preprocess.size)
+    found = stay_whole(whole, layout, tiny.images(24), asked, job)
 
     said = capsys.readouterr().err
     assert len(found) == spared

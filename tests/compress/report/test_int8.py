@@ -1,21 +1,14 @@
 """What a report says of INT8: the ladder, the noise, the floats, the advice."""
 
 import dataclasses
-import importlib.util
 import json
 import re
 from pathlib import Path
 
 import pytest
+import report_example
 
 from compress.report.report import Report
-
-_FILE = Path(__file__).with_name("report_example.py")
-_SPEC = importlib.util.spec_from_file_location("report_example", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_EXAMPLE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_EXAMPLE)
 
 FLOAT = "artifacts/start-mobilenetv2_100.onnx"
 INT8 = "artifacts/model-mobilenetv2_100-int8-x86-vnni.onnx"
@@ -115,7 +108,7 @@ def artifact(role: str, path: str, target: str | None, **more: object) -> object
     """One entry of `artifacts`."""
     small = "int8" in path
     return {
-        **_EXAMPLE.artifact(role, path, 3_600_000 if small else 14_000_000, 0.71),
+        **report_example.artifact(role, path, 3_600_000 if small else 14_000_000, 0.71),
         "dtype": "int8" if small else "float32",
         "format": path.rpartition(".")[2],
         "target": target,
@@ -153,11 +146,14 @@ def example(folder: str | Path = "runs/int8", **changes: object) -> Report:
         "on this machine (at least 1.20x the time); ship the float one here"
     )
     report: Report = dataclasses.replace(
-        _EXAMPLE.example(Path(folder)),
+        report_example.example(Path(folder)),
         name="quantize-mobilenetv2_100",
         rows=(
-            _EXAMPLE.row("start", name, 0.7154, heavy=False),
-            {**_EXAMPLE.row("ptq", name, 0.7108, heavy=False), "size_bytes": 4_500_000},
+            report_example.row("start", name, 0.7154, heavy=False),
+            {
+                **report_example.row("ptq", name, 0.7108, heavy=False),
+                "size_bytes": 4_500_000,
+            },
         ),
         artifacts=(
             artifact("start", FLOAT, None),
@@ -166,9 +162,9 @@ def example(folder: str | Path = "runs/int8", **changes: object) -> Report:
             artifact("model", LITE, None),
         ),
         measurements=(
-            _EXAMPLE.measurement("start", FLOAT, about_ms=4.02, seed=1),
-            _EXAMPLE.measurement("model", INT8, about_ms=2.11, seed=2),
-            _EXAMPLE.measurement("model", LITE, about_ms=4.9, seed=3),
+            report_example.measurement("start", FLOAT, about_ms=4.02, seed=1),
+            report_example.measurement("model", INT8, about_ms=2.11, seed=2),
+            report_example.measurement("model", LITE, about_ms=4.9, seed=3),
         ),
         comparisons=(),
         curves=(),
@@ -293,7 +289,7 @@ def test_hostile_names_are_shown_not_run() -> None:
 
 def test_a_report_from_before_int8_reads_and_says_nothing_of_it(tmp_path: Path) -> None:
     """The old contract has none of the keys."""
-    report: Report = _EXAMPLE.example(tmp_path)
+    report: Report = report_example.example(tmp_path)
     report.write(tmp_path)
     record = json.loads((tmp_path / "report.json").read_text())
     for key in ("quantisation", "advice"):

@@ -1,27 +1,20 @@
 """What a report says and shows of what was cut."""
 
 import dataclasses
-import importlib.util
 from pathlib import Path
 
 import pytest
+import report_example
 
 from compress.report import charts, pruning
 from compress.report.report import Report
-
-_FILE = Path(__file__).with_name("report_example.py")
-_SPEC = importlib.util.spec_from_file_location("report_example", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_EXAMPLE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_EXAMPLE)
 
 WIDTHS = {"stem": (64, 64), "body.<0>": (256, 96), "head": (1024, 512)}
 
 
 def example(**fields: object) -> Report:
     """The invented report of a run that pruned by latency."""
-    report: Report = _EXAMPLE.example(Path("run"))
+    report: Report = report_example.example(Path("run"))
     record = {
         "criterion": "l2",
         "recover": "lstsq",

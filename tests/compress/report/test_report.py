@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import report_example
 
 from compress.report.contest import entries, gain
 from compress.report.report import Report
@@ -24,13 +25,6 @@ from compress.report.units import (
     times,
 )
 from runtime.errors import InputRejectedError, RecipeError
-
-_FILE = Path(__file__).with_name("report_example.py")
-_SPEC = importlib.util.spec_from_file_location("report_example", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_EXAMPLE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_EXAMPLE)
 
 GOLDEN = """\
 distill-mobilenetv3_large_100: on digits (1437 to train, 360 to judge)
@@ -58,7 +52,7 @@ next     compress profile runs/demo/artifacts/student-mobilenetv3_large_100.onnx
 
 def example(folder: str | Path = "runs/demo", **changes: object) -> Report:
     """The invented report, with changes."""
-    report: Report = _EXAMPLE.example(Path(folder))
+    report: Report = report_example.example(Path(folder))
     return dataclasses.replace(report, **changes)  # type: ignore[arg-type]  # fields
 
 

@@ -1,23 +1,17 @@
 """What a report says of zeros and of split layers."""
 
 import dataclasses
-import importlib.util
 from pathlib import Path
+
+import report_example
 
 from compress.report import factorisation, sparsity
 from compress.report.report import Report
 
-_FILE = Path(__file__).with_name("report_example.py")
-_SPEC = importlib.util.spec_from_file_location("report_example", _FILE)
-assert _SPEC is not None
-assert _SPEC.loader is not None
-_EXAMPLE = importlib.util.module_from_spec(_SPEC)
-_SPEC.loader.exec_module(_EXAMPLE)
-
 
 def example(**fields: object) -> Report:
     """The invented report, with these fields in place of its own."""
-    report: Report = _EXAMPLE.example(Path("run"))
+    report: Report = report_example.example(Path("run"))
     return dataclasses.replace(report, **fields)  # type: ignore[arg-type]
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import signal
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -21,17 +21,6 @@ from runtime.preprocess import Preprocess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A catalogue that is open already, whoever looks."""
-
-    data: Data
-
-    def open(self, preprocess: Preprocess) -> Data:
-        del preprocess
-        return self.data
 
 
 class Counted(nn.Module):
@@ -128,7 +117,7 @@ def test_the_loss_is_hintons(  # noqa: PLR0913, PLR0917  # three of them are the
         views=views, temperature=temperature, alpha=alpha, label_smoothing=smoothing
     )
 
-    stage(student, Opened(data), made, teacher)  # type: ignore[arg-type]
+    stage(student, tiny.Opened(data), made, teacher)  # type: ignore[arg-type]
 
     own, theirs = (
         logits_of(student, data, training=True),
@@ -152,7 +141,7 @@ def test_the_teacher_is_never_changed(
     for views in (0, 2):
         stage = distil(views=views, epochs=2)
         made = tiny.job(tmp_path / str(views))
-        stage(tiny.model(), Opened(tiny.data(train=12)), made, teacher)  # type: ignore[arg-type]
+        stage(tiny.model(), tiny.Opened(tiny.data(train=12)), made, teacher)  # type: ignore[arg-type]
 
     assert tiny.same(teacher.net.state_dict(), before)
     assert teacher.net.training
@@ -163,7 +152,7 @@ def test_without_weight_the_teacher_teaches_nothing(
     tiny: ModuleType, tmp_path: Path, teacher: Model
 ) -> None:
     """At alpha 0 the student ends where fine-tuning on the labels ends."""
-    student, data = tiny.model(), Opened(tiny.data(train=24))
+    student, data = tiny.model(), tiny.Opened(tiny.data(train=24))
     fields = {"epochs": 3, "augment": "auto"}
 
     taught = distil(alpha=0.0, views=3, **fields)(
@@ -184,7 +173,7 @@ def test_views_are_asked_once_and_cycle(
     tiny: ModuleType, tmp_path: Path, teacher: Model
 ) -> None:
     """Two views of 24 images for six epochs, however many epochs; then none at all."""
-    student, data = tiny.model(), Opened(tiny.data(train=24))
+    student, data = tiny.model(), tiny.Opened(tiny.data(train=24))
     stage = distil(views=2, epochs=6, augment="auto")
     cache = tmp_path / "cache"
 
@@ -201,7 +190,7 @@ def test_fewer_epochs_than_views_ask_for_fewer(
 ) -> None:
     stage = distil(views=4, epochs=1)
 
-    stage(tiny.model(), Opened(tiny.data(train=12)), tiny.job(tmp_path), teacher)  # type: ignore[arg-type]
+    stage(tiny.model(), tiny.Opened(tiny.data(train=12)), tiny.job(tmp_path), teacher)  # type: ignore[arg-type]
 
     assert sum(Counted.seen) == 12
 
@@ -213,7 +202,7 @@ def test_mixed_images_are_asked_every_time_and_that_is_said(
     made = tiny.job(tmp_path)
     stage = distil(views=2, epochs=3, **{mixing: 1.0})
 
-    stage(tiny.model(), Opened(tiny.data(train=12)), made, teacher)  # type: ignore[arg-type]
+    stage(tiny.model(), tiny.Opened(tiny.data(train=12)), made, teacher)  # type: ignore[arg-type]
 
     assert Counted.seen == [12, 12, 12]
     (sentence,) = tiny.events(made, "tell")
@@ -227,7 +216,7 @@ def test_student_and_teacher_look_at_one_view_at_their_own_resolution(
     """The data is opened for the larger of the two; each sees its own size."""
     looked: list[int] = []
 
-    class Catalogued(Opened):
+    class Catalogued(tiny.Opened):
         def open(self, preprocess: Preprocess) -> Data:
             looked.append(preprocess.size)
             made: Data = tiny.data(train=12, size=preprocess.size)
@@ -264,7 +253,7 @@ def test_label_smoothing_reaches_the_loss(tiny: ModuleType, tmp_path: Path) -> N
     student, data, made = tiny.model(), tiny.data(train=12), tiny.job(tmp_path)
     fields = {name: getattr(distil(), name) for name in FineTune.model_fields}
 
-    FineTune(**(fields | {"label_smoothing": 0.3}))(student, Opened(data), made)  # type: ignore[arg-type]
+    FineTune(**(fields | {"label_smoothing": 0.3}))(student, tiny.Opened(data), made)  # type: ignore[arg-type]
 
     own = shares(logits_of(student, data, training=True))
     target = np.eye(3)[data.train.labels] * 0.7 + 0.1
@@ -277,7 +266,7 @@ def test_a_stopped_distillation_goes_on_to_the_same_bits(
     tiny: ModuleType, tmp_path: Path, teacher: Model
 ) -> None:
     """The answers are on disk, the state too; a second command ends as one would."""
-    student, data = tiny.model(Stoppable()), Opened(tiny.data(train=24))
+    student, data = tiny.model(Stoppable()), tiny.Opened(tiny.data(train=24))
     stage = distil(views=2, epochs=3, augment="auto")
     whole = stage(student, data, tiny.job(tmp_path / "whole"), teacher)  # type: ignore[arg-type]
     made = tiny.job(tmp_path / "stopped")

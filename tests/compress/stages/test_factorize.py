@@ -1,7 +1,7 @@
 """Factorize as a stage: what is split is recorded, fitted, and loads again."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from compress.census import count_params
 from compress.checkpoint import load_model, save_model
-from compress.data.data import Data, Images
+from compress.data.catalogue import Catalogue
 from compress.lowrank import factorising
 from compress.lowrank.record import RECORD
 from compress.models.build import build
@@ -22,30 +22,6 @@ from compress.screen import Screen
 from compress.stages.factorize import Factorize
 from compress.surgery.record import Surgery, Widths
 from runtime.errors import InputRejectedError, RecipeError
-from runtime.preprocess import Preprocess
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A catalogue that is open already, whoever looks."""
-
-    data: Data
-
-    @property
-    def name(self) -> str:
-        return self.data.name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.data.classes
-
-    @property
-    def train(self) -> Images | None:
-        return self.data.train
-
-    def open(self, preprocess: Preprocess) -> Data:
-        del preprocess
-        return self.data
 
 
 @pytest.fixture
@@ -63,8 +39,8 @@ def lenet(tiny: ModuleType) -> Model:
 
 
 @pytest.fixture
-def catalogue(tiny: ModuleType) -> Opened:
-    return Opened(tiny.data(train=24, size=32))
+def catalogue(tiny: ModuleType) -> Catalogue:
+    return tiny.Opened(tiny.data(train=24, size=32))
 
 
 @pytest.fixture
@@ -85,7 +61,7 @@ def stage(**fields: object) -> Factorize:
     return Factorize.model_validate(filled | fields)
 
 
-def answers(model: Model, data: Opened) -> Tensor:
+def answers(model: Model, data: Catalogue) -> Tensor:
     """What a model says of the training images."""
     assert data.train is not None
     pixels = torch.from_numpy(data.train.pixels).permute(0, 3, 1, 2)
@@ -96,7 +72,7 @@ def answers(model: Model, data: Opened) -> Tensor:
 
 @pytest.mark.usefixtures("by_params")
 def test_what_was_split_answers_alike_and_loads_bit_equal(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Opened
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
     """Fewer parameters, from a folder that needs no images and no search."""
     job = tiny.job(tmp_path)
@@ -123,7 +99,7 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
 
 @pytest.mark.usefixtures("by_params")
 def test_only_the_named_layers_are_split(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Opened
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
     name = next(n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear))
     made = stage(energy=0.5, layers=(name,))(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
@@ -133,7 +109,7 @@ def test_only_the_named_layers_are_split(
 
 @pytest.mark.usefixtures("by_params")
 def test_the_factors_of_an_earlier_stage_are_not_split_again(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Opened
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
     once = stage(energy=0.9)(lenet, catalogue, tiny.job(tmp_path / "1"))  # type: ignore[arg-type]
     twice = stage(energy=0.5)(once, catalogue, tiny.job(tmp_path / "2"))  # type: ignore[arg-type]
@@ -143,7 +119,7 @@ def test_the_factors_of_an_earlier_stage_are_not_split_again(
 
 @pytest.mark.usefixtures("by_params")
 def test_masks_of_layers_that_are_gone_are_forgotten(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Opened
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
     names = [
         f"{n}.weight" for n, m in lenet.net.named_modules() if hasattr(m, "weight")
@@ -159,7 +135,7 @@ def test_masks_of_layers_that_are_gone_are_forgotten(
 
 @pytest.mark.usefixtures("by_params")
 def test_a_pruned_network_keeps_its_widths(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Opened
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
     """A hidden layer of fewer units is split, saved and loaded."""
     linear = [n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear)]
@@ -200,7 +176,7 @@ def test_ranks_are_chosen_once_and_then_trained(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalogue: Opened,
+    catalogue: Catalogue,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A stage that was interrupted in training does not measure again."""
@@ -216,7 +192,7 @@ def test_a_latency_budget_is_one_of_the_whole_network(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalogue: Opened,
+    catalogue: Catalogue,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By the invented clock, where every weight counts, three quarters of it."""
@@ -246,14 +222,14 @@ def test_what_no_recipe_may_say(fields: dict[str, object], sentence: str) -> Non
 
 
 def test_a_layer_that_does_not_exist(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Opened
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
     with pytest.raises(RecipeError, match="layers: 'nowhere' is, or holds, no layer"):
         stage(energy=0.5, layers=("nowhere",))(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
 
 
 def test_no_images_to_fit_to(tiny: ModuleType, tmp_path: Path, lenet: Model) -> None:
-    empty = Opened(replace(tiny.data(size=32), train=None))
+    empty = tiny.Opened(replace(tiny.data(size=32), train=None))
     with pytest.raises(
         InputRejectedError, match="calibration: colours has no training"
     ):
@@ -264,7 +240,7 @@ def test_several_processes_are_refused(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalogue: Opened,
+    catalogue: Catalogue,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from compress.data.data import Data, Images
+from compress.data.data import Data
 from compress.int8 import qat_training
 from compress.int8.calibration import batches_of
 from compress.int8.qat import QatNet
@@ -22,42 +22,10 @@ from compress.job import Job
 from compress.models.model import Model
 from compress.stages.qat import Qat
 from runtime.errors import InterruptedRunError, RecipeError
-from runtime.preprocess import Preprocess
 
 HERE = Path(__file__).parent
 RANKS = (0, 1)
 HALF = {"freeze_batchnorm_after": 0.5, "freeze_observers_after": 0.5}
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A catalogue that is open already, whoever looks."""
-
-    data: Data
-
-    @property
-    def name(self) -> str:
-        return self.data.name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.data.classes
-
-    @property
-    def train(self) -> Images | None:
-        return self.data.train
-
-    def open(self, preprocess: Preprocess) -> Data:
-        del preprocess
-        return self.data
-
-    def images(self, preprocess: Preprocess) -> Images:
-        del preprocess
-        assert self.data.val is not None
-        return self.data.val
-
-    def judges(self, classes: int) -> bool:
-        return classes == len(self.data.classes)
 
 
 def options(**fields: object) -> Qat:
@@ -171,7 +139,7 @@ def test_options_for_float_networks_are_refused(
 ) -> None:
     (name,) = fields
     with pytest.raises(RecipeError, match=f"qat: {name} is for training in float"):
-        options(**fields)(tiny.model(), Opened(tiny.data()), tiny.job(tmp_path))  # type: ignore[arg-type]
+        options(**fields)(tiny.model(), tiny.Opened(tiny.data()), tiny.job(tmp_path))  # type: ignore[arg-type]
 
 
 def test_a_quantised_model_is_refused(tiny: ModuleType, tmp_path: Path) -> None:
@@ -180,7 +148,7 @@ def test_a_quantised_model_is_refused(tiny: ModuleType, tmp_path: Path) -> None:
     model = tiny.model().with_net(net.quantized())
 
     with pytest.raises(RecipeError, match="tiny is quantised already; give the float"):
-        options()(model, Opened(data), job)  # type: ignore[arg-type]
+        options()(model, tiny.Opened(data), job)  # type: ignore[arg-type]
 
 
 def test_the_stage_gives_back_an_int8_network(tiny: ModuleType, tmp_path: Path) -> None:
@@ -188,7 +156,7 @@ def test_the_stage_gives_back_an_int8_network(tiny: ModuleType, tmp_path: Path) 
     data, model = tiny.data(train=60, val=60), tiny.model()
     float_net = model.with_net(_learnt(tiny, model, data, tmp_path / "float"))
 
-    made = options()(float_net, Opened(data), tiny.job(tmp_path / "qat"))  # type: ignore[arg-type]
+    made = options()(float_net, tiny.Opened(data), tiny.job(tmp_path / "qat"))  # type: ignore[arg-type]
 
     assert isinstance(made.net, QuantizedNet)
     assert isinstance(made, Model)

@@ -1,7 +1,7 @@
 """Sparsify as a stage: how many zeros, where, what it refuses, and who keeps them."""
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -11,7 +11,6 @@ from pydantic import ValidationError
 from torch import nn
 
 from compress.checkpoint import load_model, save_model
-from compress.data.data import Data, Images
 from compress.int8.grids import weight_steps
 from compress.int8.simulate import QuantizedNet
 from compress.models.build import build
@@ -25,38 +24,6 @@ from compress.stages.ptq import Ptq
 from compress.stages.qat import Qat
 from compress.stages.sparsify import Sparsify
 from runtime.errors import RecipeError
-from runtime.preprocess import Preprocess
-
-
-@dataclass(frozen=True)
-class Opened:
-    """A catalogue that is open already, whoever looks."""
-
-    data: Data
-
-    @property
-    def name(self) -> str:
-        return self.data.name
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.data.classes
-
-    @property
-    def train(self) -> Images | None:
-        return self.data.train
-
-    def open(self, preprocess: Preprocess) -> Data:
-        del preprocess
-        return self.data
-
-    def images(self, preprocess: Preprocess) -> Images:
-        del preprocess
-        assert self.data.val is not None
-        return self.data.val
-
-    def judges(self, classes: int) -> bool:
-        return classes == len(self.data.classes)
 
 
 def stage(**fields: object) -> Sparsify:
@@ -94,7 +61,7 @@ def test_the_share_is_reached_and_written_down(
     dense = {name: value.clone() for name, value in resnet.net.state_dict().items()}
 
     made = stage(sparsity=0.8, thinning=thinning, scope=scope)(
-        resnet, Opened(tiny.data()), job
+        resnet, tiny.Opened(tiny.data()), job
     )  # type: ignore[arg-type]
 
     assert share(made.net) == pytest.approx(0.8, abs=1e-3)
@@ -111,7 +78,7 @@ def test_a_training_of_one_step_gets_there_too(
 ) -> None:
     """No step comes after the last weights are due; they go all the same."""
     made = stage(sparsity=0.8, epochs=1, batch_size=64)(
-        resnet, Opened(tiny.data()), tiny.job(tmp_path)
+        resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
     )  # type: ignore[arg-type]
     assert share(made.net) == pytest.approx(0.8, abs=1e-3)
 
@@ -120,7 +87,7 @@ def test_a_pattern_holds_in_every_layer_that_it_suits(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     """Three input channels make no groups of four: the stem stays dense."""
-    made = stage(pattern="2:4")(resnet, Opened(tiny.data()), tiny.job(tmp_path))  # type: ignore[arg-type]
+    made = stage(pattern="2:4")(resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path))  # type: ignore[arg-type]
 
     for name, weight in weights_of(made.net).items():
         if name == "conv1.weight":
@@ -135,7 +102,7 @@ def test_spared_layers_stay_dense(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     made = stage(sparsity=0.5, epochs=0, spare=("conv1", "linear"))(
-        resnet, Opened(tiny.data()), tiny.job(tmp_path)
+        resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
     )  # type: ignore[arg-type]
     weights = weights_of(made.net)
     assert zeros_in([weights["conv1.weight"], weights["linear.weight"]]) == 0
@@ -147,7 +114,7 @@ def test_without_training_only_the_smallest_weights_change(
 ) -> None:
     """No images are needed either."""
     made = stage(sparsity=0.5, epochs=0)(
-        resnet, Opened(replace(tiny.data(), train=None)), tiny.job(tmp_path)
+        resnet, tiny.Opened(replace(tiny.data(), train=None)), tiny.job(tmp_path)
     )  # type: ignore[arg-type]
     for name, weight in weights_of(made.net).items():
         before = resnet.net.get_parameter(name)
@@ -157,7 +124,7 @@ def test_without_training_only_the_smallest_weights_change(
 def test_a_second_stage_adds_zeros_to_those_of_the_first(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
-    data = Opened(tiny.data())
+    data = tiny.Opened(tiny.data())
     once = stage(sparsity=0.5, epochs=0)(resnet, data, tiny.job(tmp_path / "1"))  # type: ignore[arg-type]
     twice = stage(sparsity=0.8)(once, data, tiny.job(tmp_path / "2"))  # type: ignore[arg-type]
     assert share(twice.net) == pytest.approx(0.8, abs=1e-3)
@@ -176,7 +143,7 @@ def masks_grew(before: nn.Module, after: nn.Module) -> bool:
 def sparse(tiny: ModuleType, tmp_path: Path, resnet: Model) -> Model:
     """A network that is half zeros, saved and loaded again."""
     job = tiny.job(tmp_path / "sparse")
-    made = stage(sparsity=0.5, epochs=0)(resnet, Opened(tiny.data()), job)  # type: ignore[arg-type]
+    made = stage(sparsity=0.5, epochs=0)(resnet, tiny.Opened(tiny.data()), job)  # type: ignore[arg-type]
     save_model(made, job.folder)
     return load_model(job.folder)
 
@@ -186,7 +153,7 @@ def test_a_masked_model_keeps_its_zeros_in_later_training(
 ) -> None:
     """Loaded from its folder: the record alone says so."""
     tuned = FineTune(epochs=2, batch_size=8)(
-        sparse, Opened(tiny.data()), tiny.job(tmp_path / "tuned")
+        sparse, tiny.Opened(tiny.data()), tiny.job(tmp_path / "tuned")
     )  # type: ignore[arg-type]
     assert masks_grew(sparse.net, tuned.net)
     assert share(tuned.net) == share(sparse.net)
@@ -212,7 +179,7 @@ def test_what_is_zero_is_zero_in_int8(
     tiny: ModuleType, tmp_path: Path, sparse: Model, after: Ptq | Qat
 ) -> None:
     """Every masked place holds the integer 0, whatever was folded or learnt."""
-    made = after(sparse, Opened(tiny.data(val=12)), tiny.job(tmp_path / "int8"))  # type: ignore[arg-type]
+    made = after(sparse, tiny.Opened(tiny.data(val=12)), tiny.job(tmp_path / "int8"))  # type: ignore[arg-type]
 
     assert isinstance(made.net, QuantizedNet)
     graph, scales = made.net.graph, made.net.scheme.weights
@@ -259,4 +226,6 @@ def test_what_does_not_go_with_the_network_is_refused(
     sentence: str,
 ) -> None:
     with pytest.raises(RecipeError, match=sentence):
-        stage(sparsity=0.5, **fields)(resnet, Opened(tiny.data()), tiny.job(tmp_path))  # type: ignore[arg-type]
+        stage(sparsity=0.5, **fields)(
+            resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
+        )  # type: ignore[arg-type]

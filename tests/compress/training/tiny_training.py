@@ -55,6 +55,37 @@ def data(train: int = 26, val: int = 0, *, size: int = 8, seed: int = 0) -> Data
     )
 
 
+@dataclass(frozen=True)
+class Opened:
+    """A catalogue that is open already, whoever looks."""
+
+    data: Data
+
+    @property
+    def name(self) -> str:
+        return self.data.name
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.data.classes
+
+    @property
+    def train(self) -> Images | None:
+        return self.data.train
+
+    def open(self, preprocess: Preprocess) -> Data:
+        del preprocess
+        return self.data
+
+    def images(self, preprocess: Preprocess) -> Images:
+        del preprocess
+        assert self.data.val is not None
+        return self.data.val
+
+    def judges(self, classes: int) -> bool:
+        return classes == len(self.data.classes)
+
+
 def net(*, norm: bool = True, dropout: float = 0.0, seed: int = 0) -> nn.Sequential:
     """Convolution, norm, pooling, classifier."""
     with torch.random.fork_rng(devices=[]):
