@@ -1,9 +1,9 @@
 """How few parameters a trained VGG's classifier needs to go on answering alike.
 
-    python benchmarks/factorisation.py [--images 10000] [--epochs 6] [--energy 0.95]
+    python benchmarks/factorisation.py [--images 10000] [--epochs 6] [--energy 0.96]
 
 A small VGG (benchmarks/small_vgg.py) is trained on CIFAR-10 images first and kept under
---out. Its classifier is split by energy, fitted to 512 calibration images, not trained,
+--out. Its classifier is split by energy and fitted to calibration images, not trained,
 and compared with its dense self on 5,000 test images that neither has seen. Latencies
 of both files are in the run's report. Writes benchmarks/results/factorisation.json.
 """
@@ -66,7 +66,8 @@ def main() -> None:
     )
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--energy", type=float, default=0.95)
+    parser.add_argument("--energy", type=float, default=0.96)
+    parser.add_argument("--calibration", type=int, default=2048)
     parser.add_argument(
         "--out", type=Path, default=Path(tempfile.gettempdir()) / "factorisation"
     )
@@ -74,11 +75,13 @@ def main() -> None:
     torch.set_num_threads(1)
     shared = ["--model-file", FACTORY, "--data", options.data, "--threads", 1]
     shared += ["--train-images", options.images]
-    dense, split = options.out / "dense", options.out / f"split-{options.energy}"
+    dense = options.out / "dense"
+    split = options.out / f"split-{options.energy}-{options.calibration}"
     compress("finetune", *shared, "--epochs", options.epochs, "--out", dense)
     compress(
         "factorize", "--model", dense, *shared, "--energy", options.energy,
-        "--layers", "classifier", "--calib-images", 512, "--out", split,
+        "--layers", "classifier", "--calib-images", options.calibration,
+        "--out", split,
     )  # fmt: skip
     before = load_model(dense / "01-finetune", factory=FACTORY)
     after = load_model(split / "01-factorize", factory=FACTORY)
@@ -89,6 +92,7 @@ def main() -> None:
         "images": options.images,
         "epochs": options.epochs,
         "energy": options.energy,
+        "calibration": options.calibration,
         "top1": [row["top1"] for row in report["rows"]],
         "classifier_params": [params(before), params(after)],
         "left": round(params(after) / params(before), 4),

@@ -15,8 +15,9 @@ from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.simulate import QuantizedNet
 from compress.lowrank.choice import by_energy, by_latency, split_up
 from compress.lowrank.layers import spectra_of, splittable
+from compress.lowrank.moments import moments_of
 from compress.lowrank.record import RECORD
-from compress.lowrank.responses import refitted_, response_moments, shapes_of
+from compress.lowrank.responses import refitted_, shapes_of
 from compress.lowrank.timing import latencies_ms, raced
 from compress.models.construct import skeleton
 from compress.promise import Promise
@@ -128,8 +129,10 @@ def chosen_for(
     With what is promised of the latency, where that was asked for.
     """
     net = model.net
-    moments = response_moments(net, layers, batches)
-    splits = [spectra_of(name, layers[name], found) for name, found in moments.items()]
+    splits = [
+        spectra_of(name, layers[name], found.responses, found.weights)
+        for name, found in moments_of(net, layers, batches, seed=job.seed).items()
+    ]
     shapes = shapes_of(net, layers, size=model.preprocess.size)
     rng = np.random.default_rng(job.seed)
 

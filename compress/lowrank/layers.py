@@ -8,11 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from compress.lowrank.products import (
+    Basis,
     Spectrum,
     halves,
     mode_spectrum,
     spectrum,
     tucker2,
+    weighed,
 )
 from compress.surgery.factorise import factors
 from compress.surgery.record import Factorised
@@ -68,13 +70,15 @@ def splittable(net: nn.Module, wanted: Collection[str]) -> dict[str, nn.Module]:
 class Split:
     """A layer with the spectra that its ranks are chosen by.
 
-    after: of the responses; before: of a kernel's inputs, unless it is 1x1.
+    after: of the responses; before: of a kernel's inputs, unless it is 1x1; kept: the
+    directions of the responses that a product keeps, however many.
     """
 
     name: str
     layer: nn.Module
     kind: Kind
     after: Spectrum
+    kept: Basis
     before: Spectrum | None = None
 
     def ranked(self, energy: float, *, multiple: int) -> Factorised:
@@ -103,12 +107,12 @@ class Split:
         """The layers that take the place of this one, with its weights."""
         product = self.bare(how)
         weight = weight_of(self.layer).detach()
-        directions = self.after.directions[:, : how.ranks[-1]].to(weight.dtype)
         if how.kind == "tucker2":
-            found = tucker2(weight, directions, inputs=how.ranks[0])
+            inputs, outputs = how.ranks
+            found = tucker2(weight, self.kept, inputs=inputs, outputs=outputs)
             parts: tuple[Tensor, ...] = (found.inputs.T, found.core, found.outputs)
         else:
-            second, first = halves(weight.flatten(1), directions)
+            second, first = halves(weight.flatten(1), self.kept, rank=how.ranks[0])
             parts = (first, second)
         with torch.no_grad():
             for module, values in zip(product, parts, strict=True):
@@ -125,17 +129,22 @@ def weight_of(layer: nn.Module) -> Tensor:
     return cast("Tensor", layer.weight)
 
 
-def spectra_of(name: str, layer: nn.Module, responses: Tensor) -> Split:
-    """What the ranks of `layer` are chosen by.
+def spectra_of(
+    name: str, layer: nn.Module, responses: Tensor, weights: Tensor | None = None
+) -> Split:
+    """What the ranks of `layer` are chosen by, and what is kept at any of them.
 
-    responses: second moments [o, o] of what it gives.
+    responses: second moments [o, o] of what it gives; weights: how bad errors of it are
+    [o, o], as `weighed` takes them; by default all are alike.
     """
     kind = cast("Kind", kind_of(layer))
     before = None
     if kind == "tucker2":
         before = mode_spectrum(weight_of(layer).detach(), axis=1)
+    after = spectrum(responses)
+    kept = after.basis() if weights is None else weighed(responses, weights)
     return Split(
-        name=name, layer=layer, kind=kind, after=spectrum(responses), before=before
+        name=name, layer=layer, kind=kind, after=after, kept=kept, before=before
     )
 
 

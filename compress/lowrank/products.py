@@ -6,6 +6,17 @@ import torch
 from torch import Tensor
 
 
+class Basis(NamedTuple):
+    """Directions [n, n], as columns, the ones that matter most first, and readers.
+
+    A reader tells how much of its direction there is in a vector, so that readers.T @
+    directions = I; where directions are orthonormal, they are their own readers.
+    """
+
+    directions: Tensor
+    readers: Tensor
+
+
 class Spectrum(NamedTuple):
     """Orthonormal directions [n, n], as columns, and their energies [n], falling."""
 
@@ -20,6 +31,10 @@ class Spectrum(NamedTuple):
     def share_of(self, rank: int) -> float:
         """The share of the energy in the first `rank` directions."""
         return float(self.energies[:rank].sum() / self.energies.sum().clamp(min=1e-30))
+
+    def basis(self) -> Basis:
+        """The directions to keep if errors of one size are alike."""
+        return Basis(self.directions, self.directions)
 
 
 class Tucker(NamedTuple):
@@ -40,29 +55,45 @@ def spectrum(moments: Tensor) -> Spectrum:
     return Spectrum(energies.flip(0).clamp(min=0), directions.flip(1))
 
 
-def halves(weight: Tensor, directions: Tensor) -> tuple[Tensor, Tensor]:
+def weighed(moments: Tensor, weights: Tensor) -> Basis:
+    """The directions to keep of y with E[y y^T] = C, where errors are not alike.
+
+    weights: a positive matrix G [n, n]; an error e is as bad as e^T G e says. Of all
+    projections P of rank r, the one on the first r directions minimises
+    E[(y - P y)^T G (y - P y)]: with G^1/2 C G^1/2 = U E U^T, these are G^-1/2 U, and
+    their readers G^1/2 U.
+    """
+    strengths, axes = torch.linalg.eigh(weights / weights.diagonal().mean())
+    roots = strengths.clamp(min=1e-12).sqrt()
+    root, inverse = (axes * roots) @ axes.T, (axes / roots) @ axes.T
+    found = spectrum(root @ moments @ root).directions
+    return Basis(inverse @ found, root @ found)
+
+
+def halves(weight: Tensor, basis: Basis, *, rank: int) -> tuple[Tensor, Tensor]:
     """The product A [o, r] B [r, i] next to `weight` W [o, i], seen by its responses.
 
-    directions: the first r [o, r] of the responses' second moments, E[(Wx)(Wx)^T].
-    A B = U U^T W minimises E|Wx - A B x|^2 over all products of rank r: the best rank-r
-    approximation of responses is their projection (Eckart and Young 1936; Zhang et al.
-    2016, section 3.1). With E[x x^T] = I it is the singular value decomposition.
+    basis: of the responses, from their second moments E[(Wx)(Wx)^T] [o, o]. With
+    orthonormal directions U, A B = U U^T W minimises E|Wx - A B x|^2 over all products
+    of rank r: the best rank-r approximation of responses is their projection (Eckart
+    and Young 1936; Zhang et al. 2016, section 3.1). With E[x x^T] = I it is the
+    singular value decomposition.
     """
-    return directions, directions.T @ weight
+    return basis.directions[:, :rank], basis.readers[:, :rank].T @ weight
 
 
-def tucker2(kernel: Tensor, directions: Tensor, *, inputs: int) -> Tucker:
-    """The kernel [o, i, h, w] with `inputs` channels before its core.
+def tucker2(kernel: Tensor, basis: Basis, *, inputs: int, outputs: int) -> Tucker:
+    """The kernel [o, i, h, w] with `inputs` channels before its core, `outputs` after.
 
-    directions: of the responses [o, r2]; the outputs are projected on them, as in
+    basis: of the responses [o, o]; the outputs are projected on its directions, as in
     `halves`. The inputs' basis is then the best one for what is left of the kernel: a
     half-step of the alternation that Tucker-2 is computed by (De Lathauwer et al. 2000;
     Kim et al. 2016 for convolutions), the other half being given by the responses.
     """
-    seen = torch.einsum("oihw,ob->bihw", kernel, directions)
+    seen = torch.einsum("oihw,ob->bihw", kernel, basis.readers[:, :outputs])
     before = mode_spectrum(seen, axis=1).directions[:, :inputs]
     core = torch.einsum("bihw,ia->bahw", seen, before)
-    return Tucker(before, core, directions)
+    return Tucker(before, core, basis.directions[:, :outputs])
 
 
 def mode_spectrum(kernel: Tensor, *, axis: int) -> Spectrum:

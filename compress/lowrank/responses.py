@@ -1,4 +1,4 @@
-"""What layers give on calibration images, and the fit of their products to that."""
+"""Layers watched at work, and the fit of their products to what they give."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,52 +10,8 @@ from torch import Tensor, nn
 from compress.int8.calibrate import Batches
 from compress.lowrank.layers import weight_of
 
-# Responses on few images span few directions. What they say is blended with what the
-# weights would give on inputs that are alike in all directions, as by so many images.
-_PRIOR_IMAGES: Final = 4.0
 # How firmly a fit holds on to what it starts from, a share of the mean energy.
 _RIDGE: Final = 1e-3
-
-
-def response_moments(
-    net: nn.Module, layers: Mapping[str, nn.Module], images: Batches
-) -> dict[str, Tensor]:
-    """Second moments [o, o] of what each of `layers` gives.
-
-    images: float32 [n, 3, size, size] batches. Where a layer has a bias, that makes up
-    for the mean, so moments are about it. The order is that of the layers' work.
-    """
-    sums: dict[str, Tensor] = {}
-    means: dict[str, Tensor] = {}
-    inputs: dict[str, float] = {}
-    places: dict[str, int] = {}
-    images_seen = 0
-
-    def watch(name: str, layer: nn.Module, given: Tensor, found: Tensor) -> None:
-        rows = rows_of(layer, found)
-        products = (rows.T @ rows).double()
-        sums[name] = products if name not in sums else sums[name].add_(products)
-        means[name] = means.get(name, 0.0) + rows.double().sum(dim=0)
-        mean_square = float(given.double().square().mean())
-        inputs[name] = inputs.get(name, 0.0) + mean_square * len(rows)
-        places[name] = places.get(name, 0) + len(rows)
-
-    with watched(layers, watch), torch.inference_mode():
-        for batch in images():
-            net(batch)
-            images_seen += len(batch)
-    made = {}
-    for name, total in sums.items():
-        weight = weight_of(layers[name]).detach().flatten(1)
-        alike = (weight @ weight.T).double() * (inputs[name] / places[name])
-        share = _PRIOR_IMAGES / (_PRIOR_IMAGES + images_seen)
-        moments = total / places[name]
-        if layers[name].bias is not None:
-            mean = means[name] / places[name]
-            moments = moments - torch.outer(mean, mean)
-        blended = (1 - share) * moments + share * alike
-        made[name] = blended.float().clone()
-    return made
 
 
 def shapes_of(

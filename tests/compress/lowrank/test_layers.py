@@ -8,12 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from compress.lowrank.layers import Split, kind_of, spectra_of, splittable
-from compress.lowrank.responses import (
-    refitted_,
-    response_moments,
-    rows_of,
-    shapes_of,
-)
+from compress.lowrank.moments import Moments, moments_of
+from compress.lowrank.responses import refitted_, rows_of, shapes_of
 from compress.surgery.record import Factorised
 from runtime.errors import RecipeError
 
@@ -104,7 +100,7 @@ def test_moments_of_responses_are_those_of_all_images_and_places(
     """Against one matrix of all, its mean gone; four images' worth is the weights'."""
     layers = splittable(net, ())
 
-    found = response_moments(net, layers, images)
+    found = moments_of(net, layers, images)
 
     for name, layer in layers.items():
         given, responses = seen_by(net, name)
@@ -113,13 +109,58 @@ def test_moments_of_responses_are_those_of_all_images_and_places(
         weight = layer.weight.flatten(1).double()
         white = weight @ weight.T * given.double().square().mean()
         expected = (25 * rows.T @ rows / len(rows) + 4 * white) / 29
-        torch.testing.assert_close(found[name].double(), expected, rtol=1e-3, atol=1e-5)
+        torch.testing.assert_close(
+            found[name].responses.double(), expected, rtol=1e-3, atol=1e-5
+        )
+
+
+def test_at_the_answers_errors_weigh_what_fisher_says(net: nn.Module) -> None:
+    """Against diag(p) - p p^T, the mean over many draws; a tenth of it is any way's."""
+    shown = torch.cat([*images()]).repeat(200, 1, 1, 1)
+    with torch.no_grad():
+        said = (3 * net(shown)).softmax(dim=1)
+    net.head[1].weight *= 3
+    net.head[1].bias *= 3
+
+    found = moments_of(net, {"head.1": net.head[1]}, lambda: shown.split(500))
+
+    fisher = torch.diag(said.mean(dim=0)) - said.T @ said / len(said)
+    expected = fisher / fisher.diagonal().mean() + 0.1 * torch.eye(6)
+    torch.testing.assert_close(found["head.1"].weights, expected, rtol=0.1, atol=0.05)
+
+
+def test_what_nothing_reads_weighs_next_to_nothing() -> None:
+    """ReLU writes over what the layer gave, which does not hide its gradients."""
+    torch.manual_seed(0)
+    first, last = nn.Linear(192, 10), nn.Linear(10, 6)
+    with torch.no_grad():
+        last.weight[:, 3] = 0
+    net = nn.Sequential(nn.Flatten(), first, nn.ReLU(inplace=True), last)
+
+    weights = moments_of(net, {"1": first}, images)["1"].weights
+
+    assert weights is not None
+    assert weights[3].tolist() == pytest.approx([0, 0, 0, 0.1, 0, 0, 0, 0, 0, 0])
+    assert float(weights.trace()) == pytest.approx(10 * 1.1)
+
+
+def test_no_errors_are_weighed_where_they_may_add_up(net: nn.Module) -> None:
+    found = moments_of(net, splittable(net, ()), images)
+    assert [name for name, each in found.items() if each.weights is None] == [
+        "stem",
+        "point",
+    ]
+
+
+def split_of(name: str, layer: nn.Module, found: Moments) -> Split:
+    """A layer with what its ranks are chosen by."""
+    return spectra_of(name, layer, found.responses, found.weights)
 
 
 @pytest.mark.parametrize("name", ["stem", "point", "head.1"])
 def test_at_full_rank_nothing_changes(net: nn.Module, name: str) -> None:
     layers = splittable(net, (name,))
-    split = spectra_of(name, layers[name], response_moments(net, layers, images)[name])
+    split = split_of(name, layers[name], moments_of(net, layers, images)[name])
     made = copy.deepcopy(net)
 
     made.set_submodule(name, split.made(split.ranked(1.0, multiple=1)))
@@ -141,9 +182,9 @@ def halved(net: nn.Module, *names: str) -> tuple[nn.Module, list[Split]]:
     """A copy of `net` in which layers are products of few channels."""
     made, splits = copy.deepcopy(net), []
     layers = splittable(net, names)
-    moments = response_moments(net, layers, images)
+    moments = moments_of(net, layers, images)
     for name, layer in layers.items():
-        split = spectra_of(name, layer, moments[name])
+        split = split_of(name, layer, moments[name])
         ranks = (2, 4) if split.kind == "tucker2" else (3,)
         made.set_submodule(name, split.made(Factorised(kind=split.kind, ranks=ranks)))
         splits.append(split)

@@ -82,9 +82,8 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
 
     assert tiny.same(lenet.net.state_dict(), before)
     assert count_params(made.net) < 0.9 * count_params(lenet.net)
-    expected = answers(lenet, catalogue)
-    error = (answers(made, catalogue) - expected).norm() / expected.norm()
-    assert error < 0.05
+    error = answers(made, catalogue).softmax(1) - answers(lenet, catalogue).softmax(1)
+    assert error.abs().max() < 0.05  # an equal amount in all scores says nothing
     save_model(made, tmp_path / "saved")
     again = load_model(tmp_path / "saved")
     assert again.surgery == made.surgery
