@@ -32,7 +32,7 @@ from compress.models.spec import ModelSpec
 from compress.screen import Screen
 from compress.stages.distill import Distill
 from compress.stages.finetune import FineTune
-from compress.training.fit import training_images
+from compress.training.views import training_images
 from compress.vision import torchvision
 
 RESULT = Path(__file__).resolve().parent / "results" / "ratios.json"

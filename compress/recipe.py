@@ -1,19 +1,9 @@
 """A recipe: everything a run depends on, typed, checked before any work is done."""
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Annotated,
-    Any,
-    Final,
-    Literal,
-    TypeVar,
-    cast,
-    get_type_hints,
-)
+from typing import TYPE_CHECKING, Annotated, Final, Literal, cast, get_type_hints
 
 import yaml
 from pydantic import (
@@ -21,12 +11,12 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
     create_model,
     field_validator,
     model_validator,
 )
 
+from compress.checked import keys_of, record_from
 from compress.data.spec import DataSpec, from_source
 from compress.models.spec import ModelSpec, from_name
 from compress.stages import CUTTING, QUANTISING, STAGES
@@ -188,31 +178,6 @@ class Recipe(BaseModel):
         return digest_of(self.as_record(), self.model.factory)
 
 
-UNKNOWN_KEY: Final = "extra_forbidden"
-Record = TypeVar("Record", bound=BaseModel)
-# A place in a record, such as ("stages", 0, "distill", "alpha"), and what the user
-# calls it: a key of a file, or a flag.
-Location = tuple[int | str, ...]
-Naming = Callable[[Location], str]
-
-
-def keys_of(origin: str) -> Naming:
-    """Name a place in a file: `origin: stages.0.distill.alpha`."""
-
-    def named(location: Location) -> str:
-        return ": ".join(filter(None, (origin, ".".join(map(str, location)))))
-
-    return named
-
-
-def record_from(kind: type[Record], record: object, named: Naming) -> Record:
-    """Check `record`; a complaint is one sentence that starts with the place's name."""
-    try:
-        return kind.model_validate(record)
-    except ValidationError as error:
-        raise RecipeError(explained(error, kind, named)) from None
-
-
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe file; YAML as plain data, no tags, no code."""
     try:
@@ -258,45 +223,3 @@ def names_code(record: object) -> bool:
 def written(recipe: Recipe) -> str:
     """The recipe as YAML that `read_recipe` accepts."""
     return yaml.safe_dump(recipe.as_record(), sort_keys=False, allow_unicode=True)
-
-
-def explained(error: ValidationError, kind: type[BaseModel], named: Naming) -> str:
-    """The first complaint of pydantic, in one sentence: where, what, what to do."""
-    # A misspelt key explains the missing one, so it is told first.
-    first = min(error.errors(), key=lambda each: each["type"] != UNKNOWN_KEY)
-    where = named(tuple(first["loc"]))
-    trouble, found = first["type"], first["input"]
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    if trouble == UNKNOWN_KEY:
-        known = known_keys(kind, tuple(first["loc"][:-1]))
-        return f"{where}: unknown key{nearest(str(first['loc'][-1]), known)}{more}"
-    if trouble == "missing":
-        return f"{where}: is missing{more}"
-    reason = (
-        first["msg"].removeprefix("Value error, ").replace("Input should", "should")
-    )
-    return f"{where}: found {found!r}, which {lowered(reason)}{more}"
-
-
-def lowered(reason: str) -> str:
-    """A library's message as the end of our sentence."""
-    return reason if reason.startswith("should") else f"is wrong: {reason}"
-
-
-def known_keys(kind: type[BaseModel], location: Location) -> list[str]:
-    """The keys that a recipe allows at `location`, read off the schema."""
-    schema = kind.model_json_schema()
-    node: Mapping[str, Any] = schema
-    for part in location:
-        node = node["items"] if isinstance(part, int) else node["properties"][part]
-        options = [node, *node.get("anyOf", ())]
-        target = next((o["$ref"] for o in options if "$ref" in o), None)
-        if target is not None:
-            node = schema["$defs"][target.rsplit("/", 1)[-1]]
-    return sorted(node.get("properties", ()))
-
-
-def nearest(word: str, known: list[str]) -> str:
-    """The end of a sentence: what was probably meant, or what there is."""
-    close = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {close[0]!r}?" if close else f"; known: {', '.join(known)}"

@@ -14,9 +14,10 @@ from compress.pruning.cutter import Cutter
 from compress.pruning.lasso import sparse_penalty
 from compress.pruning.record import RECORD, Cut, written
 from compress.surgery.differences import widths_between
-from compress.training.fit import augmentation, fit
+from compress.training.fit import fit
 from compress.training.resume import forget_state
 from compress.training.taught import taught
+from compress.training.views import augmentation
 from runtime.errors import RecipeError
 from runtime.files import write_json
 

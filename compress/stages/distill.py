@@ -92,7 +92,7 @@ class Distill(Training):
 
     def distinct_views(self, data: Data) -> int | None:
         """How many views of each image there are; None is a new one each time."""
-        from compress.training.fit import augmentation
+        from compress.training.views import augmentation
 
         if self.views == 0:
             return None
@@ -102,7 +102,7 @@ class Distill(Training):
     def answers(self, teacher: Model, data: Data, job: Job) -> Answers:
         """What the teacher says of a batch: looked up, or asked anew."""
         from compress.training.answers import Asked
-        from compress.training.fit import augmentation, training_images
+        from compress.training.views import augmentation, training_images
 
         asked = Asked(
             teacher=teacher,

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from compress.census import accuracy
 from compress.checkpoint import weights_digest
-from compress.data.augment import Augment, default_augment
 from compress.data.batches import batch_count, batches
 from compress.data.data import Batch, Data, Images
 from compress.int8.simulate import QuantizedNet
@@ -28,31 +27,11 @@ from compress.training.options import Training
 from compress.training.penalty import Penalty
 from compress.training.resume import STATE, Progress
 from compress.training.schedule import rate_factor
-from runtime.errors import InputRejectedError, InterruptedRunError, RecipeError
+from compress.training.views import augmentation, side_at, training_images
+from runtime.errors import InterruptedRunError, RecipeError
 from runtime.files import digest_of
 
 Loss = Callable[[Tensor, Batch], Tensor]
-
-# The share of the epochs after which a progressive run sees full resolution.
-PROGRESSIVE_UNTIL = 0.75
-PROGRESSIVE_STEP_PIXELS = 16
-
-
-def augmentation(data: Data, options: Training) -> Augment | None:
-    """How the training images of `data` are varied under `options`."""
-    if options.augment == "none" and options.randaugment is None:
-        return None
-    chosen = default_augment(data) if options.augment == "auto" else Augment()
-    return replace(chosen, randaugment=options.randaugment)
-
-
-def training_images(data: Data) -> Images:
-    """The images to train on; an evaluation set has none."""
-    if data.train is None:
-        raise InputRejectedError(
-            f"data: {data.name} has no training split; it can only be evaluated on"
-        )
-    return data.train
 
 
 def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defaults
@@ -154,7 +133,7 @@ class _Run:
             )
         if self.options.progressive is None:
             return
-        smallest = self.side()
+        smallest = self.side
         if meta.outputs(meta.on_meta(self.model.net), smallest) is None:
             raise RecipeError(
                 f"progressive: {self.model.spec.name} cannot run on {smallest}x"
@@ -188,6 +167,12 @@ class _Run:
         waited = self.progress.epoch - 1 - self.progress.best_epoch
         patience = self.options.patience
         return patience is not None and self.progress.epoch > 0 and waited >= patience
+
+    @property
+    def side(self) -> int:
+        """The resolution of this epoch, pixels."""
+        full = self.model.preprocess.size
+        return side_at(self.progress.epoch, self.options, full=full)
 
     def epoch(self, stop: Stop, advance: Callable[[int, str], None]) -> None:
         """Train the rest of the current epoch, then look at the validation images."""
@@ -239,7 +224,7 @@ class _Run:
         if self.thinning is not None:
             self.thinning.reach_(self.learner.bare, position / total)
         value = self.learner.step(
-            self.model.prepare(shown.pixels, size=self.side()),
+            self.model.prepare(shown.pixels, size=self.side),
             lambda logits: self.cost(logits, shown),
             rate=factor * (options.learning_rate or 0.0),
         )
@@ -251,16 +236,6 @@ class _Run:
         """What a step is to make smaller."""
         loss = self.loss(logits, shown)
         return loss if self.penalty is None else loss + self.penalty(self.learner.bare)
-
-    def side(self) -> int:
-        """The resolution of this epoch, pixels."""
-        full, share = self.model.preprocess.size, self.options.progressive
-        if share is None:
-            return full
-        grown = self.progress.epoch / max(1, PROGRESSIVE_UNTIL * self.options.epochs)
-        side = full * min(1.0, share + (1 - share) * grown)
-        grid = PROGRESSIVE_STEP_PIXELS
-        return min(full, grid * math.ceil(side / grid))
 
     def close_epoch(self) -> None:
         """Note what the epoch brought."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compress.training.answers import Asked
-from compress.training.fit import augmentation, training_images
 from compress.training.losses import classification_loss, distillation_loss
+from compress.training.views import augmentation, training_images
 
 if TYPE_CHECKING:
     from torch import Tensor

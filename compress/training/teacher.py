@@ -11,8 +11,8 @@ from compress.models.opening import is_trained_for, open_model
 from compress.models.spec import ModelSpec
 from compress.screen import counted
 from compress.stages.finetune import FineTune
-from compress.training.fit import training_images
 from compress.training.resume import forget_state
+from compress.training.views import training_images
 from runtime.errors import InputRejectedError
 from runtime.files import digest_of
 

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Evaluate on the held-out images."""
+    from compress.checked import record_from
     from compress.evaluate import evaluate
-    from compress.recipe import record_from
 
     return evaluate(
         record_from(

@@ -4,10 +4,11 @@ import argparse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 
+from compress.checked import Location, Naming, record_from
 from compress.data.spec import DataSpec
 from compress.flags import Names, add_flags, flag_of, given
 from compress.models.spec import ModelSpec
-from compress.recipe import Export, Limits, Location, Naming, Recipe, record_from
+from compress.recipe import Export, Limits, Recipe
 from compress.stages import STAGES
 from runtime.files import file_name
 

@@ -50,8 +50,8 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Measure; with --out the chart is written too."""
     from pathlib import Path
 
+    from compress.checked import record_from
     from compress.extras import check_installed
-    from compress.recipe import record_from
     from compress.report import charts
 
     check_installed("torch_pruning")

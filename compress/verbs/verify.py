@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Compare everything with everything, pair by pair."""
-    from compress.recipe import record_from
+    from compress.checked import record_from
     from compress.verification import verify
 
     asked = given(options, "data")

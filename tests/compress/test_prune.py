@@ -9,9 +9,10 @@ from types import ModuleType
 import pytest
 import torch
 
+from compress.checked import keys_of, record_from
 from compress.checkpoint import load, load_model
 from compress.cli import main
-from compress.recipe import Recipe, keys_of, record_from
+from compress.recipe import Recipe
 from runtime.errors import Exit, RecipeError
 
 NET = "cifar_resnet20"

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from compress.recipe import Recipe, keys_of, read_recipe, record_from, written
+from compress.checked import keys_of, record_from
+from compress.recipe import Recipe, read_recipe, written
 from compress.stages import STAGES
 from compress.stages.distill import Distill
 from runtime.errors import RecipeError
