@@ -35,9 +35,10 @@ def data_flags(images: int) -> Sequence[object]:
     return [*flags, "--batch-size", 128, "--threads", 1]
 
 
-def fine_tune(net: str, *, images: int, folder: Path) -> None:
-    """Five epochs from the published weights, in `folder`; at once if it is done."""
+def fine_tune(net: str, *, images: int, epochs: int, folder: Path) -> None:
+    """Some epochs from the published weights, in `folder`; at once if it is done."""
     compress(
         "finetune", "--model", net, "--weights", SHARED / "weights" / WEIGHTS[net],
-        *data_flags(images), "--epochs", 5, "--learning-rate", 0.01, "--out", folder,
+        *data_flags(images), "--epochs", epochs, "--learning-rate", 0.01,
+        "--out", folder,
     )  # fmt: skip

@@ -1,6 +1,7 @@
 """What zeros cost and what they save: ResNet-20 on CIFAR-10, 80 % zeros and 2:4.
 
-    python benchmarks/sparsity.py [--images 10000] [--epochs 10] [--only sparsity-0.8]
+    python benchmarks/sparsity.py [--images 10000] [--dense-epochs 5]
+           [--epochs 10] [--only sparsity-0.8]
 
 The published ResNet-20 checkpoint is fine-tuned on the JPEG copy of CIFAR-10 first, on
 a seeded subset, and judged on 5,000 test images; then it is sparsified with its dense
@@ -34,6 +35,7 @@ def main() -> None:
     """Fine-tune once, then every case."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--dense-epochs", type=int, default=5)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--only", choices=CASES, nargs="+", default=list(CASES))
     parser.add_argument(
@@ -41,7 +43,12 @@ def main() -> None:
     )
     options = parser.parse_args()
     dense = options.out / "dense"
-    fine_tune("cifar_resnet20", images=options.images, folder=dense)
+    fine_tune(
+        "cifar_resnet20",
+        images=options.images,
+        epochs=options.dense_epochs,
+        folder=dense,
+    )
     rows = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else []
     for name in options.only:
         asked, rate, allowed = CASES[name]
@@ -54,7 +61,7 @@ def main() -> None:
         found = {
             "case": name,
             "images": options.images,
-            "epochs": options.epochs,
+            "epochs": [options.dense_epochs, options.epochs],
             "top1": [before, after],
             "lost_points": round(100 * (before - after), 2),
             "allowed_points": allowed,
