@@ -4,8 +4,8 @@ usage: python benchmarks/int8_accuracy.py --shared DIR [--net mobilenet_v2] [--o
        [--images 650] [--ours a,b] [--peers minmax,entropy,nncf] [--calibration 256]
 
 Real weights and images lie in DIR (see README, "Data"). Each way runs in a process of
-its own, one thread, so that its seconds and its peak memory are its own; seconds count
-the quantisation, not the reading of images. "Flips" are answers that differ from
+its own on one core, whatever threads it starts, so that its seconds and its peak memory
+are its own; seconds count the quantisation, not the reading of images. "Flips" are answers that differ from
 float32's on the held-out images. On a CPU that adds signed products within 16 bits a
 peer's file would be judged by that CPU, so peers' files are also asked with their Q and
 DQ left as they are, computed in float: "exact". "speed": float32's latency over the
@@ -300,6 +300,7 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.way:
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         print("RESULT " + json.dumps(measured(options.way, options)))
         return
     rows = []

@@ -1,0 +1,185 @@
+"""Speed of cuts in the files that are shipped: ONNX INT8, TFLite float32, TFLite INT8.
+
+usage: python benchmarks/pruning_formats.py [--nets resnet18,…] [--files FOLDER]
+
+The cuts are those of pruning_speed.py, chosen by float32 latencies in ONNX Runtime, so
+this tells how far such a choice carries over to other kernels. Weights are random.
+Files are written first and kept in the folder; then the whole net and its cuts run in
+turn, one thread, one image; latencies are 10th percentiles. Efficiency is
+log(speed-up) / log(MACs ratio); 1 is what MACs promise. Adds to
+benchmarks/results/pruning_formats.json.
+"""
+
+import argparse
+import json
+import math
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import numpy as np
+import onnx
+import torch
+from int8_speed import images, race
+from pruning_speed import NETS, SIZE, TIMES_FEWER, ours, resized
+from torch import fx, nn
+
+from compress.int8.calibrate import scheme_of, seen_ranges
+from compress.int8.capture import captured
+from compress.int8.plan import planned
+from compress.int8.rewrites import canonical_
+from compress.int8.simulate import with_qdq
+from compress.job import cache_folder
+from compress.pruning.cutting import cut
+from compress.pruning.graph import groups_of
+from compress.pruning.latency import latency_table
+from compress.pruning.layout import Kept, Layout
+from compress.pruning.stopwatch import LocalStopwatch
+from compress.vision import timm
+from export.lower import lowered
+from export.to_onnx import qdq_model
+from export.to_tflite import to_tflite
+from runtime.machine import this_machine
+from runtime.preprocess import Preprocess
+from runtime.target import TARGETS, int8_target
+
+RESULT = Path(__file__).resolve().parent / "results" / "pruning_formats.json"
+KINDS = ("onnx-float32", "onnx-int8", "tflite-float32", "tflite-int8")
+MACS = "macs.json"
+
+
+def cuts(name: str) -> Iterator[tuple[float, nn.Module]]:
+    """The whole net and its cuts, each with how many times fewer MACs it has."""
+    torch.manual_seed(0)
+    net = timm.create_model(name).eval()
+    groups = groups_of(net, size=SIZE, name=name)
+    layout = Layout(net, groups, size=SIZE)
+    whole = qdq_model(net, size=SIZE, name=name, batch="static")
+    stopwatch = LocalStopwatch(TARGETS["local"], np.random.default_rng(0))
+
+    def make(kept: Kept) -> onnx.ModelProto:
+        return resized(whole, layout.layers(kept))
+
+    table = latency_table(layout, make, stopwatch, cache=cache_folder())
+    macs = layout.macs(layout.full)
+    yield 1.0, net
+    for fewer in TIMES_FEWER:
+        kept = ours(layout, net, table, macs / fewer)
+        # Which ones go makes no difference to kernels.
+        gone = {
+            index: range(full - left)
+            for index, (left, full) in enumerate(zip(kept, layout.full, strict=True))
+            if left < full
+        }
+        yield macs / layout.macs(kept), cut(net, groups, gone)
+
+
+def quantised(net: nn.Module, name: str) -> fx.GraphModule:
+    """The net with Q and DQ, ranges as they are seen."""
+    graph = captured(net, size=SIZE, name=name)
+    canonical_(graph)
+    plan = planned(graph)
+    seen = seen_ranges(graph, plan, lambda: [images()], histograms=False)
+    return with_qdq(graph, scheme_of(graph, plan, seen, "minmax"))
+
+
+def write(net: nn.Module, name: str, folder: Path) -> None:
+    """One net in every kind of file."""
+    folder.mkdir(parents=True)
+    int8 = quantised(net, name)
+    for kind in KINDS:
+        format_, dtype = kind.split("-")
+        source = int8 if dtype == "int8" else net
+        if format_ == "onnx":
+            model = qdq_model(source, size=SIZE, name=name, batch="static")
+            if dtype == "int8":
+                model = lowered(model, int8_target(this_machine()))
+            onnx.save(model, folder / f"{kind}.onnx")
+            continue
+        to_tflite(
+            source,
+            size=SIZE,
+            path=folder / f"{kind}.tflite",
+            dtype=dtype,
+            classes=tuple(f"{each}" for each in range(1000)),
+            preprocess=Preprocess(size=SIZE, resize=SIZE),
+            recipe_sha256="",
+            name=name,
+        )
+
+
+def files(name: str, folder: Path) -> list[float]:
+    """Write what is not there; how many times fewer MACs each net has."""
+    known = folder / MACS
+    if not known.is_file():
+        ratios = []
+        for place, (fewer, net) in enumerate(cuts(name)):
+            with tempfile.TemporaryDirectory() as fresh:
+                write(net, name, Path(fresh) / "files")
+                (Path(fresh) / "files").rename(folder / f"{place}")
+            ratios.append(fewer)
+            print(f"{name}: {fewer:.2f}x fewer MACs written", flush=True)
+        known.write_text(json.dumps(ratios), encoding="utf-8")
+    found: list[float] = json.loads(known.read_text(encoding="utf-8"))
+    return found
+
+
+def measured(
+    name: str, folder: Path, ratios: list[float]
+) -> Iterator[dict[str, object]]:
+    """The rows of one net."""
+    for kind in KINDS:
+        paths = {
+            str(place): next((folder / f"{place}").glob(f"{kind}.*[xe]"))
+            for place in range(len(ratios))
+        }
+        dense_ms, *cut_ms = race(paths, rounds=60).values()
+        for fewer, ms in zip(ratios[1:], cut_ms, strict=True):
+            yield {
+                "net": name,
+                "kind": kind,
+                "macs_ratio": fewer,
+                "dense_ms": dense_ms,
+                "measured_ms": ms,
+                "speed_up": dense_ms / ms,
+                "efficiency": math.log(dense_ms / ms) / math.log(fewer),
+            }
+
+
+def main() -> None:
+    """Write and measure each net."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--nets", nargs="+", default=NETS, choices=NETS)
+    parser.add_argument(
+        "--files", type=Path, default=Path(tempfile.gettempdir()) / "pruning-formats"
+    )
+    parser.add_argument("--only-write", action="store_true", help="measure later")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    for name in options.nets:
+        folder = options.files / name
+        folder.mkdir(parents=True, exist_ok=True)
+        ratios = files(name, folder)
+        if options.only_write:
+            continue
+        rows = list(measured(name, folder, ratios))
+        for row in rows:
+            print(
+                f"{name:22} {row['kind']:15} {row['macs_ratio']:5.2f}x fewer MACs "
+                f"{row['speed_up']:5.2f}x faster  efficiency {row['efficiency']:6.3f}  "
+                f"{row['measured_ms']:6.2f} of {row['dense_ms']:6.2f} ms",
+                flush=True,
+            )
+        kept = json.loads(RESULT.read_text("utf-8"))["rows"] if RESULT.is_file() else []
+        kept = [row for row in kept if row["net"] != name]
+        record = {"machine": this_machine().as_record(), "rows": kept + rows}
+        RESULT.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
