@@ -5,11 +5,11 @@ usage: python benchmarks/int8_accuracy.py --shared DIR [--net mobilenet_v2] [--o
 
 Real weights and images lie in DIR (see README, "Data"). Each way runs in a process of
 its own on one core, whatever threads it starts, so that its seconds and its peak memory
-are its own; seconds count the quantisation, not the reading of images. "Flips" are answers that differ from
-float32's on the held-out images. On a CPU that adds signed products within 16 bits a
-peer's file would be judged by that CPU, so peers' files are also asked with their Q and
-DQ left as they are, computed in float: "exact". "speed": float32's latency over the
-file's, in ONNX Runtime, taken in turn, 10th percentiles.
+are its own; seconds count the quantisation, not the reading of images. "Flips" are
+answers that differ from float32's on the held-out images. On a CPU that adds signed
+products within 16 bits a peer's file would be judged by that CPU, so peers' files are
+also asked with their Q and DQ left as they are, computed in float: "exact". "speed":
+float32's latency over the file's, in ONNX Runtime, taken in turn, 10th percentiles.
 """
 
 import argparse
