@@ -49,7 +49,7 @@ def moments_of(
     def watch(name: str, layer: nn.Module, given: Tensor, found: Tensor) -> None:
         kept = sums.setdefault(name, _Sums(layer))
         rows = kept.see_(given.detach(), found.detach())
-        if rows == len(found):
+        if rows == len(found) and given.requires_grad:
             # Not asked for at `found` itself, which ReLU may write over.
             read.append(given)
             found.register_hook(kept.feel_)  # type: ignore[no-untyped-call]  # torch's
@@ -62,9 +62,8 @@ def moments_of(
                 if read:
                     said = answers.detach().softmax(dim=1)
                     drawn = torch.multinomial(said, 1, generator=chance)[:, 0]
-                    torch.autograd.grad(
-                        cross_entropy(answers, drawn, reduction="sum"), read
-                    )
+                    loss = cross_entropy(answers, drawn, reduction="sum")
+                    torch.autograd.grad(loss, read, allow_unused=True)
                     read.clear()
                 images_seen += len(part)
     return {name: kept.moments(images=images_seen) for name, kept in sums.items()}

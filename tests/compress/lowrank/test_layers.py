@@ -152,6 +152,18 @@ def test_no_errors_are_weighed_where_they_may_add_up(net: nn.Module) -> None:
     ]
 
 
+def test_a_layer_that_no_answer_hangs_on_is_weighed_like_any() -> None:
+    torch.manual_seed(0)
+    idle, last = nn.Linear(192, 5), nn.Linear(192, 6)
+    net = nn.Sequential(nn.Flatten(), last)
+    net.add_module("idle", idle)
+    net.forward = lambda batch: (  # type: ignore[method-assign]
+        idle(batch.flatten(1)),
+        last(batch.flatten(1)),
+    )[1]
+    assert moments_of(net, {"idle": idle}, images)["idle"].weights is None
+
+
 def split_of(name: str, layer: nn.Module, found: Moments) -> Split:
     """A layer with what its ranks are chosen by."""
     return spectra_of(name, layer, found.responses, found.weights)
