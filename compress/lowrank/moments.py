@@ -47,7 +47,9 @@ def moments_of(
     read: list[Tensor] = []
 
     def watch(name: str, layer: nn.Module, given: Tensor, found: Tensor) -> None:
-        kept = sums.setdefault(name, _Sums(layer))
+        if name not in sums:
+            sums[name] = _Sums(layer)
+        kept = sums[name]
         rows = kept.see_(given.detach(), found.detach())
         if rows == len(found) and given.requires_grad:
             # Not asked for at `found` itself, which ReLU may write over.
