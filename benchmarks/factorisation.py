@@ -10,13 +10,11 @@ of both files are in the run's report. Writes benchmarks/results/factorisation.j
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 import torch
+from cifar_resnets import SHARED, compress
 from torch import Tensor
 
 from compress.checkpoint import load_model
@@ -27,15 +25,8 @@ from compress.job import Job
 from compress.models.model import Model
 
 HERE = Path(__file__).resolve().parent
-SHARED = Path(os.environ.get("EDGEPRESS_SHARED") or HERE.parents[1] / "shared" / "data")
 RESULT = HERE / "results" / "factorisation.json"
 FACTORY = f"{HERE / 'small_vgg.py'}:small_vgg"
-
-
-def compress(*words: object) -> None:
-    """Run the command line; it resumes if stopped, and is quick where it is done."""
-    command = [sys.executable, "-m", "compress", *map(str, words), "--quiet"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def answers(model: Model, options: argparse.Namespace) -> Tensor:
@@ -78,7 +69,7 @@ def main() -> None:
     dense = options.out / "dense"
     split = options.out / f"split-{options.energy}-{options.calibration}"
     compress("finetune", *shared, "--epochs", options.epochs, "--out", dense)
-    compress(
+    report = compress(
         "factorize", "--model", dense, *shared, "--energy", options.energy,
         "--layers", "classifier", "--calib-images", options.calibration,
         "--out", split,
@@ -87,7 +78,6 @@ def main() -> None:
     after = load_model(split / "01-factorize", factory=FACTORY)
     expected, found = answers(before, options), answers(after, options)
     same = (expected.argmax(1) == found.argmax(1)).float().mean()
-    report = json.loads((split / "report.json").read_text(encoding="utf-8"))
     result = {
         "images": options.images,
         "epochs": options.epochs,

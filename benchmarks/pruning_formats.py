@@ -1,4 +1,4 @@
-"""Speed of cuts in the files that are shipped: ONNX INT8, TFLite float32, TFLite INT8.
+"""Speed of cuts in the files that are shipped: ONNX and TFLite, float32 and INT8.
 
 usage: python benchmarks/pruning_formats.py [--nets resnet18,…] [--files FOLDER]
 
@@ -12,7 +12,6 @@ benchmarks/results/pruning_formats.json.
 
 import argparse
 import json
-import math
 import os
 import sys
 import tempfile
@@ -22,11 +21,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import numpy as np
 import onnx
 import torch
 from int8_speed import images, race
-from pruning_speed import NETS, SIZE, TIMES_FEWER, ours, resized
+from pruning_speed import NETS, SIZE, TIMES_FEWER, ours, raced, timed, told
 from torch import fx, nn
 
 from compress.int8.calibrate import scheme_of, seen_ranges
@@ -34,19 +32,14 @@ from compress.int8.capture import captured
 from compress.int8.plan import planned
 from compress.int8.rewrites import canonical_
 from compress.int8.simulate import with_qdq
-from compress.job import cache_folder
 from compress.pruning.cutting import cut
-from compress.pruning.graph import groups_of
-from compress.pruning.latency import latency_table
-from compress.pruning.layout import Kept, Layout
-from compress.pruning.stopwatch import LocalStopwatch
 from compress.vision import timm
 from export.lower import lowered
 from export.to_onnx import qdq_model
 from export.to_tflite import to_tflite
 from runtime.machine import this_machine
 from runtime.preprocess import Preprocess
-from runtime.target import TARGETS, int8_target
+from runtime.target import int8_target
 
 RESULT = Path(__file__).resolve().parent / "results" / "pruning_formats.json"
 KINDS = ("onnx-float32", "onnx-int8", "tflite-float32", "tflite-int8")
@@ -61,15 +54,7 @@ def cuts(name: str) -> Iterator[tuple[float, nn.Module]]:
         # Some begin as 0, and what adds nothing is folded away by a converter.
         if isinstance(module, nn.BatchNorm2d):
             nn.init.ones_(module.weight)
-    groups = groups_of(net, size=SIZE, name=name)
-    layout = Layout(net, groups, size=SIZE)
-    whole = qdq_model(net, size=SIZE, name=name, batch="static")
-    stopwatch = LocalStopwatch(TARGETS["local"], np.random.default_rng(0))
-
-    def make(kept: Kept) -> onnx.ModelProto:
-        return resized(whole, layout.layers(kept))
-
-    table = latency_table(layout, make, stopwatch, cache=cache_folder())
+    layout, _, _, table = timed(net, name)
     macs = layout.macs(layout.full)
     yield 1.0, net
     for fewer in TIMES_FEWER:
@@ -80,7 +65,7 @@ def cuts(name: str) -> Iterator[tuple[float, nn.Module]]:
             for index, (left, full) in enumerate(zip(kept, layout.full, strict=True))
             if left < full
         }
-        yield macs / layout.macs(kept), cut(net, groups, gone)
+        yield macs / layout.macs(kept), cut(net, layout.groups, gone)
 
 
 def quantised(net: nn.Module, name: str) -> fx.GraphModule:
@@ -92,44 +77,51 @@ def quantised(net: nn.Module, name: str) -> fx.GraphModule:
     return with_qdq(graph, scheme_of(graph, plan, seen, "minmax"))
 
 
+def file_of(folder: Path, kind: str) -> Path:
+    """Where a net's file of one kind lies."""
+    return folder / f"{kind}.{kind.split('-', maxsplit=1)[0]}"
+
+
 def write(net: nn.Module, name: str, folder: Path) -> None:
     """One net in every kind of file."""
-    folder.mkdir(parents=True)
+    folder.mkdir()
     int8 = quantised(net, name)
     for kind in KINDS:
         format_, dtype = kind.split("-")
         source = int8 if dtype == "int8" else net
-        if format_ == "onnx":
-            model = qdq_model(source, size=SIZE, name=name, batch="static")
-            if dtype == "int8":
-                model = lowered(model, int8_target(this_machine()))
-            onnx.save(model, folder / f"{kind}.onnx")
+        if format_ == "tflite":
+            to_tflite(
+                source,
+                size=SIZE,
+                path=file_of(folder, kind),
+                dtype=dtype,
+                classes=tuple(f"{each}" for each in range(1000)),
+                preprocess=Preprocess(size=SIZE, resize=SIZE),
+                recipe_sha256="",
+                name=name,
+            )
             continue
-        to_tflite(
-            source,
-            size=SIZE,
-            path=folder / f"{kind}.tflite",
-            dtype=dtype,
-            classes=tuple(f"{each}" for each in range(1000)),
-            preprocess=Preprocess(size=SIZE, resize=SIZE),
-            recipe_sha256="",
-            name=name,
-        )
+        model = qdq_model(source, size=SIZE, name=name, batch="static")
+        if dtype == "int8":
+            model = lowered(model, int8_target(this_machine()))
+        onnx.save(model, file_of(folder, kind))
 
 
 def files(name: str, folder: Path) -> list[float]:
-    """Write what is not there; how many times fewer MACs each net has."""
-    known = folder / MACS
-    if not known.is_file():
-        ratios = []
-        for place, (fewer, net) in enumerate(cuts(name)):
-            with tempfile.TemporaryDirectory() as fresh:
-                write(net, name, Path(fresh) / "files")
-                (Path(fresh) / "files").rename(folder / f"{place}")
-            ratios.append(fewer)
-            print(f"{name}: {fewer:.2f}x fewer MACs written", flush=True)
-        known.write_text(json.dumps(ratios), encoding="utf-8")
-    found: list[float] = json.loads(known.read_text(encoding="utf-8"))
+    """Write a net's files unless they are there; how many times fewer MACs each has."""
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # All or nothing: an interrupted net is begun again.
+        with tempfile.TemporaryDirectory(dir=folder.parent) as unfinished:
+            fresh, ratios = Path(unfinished) / name, []
+            fresh.mkdir()
+            for place, (fewer, net) in enumerate(cuts(name)):
+                write(net, name, fresh / f"{place}")
+                ratios.append(fewer)
+                print(f"{name}: {fewer:.2f}x fewer MACs written", flush=True)
+            (fresh / MACS).write_text(json.dumps(ratios), encoding="utf-8")
+            fresh.rename(folder)
+    found: list[float] = json.loads((folder / MACS).read_text(encoding="utf-8"))
     return found
 
 
@@ -139,20 +131,13 @@ def measured(
     """The rows of one net."""
     for kind in KINDS:
         paths = {
-            str(place): next((folder / f"{place}").glob(f"{kind}.*[xe]"))
+            f"{place}": file_of(folder / f"{place}", kind)
             for place in range(len(ratios))
         }
         dense_ms, *cut_ms = race(paths, rounds=60).values()
         for fewer, ms in zip(ratios[1:], cut_ms, strict=True):
-            yield {
-                "net": name,
-                "kind": kind,
-                "macs_ratio": fewer,
-                "dense_ms": dense_ms,
-                "measured_ms": ms,
-                "speed_up": dense_ms / ms,
-                "efficiency": math.log(dense_ms / ms) / math.log(fewer),
-            }
+            row = {"net": name, "kind": kind, "macs_ratio": fewer}
+            yield row | raced(dense_ms, ms, fewer)
 
 
 def main() -> None:
@@ -167,18 +152,12 @@ def main() -> None:
     torch.set_num_threads(1)
     for name in options.nets:
         folder = options.files / name
-        folder.mkdir(parents=True, exist_ok=True)
         ratios = files(name, folder)
         if options.only_write:
             continue
         rows = list(measured(name, folder, ratios))
         for row in rows:
-            print(
-                f"{name:22} {row['kind']:15} {row['macs_ratio']:5.2f}x fewer MACs "
-                f"{row['speed_up']:5.2f}x faster  efficiency {row['efficiency']:6.3f}  "
-                f"{row['measured_ms']:6.2f} of {row['dense_ms']:6.2f} ms",
-                flush=True,
-            )
+            print(told(row, "kind"), flush=True)
         kept = json.loads(RESULT.read_text("utf-8"))["rows"] if RESULT.is_file() else []
         kept = [row for row in kept if row["net"] != name]
         record = {"machine": this_machine().as_record(), "rows": kept + rows}

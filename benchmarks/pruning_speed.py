@@ -17,7 +17,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -157,10 +157,10 @@ def macs_of(layers: Sequence[Layer]) -> int:
     return sum(layer.macs for layer in layers)
 
 
-def measured(name: str) -> list[dict[str, object]]:
-    """All cuts of one net."""
-    torch.manual_seed(0)
-    net = timm.create_model(name).eval()
+def timed(
+    net: nn.Module, name: str
+) -> tuple[Layout, onnx.ModelProto, LocalStopwatch, LatencyTable]:
+    """A net's layers, its file, what times files, and how long its layers take."""
     layout = Layout(net, groups_of(net, size=SIZE, name=name), size=SIZE)
     whole = qdq_model(net, size=SIZE, name=name, batch="static")
     stopwatch = LocalStopwatch(TARGETS["local"], np.random.default_rng(0))
@@ -169,6 +169,33 @@ def measured(name: str) -> list[dict[str, object]]:
         return resized(whole, layout.layers(kept))
 
     table = latency_table(layout, make, stopwatch, cache=cache_folder())
+    return layout, whole, stopwatch, table
+
+
+def told(row: Mapping[str, object], by: str) -> str:
+    """One line of a table of cuts."""
+    return (
+        f"{row['net']:22} {row[by]:18} {row['macs_ratio']:5.2f}x fewer MACs "
+        f"{row['speed_up']:5.2f}x faster  efficiency {row['efficiency']:6.3f}  "
+        f"{row['measured_ms']:6.2f} of {row['dense_ms']:6.2f} ms"
+    )
+
+
+def raced(dense_ms: float, ms: float, macs_ratio: float) -> dict[str, float]:
+    """What a race says of one cut."""
+    return {
+        "dense_ms": dense_ms,
+        "measured_ms": ms,
+        "speed_up": dense_ms / ms,
+        "efficiency": math.log(dense_ms / ms) / math.log(macs_ratio),
+    }
+
+
+def measured(name: str) -> list[dict[str, object]]:
+    """All cuts of one net."""
+    torch.manual_seed(0)
+    net = timm.create_model(name).eval()
+    layout, whole, stopwatch, table = timed(net, name)
     rows: list[dict[str, object]] = []
     models = [whole]
     for fewer in TIMES_FEWER:
@@ -193,13 +220,7 @@ def measured(name: str) -> list[dict[str, object]]:
             models.append(resized(whole, layers))
     dense_ms, *cut_ms = stopwatch.race(models)
     for row, ms in zip(rows, cut_ms, strict=True):
-        speed = dense_ms / ms
-        row |= {
-            "dense_ms": dense_ms,
-            "measured_ms": ms,
-            "speed_up": speed,
-            "efficiency": math.log(speed) / math.log(row["macs_ratio"]),
-        }
+        row.update(raced(dense_ms, ms, row["macs_ratio"]))
     return rows
 
 
@@ -230,14 +251,9 @@ def main() -> int:
     for name in options.nets.split(","):
         for row in measured(name):
             rows.append(row)
-            told = row["predicted_ms"]
-            beside = f"  predicted {told:.2f} ms" if told else ""
-            print(
-                f"{name:22} {row['by']:18} {row['macs_ratio']:5.2f}x fewer MACs "
-                f"{row['speed_up']:5.2f}x faster  efficiency {row['efficiency']:6.3f}  "
-                f"{row['measured_ms']:6.2f} of {row['dense_ms']:6.2f} ms{beside}",
-                flush=True,
-            )
+            predicted = row["predicted_ms"]
+            beside = f"  predicted {predicted:.2f} ms" if predicted else ""
+            print(f"{told(row, 'by')}{beside}", flush=True)
         if options.out:
             record = {"machine": this_machine().as_record(), "rows": rows}
             text = json.dumps(record, indent=2) + "\n"
