@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from runtime import model_proto
+from runtime.archive import BAD_ZIP
 from runtime.errors import InputRejectedError, RecipeError, one_line
 from runtime.files import read_json, sha256_of, write_json
 from runtime.preprocess import Preprocess
@@ -133,7 +134,7 @@ def _facts_behind(path: Path) -> Mapping[str, object]:
             record = json.loads(archive.read(FACTS))
     except (zipfile.BadZipFile, KeyError):
         return {}
-    except (OSError, ValueError, NotImplementedError) as error:
+    except (OSError, *BAD_ZIP) as error:
         raise InputRejectedError(
             f"{path}: {FACTS} in it is not readable: {one_line(error)}"
         ) from error

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from runtime.archive import BAD_ZIP
 from runtime.errors import InputRejectedError, RecipeError
 
 # As torchvision.datasets.folder.IMG_EXTENSIONS.
@@ -36,7 +37,7 @@ class Shelf(Protocol):
     """A place that holds named images."""
 
     def content(self, name: str) -> bytes:
-        """Read one file's bytes; OSError, ValueError or BadZipFile if it fails."""
+        """Read one file's bytes; OSError or one of BAD_ZIP if it fails."""
         ...
 
     def picture(self, content: bytes) -> Image.Image:
@@ -162,7 +163,7 @@ class ZipShelf:
         """Read the zip's directory; what is not a safe zip is rejected."""
         try:
             archive = zipfile.ZipFile(path)
-        except (zipfile.BadZipFile, NotImplementedError, ValueError) as error:
+        except BAD_ZIP as error:
             raise InputRejectedError(
                 f"{path}: is not a readable zip ({error}); make it again or unpack it "
                 "and give the folder"

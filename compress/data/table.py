@@ -21,6 +21,7 @@ from compress.data.listing import (
 )
 from compress.data.shelf import FileShelf, is_image
 from compress.screen import Screen
+from runtime.archive import BAD_ZIP
 from runtime.errors import InputRejectedError
 
 _SPLITS: Final = {
@@ -161,7 +162,7 @@ def from_table(place: Place, file: str, *, fraction: float, screen: Screen) -> F
     shelf, where = place.shelf, place.where
     try:
         text = shelf.content(file).decode("utf-8-sig")
-    except (OSError, ValueError) as error:
+    except (OSError, *BAD_ZIP) as error:
         raise InputRejectedError(f"{where}: not readable as text: {error}") from error
     rows = _rows(shelf, where, file, text)
     missing = {row.path for row in rows if not shelf.has(row.path)}

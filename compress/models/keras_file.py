@@ -19,6 +19,7 @@ from compress.models.keras_weights import (
     named,
     stored_names,
 )
+from runtime.archive import BAD_ZIP
 from runtime.errors import EdgepressError, InputRejectedError, RecipeError, one_line
 
 ENDINGS: Final = (".h5", ".hdf5", ".keras")
@@ -104,7 +105,7 @@ def _zip(path: Path) -> Iterator[KerasFile]:
     try:
         with zipfile.ZipFile(path) as archive:
             texts = _checked(archive, path)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+    except BAD_ZIP as error:
         raise InputRejectedError(
             f"{path}: truncated, or no .keras file: {one_line(error)}; copy or save it "
             "again"
