@@ -74,6 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         sentence, code = _told(error, words)
         with suppress(BrokenPipeError):
             print(f"compress: {sentence}", file=sys.stderr)  # noqa: T201
+        if "--json" in words and _is_main_process():
+            with _reader_may_leave():
+                print(_failure(sentence, code))  # noqa: T201
         return int(code)
 
 
@@ -191,6 +194,14 @@ def _told(error: BaseException, words: Sequence[str]) -> tuple[str, Exit]:
         case _:
             told = _bug(error, words), Exit.BUG
     return told
+
+
+def _failure(sentence: str, code: Exit) -> str:
+    """What a script reads where there is no report, under the keys of one."""
+    import json
+
+    record = {"verdict": sentence, "exit_code": int(code), "ship": [], "error": True}
+    return json.dumps(record, indent=2)
 
 
 def _extra(error: ModuleNotFoundError) -> str | None:

@@ -11,6 +11,7 @@ from compress.job import Job
 from compress.lowrank.record import RECORD as FACTORISATION
 from compress.models.names import family
 from compress.proof import Proof, Proven
+from compress.provenance import provenance
 from compress.pruning.record import RECORD as PRUNING
 from compress.recipe import Recipe
 from compress.reference import Reference, reference_of, was_trained
@@ -60,6 +61,7 @@ def report_of(  # noqa: PLR0913  # what a run is made of
     ship = shipped(found, checks)
     return Report(
         name=recipe.name,
+        made=provenance(),
         trained=found.trained,
         checks=tuple(each.as_record() for each in checks),
         ship=tuple(each.as_record() for each in ship),

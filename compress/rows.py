@@ -50,6 +50,7 @@ def row_of(
             "training_bytes": costs.training_bytes,
             "top1": found.top1 if found else None,
             "top5": found.top5 if found else None,
+            "images": found.images if found else None,
             "seconds": round(seconds, 3),
         },
     )

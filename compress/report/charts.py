@@ -22,6 +22,10 @@ COLOURS: Final = {
 }  # fmt: skip
 _SIZE: Final = (340 / 72, 240 / 72)  # inches; a point becomes a unit of the viewBox
 _WIDE: Final = (1040 / 72, 300 / 72)  # as wide as the page
+# What an axis shows at least, so that noise does not fill a chart: points of accuracy,
+# and the share of the median latency to either side of it.
+SPAN_POINTS: Final = 10.0
+SPAN_SHARE: Final = 0.1
 _LETTERS: Final = 32  # of a name
 _NAMES: Final = 60  # that fit side by side under a chart as wide as the page
 _LINE: Final = 0.12  # of the height of a profile, for a line of names above it
@@ -83,6 +87,7 @@ def scatter(marks: Sequence[Mark], *, x: str, y: str) -> str:
                 ha="left" if side > 0 else "right",
             )  # fmt: skip
         axes.margins(y=0.3)
+        _no_closer(axes, SPAN_POINTS)
         axes.set_xlim(0, 2.24 * middle)  # room for half a disc
         return _svg(figure, f"{y} against {x}")
 
@@ -99,6 +104,8 @@ def curves(lines: Sequence[Line], *, x: str, y: str, zero: bool = False) -> str:
         axes.locator_params(axis="x", integer=True)
         if zero:
             axes.set_ylim(bottom=0)
+        else:
+            _no_closer(axes, SPAN_POINTS)
         axes.legend(drawn, [_short(line.label) for line in lines])
         return _svg(figure, f"{y} by {x}")
 
@@ -169,15 +176,17 @@ def histogram(
     """How often which latency was seen, in ms; `marks` are p50, p90, p99.
 
     The last bin holds everything beyond p99 and a little, so that one interrupted run
-    does not squeeze the rest into a corner.
+    does not squeeze the rest into a corner; the axis is no narrower than a tenth to
+    either side of the median, so that noise looks as small as it is.
     """
     name, fill = _short(label), COLOURS[colour]
-    low = np.min(samples)
+    middle = float(np.median(samples))
     p99 = min(np.max(samples), max([np.quantile(samples, 0.99), *marks]))
-    high = p99 + max((p99 - low) * 0.15, p99 * 1e-3)
+    low = min(np.min(samples), middle * (1 - SPAN_SHARE))
+    high = max(p99 + (p99 - np.min(samples)) * 0.15, middle * (1 + SPAN_SHARE))
     kept = np.clip(samples, low, high)
     with _empty(f"{name}, ms", "runs") as (figure, axes):
-        axes.hist(kept, 36, range=(low, high), color=fill, alpha=0.8, rwidth=0.9)
+        axes.hist(kept, 60, range=(low, high), color=fill, alpha=0.8, rwidth=0.9)
         axes.margins(x=0)
         # Each name a step lower, since p50 and p90 may be neighbours.
         for step, at in enumerate(marks):
@@ -194,6 +203,16 @@ def standalone(svg: str) -> str:
     for name, colour in COLOURS.items():
         svg = svg.replace(f"var(--{name})", colour)
     return svg
+
+
+def _no_closer(axes: "Axes", span: float) -> None:
+    """Show at least `span` of the vertical axis, which is a percentage."""
+    low, high = axes.get_ylim()
+    missing = span - (high - low)
+    if missing > 0:
+        # From 100 % down, where there is no room above.
+        above = min(missing / 2, max(0.0, 100 + (high - low) * 0.1 - high))
+        axes.set_ylim(low - (missing - above), high + above)
 
 
 def _short(name: str) -> str:

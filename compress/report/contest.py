@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 from compress.report.records import Record, each, inner, number, text
 from compress.report.report import Report
+from runtime.intervals import wilson
 
 Part = Literal["before", "after", "other"]
 
@@ -20,6 +21,7 @@ class Entry:
     model: str
     part: Part
     top1: float | None  # fraction
+    top1_interval: tuple[float, float] | None  # 95 %
     top5: float | None  # fraction
     params: float | None
     macs: float | None
@@ -71,6 +73,7 @@ def entries(report: Report) -> tuple[Entry, ...]:
                 model=text(row, "model") or _model(report, name),
                 part=part,
                 top1=number(row, "top1"),
+                top1_interval=interval(row),
                 top5=number(row, "top5"),
                 params=number(row, "params"),
                 macs=number(row, "macs"),
@@ -105,6 +108,12 @@ def gain(report: Report) -> Gain | None:
         speed_low=low,
         speed_high=high,
     )
+
+
+def interval(row: Record) -> tuple[float, float] | None:
+    """What top-1 on images like these is with 95 %; None where that is not known."""
+    top1, images = number(row, "top1"), number(row, "images")
+    return None if top1 is None or not images else wilson(top1, int(images))
 
 
 def _measured(report: Report, part: Part, label: str) -> Record:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from compress.report import charts, int8, int8_tables, limits, pruning, units
-from compress.report.contest import Entry, Gain, entries, gain
+from compress.report.contest import Entry, Gain, entries, gain, interval
 from compress.report.printed import notes, ratios, subject
 from compress.report.records import (
     Record,
@@ -66,6 +66,19 @@ class Headline:
 
     number: str
     meaning: str
+    doubts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """The file to take: where it is from the page, what it is, how to look at it."""
+
+    target: str
+    reason: str
+    path: str
+    size: str
+    sha256: str
+    command: str
 
 
 def page(report: Report) -> str:
@@ -90,8 +103,10 @@ def page(report: Report) -> str:
     return template.render(
         subject=subject(report),
         name=report.name,
-        verdict=report.verdict,
-        ship=report.ship,
+        verdict=report.verdict.partition(": ")[0],
+        missed=_missed(report),
+        ship=tuple(_shipped(report)),
+        made=tuple(_made(report.made)),
         limits=tuple(limits.rows(report)),
         limit_heads=limits.HEADS,
         badge=_BADGES[Exit(report.exit_code)],
@@ -110,6 +125,7 @@ def page(report: Report) -> str:
         recipe=json.dumps(report.recipe, indent=2),
         next=report.next,
         units=units,
+        interval=interval,
         number=number,
         text=text,
         inner=inner,
@@ -117,8 +133,41 @@ def page(report: Report) -> str:
     )
 
 
+def _missed(report: Report) -> tuple[str, ...]:
+    """What keeps the run from being fit, a sentence each."""
+    refused = (f"{text(e, 'file')}: {text(e, 'reason')}" for e in report.refused)
+    return (*report.failures, *refused, *report.violations)
+
+
+def _shipped(report: Report) -> Iterator[Shipped]:
+    """Each file to ship, with what one needs to fetch and to check it."""
+    for chosen in report.ship:
+        path = text(chosen, "path")
+        (file,) = [e for e in report.artifacts if text(e, "path") == path] or [{}]
+        yield Shipped(
+            target=text(chosen, "target"),
+            reason=text(chosen, "reason"),
+            path=path,
+            size=units.size(number(file, "size_bytes")),
+            sha256=text(file, "sha256"),
+            command=f"python -m runtime {path}",
+        )
+
+
+def _made(record: Record) -> Iterator[tuple[str, str]]:
+    """When and by what the report was made."""
+    for key in ("date", "command", "version", "revision"):
+        if value := text(record, key):
+            yield key, value
+
+
 def _headlines(report: Report, found: Gain) -> Iterator[Headline]:
-    """What was won, and what it cost."""
+    """What was won, what it cost, and what there is to doubt about it."""
+    doubts = tuple(
+        f"{text(each, 'path')}: {doubt}"
+        for each in report.measurements
+        for doubt in sentences(each, "doubts")
+    )
     in_int8 = next(filter(int8.is_int8, report.artifacts), None)
     kept = in_int8 is not None and found.macs == 1
     for ratio, meaning in (
@@ -127,11 +176,23 @@ def _headlines(report: Report, found: Gain) -> Iterator[Headline]:
         (None if kept else found.macs, "fewer operations"),
     ):
         if ratio is not None:
-            yield Headline(number=units.times(ratio), meaning=meaning)
+            weak = doubts if meaning == "faster" else ()
+            yield Headline(number=units.times(ratio), meaning=meaning, doubts=weak)
     if in_int8 is not None:
         yield Headline(number=int8.share(in_int8), meaning="of the operations in INT8")
     if found.top1_change is not None:
-        yield Headline(number=units.points(found.top1_change), meaning="top-1 accuracy")
+        yield Headline(
+            number=units.points(found.top1_change),
+            meaning="top-1 accuracy",
+            doubts=tuple(_unsure(report)),
+        )
+
+
+def _unsure(report: Report) -> Iterator[str]:
+    """How sure the change in accuracy is."""
+    for entry in entries(report):
+        if entry.part == "after" and entry.top1_interval is not None:
+            yield f"95 % sure of {units.spread(entry.top1_interval)}"
 
 
 def _scatter(found: tuple[Entry, ...]) -> Iterator[Figure]:

@@ -42,7 +42,8 @@ class Report:
     accuracy is held against. checks: every limit, ours included, held against every
     file that was delivered, `runtime.checks.Check.as_record`; ship: one file for each
     target, {target, path, reason}; refused: files that were asked for and cannot be
-    written, {file, reason}; trained: whether the network ever learned. next: the
+    written, {file, reason}; trained: whether the network ever learned; made: date,
+    command, version and revision, `compress.provenance`. next: the
     command to run next. verdict and exit_code follow from these.
     """
 
@@ -65,6 +66,7 @@ class Report:
     ship: tuple[Record, ...] = ()
     refused: tuple[Record, ...] = ()
     trained: bool = True
+    made: Record = field(default_factory=dict)
     next: str = ""
     folder: Path
 
@@ -133,6 +135,7 @@ class Report:
             "checks": list(self.checks),
             "refused": list(self.refused),
             "trained": self.trained,
+            "made": self.made,
             "curves": list(self.curves),
             "quantisation": self.quantisation,
             "pruning": self.pruning,
@@ -228,6 +231,7 @@ class Report:
             ship=checked_records(record, "ship", source=source),
             refused=checked_records(record, "refused", source=source),
             trained=record.get("trained") is not False,
+            made=inner(record, "made"),
             quantisation=inner(record, "quantisation"),
             pruning=inner(record, "pruning"),
             sparsity=inner(record, "sparsity"),

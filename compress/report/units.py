@@ -39,6 +39,13 @@ def percent(fraction: float | None) -> str:
     return NOTHING if fraction is None else f"{fraction * 100:.2f} %"
 
 
+def spread(interval: tuple[float, float] | None) -> str:
+    """An interval of a fraction: 95.4 to 98.7 %."""
+    if interval is None:
+        return NOTHING
+    return f"{interval[0] * 100:.1f} to {interval[1] * 100:.1f} %"
+
+
 def points(difference: float | None) -> str:
     """A difference of two fractions: -1.11 pt (percentage points)."""
     return NOTHING if difference is None else f"{difference * 100:+.2f} pt"

@@ -124,6 +124,7 @@ def row(
         "size_bytes": 94_326_568 if heavy else 16_957_128,
         "top1": top1,
         "top5": None if top1 is None else min(1.0, top1 + 0.02),
+        "images": None if top1 is None else 360,
         "activation_bytes": 12_845_056 if heavy else 3_211_264,
         "training_bytes": 88_000_000 if heavy else 24_000_000,
         "seconds": {"teacher": 96.2, "distill": 141.7, "alone": 118.0}.get(stage, 0.0),
@@ -194,6 +195,12 @@ def example(folder: Path) -> Report:
         budget={"limits": {}, "violations": []},
         curves=tuple(curves()),
         checks=checks(),
+        made={
+            "date": "2026-11-27T18:00:00+00:00",
+            "command": "compress distill --teacher resnet50 --student mobilenetv3",
+            "version": "0.1.0",
+            "revision": "829f749b1f3c0d9e8a7b6c5d4e3f2a1b0c9d8e7f",
+        },
         ship=(
             {
                 "target": "this machine",

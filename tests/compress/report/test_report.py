@@ -1,6 +1,7 @@
 """The report: its contract, its verdict, and what people see of it."""
 
 import dataclasses
+import html
 import html.parser
 import importlib.util
 import json
@@ -149,7 +150,8 @@ def test_the_exit_code_is_the_verdict(
     words = {0: "fit to ship", 4: "parity failed: not alike", 5: "budget missed: too b"}
     assert words[expected] in report.as_text()
     assert words[expected] in report.as_markdown()
-    assert words[expected] in report.as_html()
+    for word in words[expected].split(": "):
+        assert word in report.as_html()
     record = json.loads(report.as_json())
     assert record["exit_code"] == expected
     assert record["verdict"] == report.verdict
@@ -310,10 +312,10 @@ class Page(html.parser.HTMLParser):
 
 
 def test_the_page_needs_nothing_else() -> None:
-    """No script, no picture, no link: it can be mailed and opened anywhere."""
+    """No script, no picture: it can be mailed; its one link is the file beside it."""
     page = Page(example().as_html())
 
-    assert page.links == []
+    assert page.links == [f"./{STUDENT}"]
     assert not {"script", "link", "img", "iframe"} & set(page.tags)
     assert page.tags.count("svg") == 5  # scatter, two curves, two histograms
     assert "7.04x" in page.texts
@@ -456,25 +458,32 @@ def test_numbers_are_written_for_people(shown: str, expected: str) -> None:
     assert shown == expected
 
 
-def test_the_page_opens_in_a_browser(tmp_path: Path) -> None:
-    """Chromium draws it without a complaint, and the picture is not empty."""
+def browsed(
+    tmp_path: Path, page: Path, *words: str
+) -> subprocess.CompletedProcess[str]:
+    """Chromium, asked to open `page`."""
     chromium = shutil.which("chromium")
     if chromium is None:
         pytest.skip("chromium is not installed; run tests/install-system-packages")
-    from PIL import Image
-
-    (tmp_path / "report.html").write_text(example().as_html(), encoding="utf-8")
-    picture = tmp_path / "report.png"
-    done = subprocess.run(
+    return subprocess.run(
         [
             chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
             "--disable-background-networking", "--disable-component-update",
-            "--disable-sync", "--enable-logging=stderr", "--window-size=1180,2400",
-            f"--user-data-dir={tmp_path / 'profile'}", f"--screenshot={picture}",
-            (tmp_path / "report.html").as_uri(),
+            "--disable-sync", "--enable-logging=stderr",
+            f"--user-data-dir={tmp_path / 'profile'}", *words, page.as_uri(),
         ],
         capture_output=True, text=True, timeout=120, check=True,
     )  # fmt: skip
+
+
+def test_the_page_opens_in_a_browser(tmp_path: Path) -> None:
+    """Chromium draws it without a complaint, and the picture is not empty."""
+    from PIL import Image
+
+    page, picture = tmp_path / "report.html", tmp_path / "report.png"
+    page.write_text(example().as_html(), encoding="utf-8")
+
+    done = browsed(tmp_path, page, "--window-size=1180,2400", f"--screenshot={picture}")
 
     assert "CONSOLE" not in done.stderr
     pixels = np.asarray(Image.open(picture).convert("RGB"))
@@ -482,3 +491,22 @@ def test_the_page_opens_in_a_browser(tmp_path: Path) -> None:
     # The student's blue, in its disc, its curves and its histogram.
     blue = (abs(pixels.astype(int) - (37, 99, 235)).sum(axis=2) < 150).sum()
     assert blue > 2000
+
+
+@pytest.mark.parametrize("width", [375, 1280])
+def test_nothing_of_the_page_is_off_screen(tmp_path: Path, width: int) -> None:
+    """Every table cell, card and chart ends within a phone's width, and a desk's."""
+    within = html.escape(example().as_html())
+    (tmp_path / "frame.html").write_text(
+        f'<iframe width="{width}" height="900" srcdoc="{within}"></iframe><p id="wide">'
+        "<script>onload = () => { wide.textContent = 'beyond: ' + [...document"
+        ".querySelector('iframe').contentDocument.querySelectorAll('main *')]"
+        f".filter(each => each.getBoundingClientRect().right > {width})"
+        ".map(each => each.tagName).join() }</script>",
+        encoding="utf-8",
+    )
+
+    done = browsed(tmp_path, tmp_path / "frame.html", "--dump-dom")
+
+    (beyond,) = re.findall(r'<p id="wide">(beyond: [^<]*)', done.stdout)
+    assert beyond == "beyond: "
