@@ -128,5 +128,10 @@ def folder_of(recipe: Recipe, options: argparse.Namespace) -> Path:
 
 
 def plain(spec: Mapping[str, object]) -> str:
-    """A model's name as part of a file name."""
-    return file_name(str(spec.get("name") or spec.get("factory") or "?"))
+    """A model's name as part of a run's: of a path its end, of a run the run's own."""
+    name = str(spec.get("name") or spec.get("factory") or "?")
+    path = Path(name)
+    if (path / "model.json").is_file():  # a stage of a run, or a model on its own
+        stage = (path.parent / "recipe.yaml").is_file()
+        path = path.parent if stage else path
+    return file_name(path.resolve().name if path.is_dir() else path.name)

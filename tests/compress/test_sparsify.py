@@ -42,7 +42,8 @@ def test_a_sparse_run_tells_what_its_zeros_are_worth(
 
     code = main(["sparsify", *NET, *words, "--epochs", "1", "-q", "--out", str(run)])
 
-    assert code == Exit.FIT
+    # Whether a fresh network learns enough in an epoch is not the point here.
+    assert code in {Exit.FIT, Exit.BUDGET}
     found = report_of(run)
     assert found["sparsity"]["zeros"] / found["sparsity"]["weights"] == pytest.approx(  # type: ignore[call-overload]
         0.9, abs=1e-3
