@@ -15,7 +15,7 @@ from compress.extras import check_installed
 from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.nncf_engine import nncf_quantised
 from compress.job import Job
-from compress.models.opening import open_model
+from compress.models.opening import check_start, open_model
 from compress.nncf_limit import Kept, limit_of
 from compress.prove import PARITY_IMAGES, THREADS, int8_share, thinned
 from compress.recipe import Recipe
@@ -77,7 +77,9 @@ def quantize_with_nncf(recipe: Recipe, out: str | None, screen: Screen) -> NncfR
             "--engine nncf: works on the ONNX file and gives no other; leave --to out, "
             "or use --engine edgepress"
         )
-    ((_, stage),) = recipe.steps()
+    steps = tuple(recipe.steps())
+    check_start(recipe.model, steps)
+    ((_, stage),) = steps
     options = cast("Ptq", stage)
     if options.accuracy_drop is not None and options.flips is not None:
         raise RecipeError(

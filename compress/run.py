@@ -21,7 +21,7 @@ from compress.folder import (
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
 from compress.models.model import Model
-from compress.models.opening import open_model
+from compress.models.opening import check_start, open_model
 from compress.outcome import Row, report_of, row_of
 from compress.prove import prove
 from compress.recipe import Recipe
@@ -79,6 +79,7 @@ class _Run:
         """Every stage, then the files, then the report."""
         recipe, job = self.recipe, self.job
         steps = list(recipe.steps())
+        check_start(recipe.model, steps)
         data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
         adapt = not all(keeps_answers(name, stage) for name, stage in steps)
         model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=adapt)

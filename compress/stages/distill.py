@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
@@ -19,12 +19,15 @@ if TYPE_CHECKING:
     from compress.data.data import Batch, Data
     from compress.job import Job
     from compress.models.model import Model
-    from compress.stages.stage import Stage
+    from compress.stages.stage import Precision, Stage
     from compress.training.answers import Answers
 
 
 class Distill(Training):
     """Learn from a teacher's soft answers (Hinton et al. 2015)."""
+
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "float"
 
     # A student needs more passes than its teacher: what it is told is cheap to look up.
     epochs: int = Field(default=20, ge=1, description="passes over the training images")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, model_validator
 
-from compress.stages.stage import Alone
+from compress.stages.stage import Alone, Precision
 from compress.training.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ BUDGETS = ("ratio", "macs", "params", "size_mb", "latency", "latency_ms")
 
 class Prune(Alone, Recovery):
     """Cut what is missed least, within a budget; the whole network is the teacher."""
+
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "float"
 
     ratio: float | None = Field(
         default=None, gt=0, lt=1, description="share of all channels to cut"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from compress.stages.stage import Alone
+from compress.stages.stage import Alone, Precision
 
 if TYPE_CHECKING:
     from compress.data.catalogue import Catalogue
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 class Ptq(Alone, BaseModel):
     """Round weights to int8 and activations to grids measured on images."""
+
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "int8"
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from compress.stages.stage import Alone
+from compress.stages.stage import Alone, Precision
 from compress.training.options import Training
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 class Qat(Alone, Training):
     """Train what integer kernels will compute, with the float network as teacher."""
+
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "int8"
 
     # The network is trained already; it only has to get used to its grids.
     epochs: int = Field(default=3, ge=1, description="passes over the training images")

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from compress.stages.stage import Alone
+from compress.stages.stage import Alone, Precision
 from compress.training.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 class Sparsify(Alone, Recovery):
     """Set the smallest weights to zero, with the dense network as teacher."""
+
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "float"
 
     epochs: int = Field(
         default=5, ge=0, description="passes over the training images; 0 trains nothing"
