@@ -19,6 +19,7 @@ from pydantic import (
 from compress.checked import complaint_about, keys_of, record_from
 from compress.data.spec import DataSpec, from_source
 from compress.models.spec import ModelSpec, from_name
+from compress.quantities import Given, Share
 from compress.stages import STAGES
 from compress.stages.stage import Stage, misplaced
 from runtime.budget import Budget
@@ -87,7 +88,7 @@ class Export(BaseModel):
     batch: Literal["static", "dynamic"] = Field(
         default="static", description="one image a call, or any number"
     )
-    agreement: float = Field(
+    agreement: Share = Field(
         default=0.99,
         ge=0,
         le=1,
@@ -120,7 +121,9 @@ else:
         __config__=STRICT,
         **{
             limit.name: (
-                get_type_hints(Budget)[limit.name],
+                Annotated[
+                    get_type_hints(Budget)[limit.name], Given(limit.metadata["unit"])
+                ],
                 Field(default=None, description=limit.metadata["help"]),
             )
             for limit in fields(Budget)

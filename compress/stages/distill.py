@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import BeforeValidator, Field
 
 from compress.models.spec import ModelSpec, from_name
+from compress.quantities import Share
 from compress.stages.finetune import FineTune
+from compress.stages.stage import Precision
 from compress.training.options import Training
 
 if TYPE_CHECKING:
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
     from compress.data.data import Batch, Data
     from compress.job import Job
     from compress.models.model import Model
-    from compress.stages.stage import Precision, Stage
+    from compress.stages.stage import Stage
     from compress.training.answers import Answers
 
 
@@ -43,7 +45,7 @@ class Distill(Training):
     temperature: float = Field(
         default=4.0, gt=0, description="softens the answers of teacher and student"
     )
-    alpha: float = Field(
+    alpha: Share = Field(
         default=0.7, ge=0, le=1, description="weight of the teacher against the labels"
     )
     views: int = Field(

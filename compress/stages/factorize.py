@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from compress.quantities import OptionalShare
 from compress.stages.stage import Alone, Precision
 from compress.training.recovery import Recovery
 
@@ -24,13 +25,13 @@ class Factorize(Alone, Recovery):
     epochs: int = Field(
         default=0, ge=0, description="passes over the training images; 0 trains nothing"
     )
-    energy: float | None = Field(
+    energy: OptionalShare = Field(
         default=None,
         gt=0,
         lt=1,
         description="share of the variance of its responses that each layer keeps",
     )
-    latency: float | None = Field(
+    latency: OptionalShare = Field(
         default=None,
         gt=0,
         lt=1,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from compress.quantities import OptionalShare
 from compress.stages.stage import Alone, Precision
 
 if TYPE_CHECKING:
@@ -49,14 +50,14 @@ class Ptq(Alone, BaseModel):
         default=False,
         description="round weights so that the error of sums is least, not their own",
     )
-    accuracy_drop: float | None = Field(
+    accuracy_drop: OptionalShare = Field(
         default=None,
         ge=0,
         lt=1,
         description="call the doctor: try harder until no more than this share of "
         "held-out images is lost",
     )
-    flips: float | None = Field(
+    flips: OptionalShare = Field(
         default=None,
         ge=0,
         lt=1,

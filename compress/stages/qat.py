@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
+from compress.quantities import Share
 from compress.stages.stage import Alone, Precision
 from compress.training.options import Training
 
@@ -31,7 +32,7 @@ class Qat(Alone, Training):
     calib_images: int = Field(
         default=256, ge=1, description="training images that the first ranges come from"
     )
-    distill: float = Field(
+    distill: Share = Field(
         default=1.0,
         ge=0,
         le=1,
@@ -43,14 +44,14 @@ class Qat(Alone, Training):
     # A trained network gains nothing from new statistics, and the noise of those of a
     # batch costs it (Nagel et al. 2021, section 4.2.1): MobileNetV3's answers, 0.005
     # away from its float self at the first step, are 0.6 away where it gathers them.
-    freeze_batchnorm_after: float = Field(
+    freeze_batchnorm_after: Share = Field(
         default=0.0,
         ge=0,
         le=1,
         description="share of the training in which statistics for batch normalisation "
         "are gathered, before it is folded with them for good",
     )
-    freeze_observers_after: float = Field(
+    freeze_observers_after: Share = Field(
         default=0.75,
         ge=0,
         le=1,

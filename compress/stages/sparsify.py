@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from compress.quantities import OptionalShare, Share
 from compress.stages.stage import Alone, Precision
 from compress.training.recovery import Recovery
 
@@ -24,7 +25,7 @@ class Sparsify(Alone, Recovery):
     epochs: int = Field(
         default=5, ge=0, description="passes over the training images; 0 trains nothing"
     )
-    sparsity: float | None = Field(
+    sparsity: OptionalShare = Field(
         default=None,
         gt=0,
         lt=1,
@@ -39,7 +40,7 @@ class Sparsify(Alone, Recovery):
         default="cubic",
         description="all at once before the training, or ever slower during it",
     )
-    thin_until: float = Field(
+    thin_until: Share = Field(
         default=0.5,
         gt=0,
         lt=1,

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from compress.models.names import Family
+from compress.quantities import OptionalShare, Share
 
 # Learning rates are for this batch size and scale linearly with it (Goyal et al. 2017).
 REFERENCE_BATCH = 256
@@ -57,10 +58,10 @@ class Training(BaseModel):
     schedule: Literal["constant", "step", "cosine", "one-cycle"] | None = Field(
         default=None, description="of the learning rate; by default as suits the family"
     )
-    warmup: float | None = Field(
+    warmup: OptionalShare = Field(
         default=None, ge=0, lt=1, description="share of all steps that warm up linearly"
     )
-    label_smoothing: float = Field(
+    label_smoothing: Share = Field(
         default=0.0, ge=0, lt=1, description="share of each label given to all classes"
     )
     mixup: float = Field(
@@ -75,13 +76,13 @@ class Training(BaseModel):
     randaugment: int | None = Field(
         default=None, ge=1, le=30, description="magnitude of RandAugment"
     )
-    progressive: float | None = Field(
+    progressive: OptionalShare = Field(
         default=None,
         gt=0,
         le=1,
         description="start at this share of the resolution and grow (EfficientNetV2)",
     )
-    layer_decay: float | None = Field(
+    layer_decay: OptionalShare = Field(
         default=None,
         gt=0,
         le=1,
