@@ -4,12 +4,14 @@ One type serves the recipe, its JSON Schema and, by `compress.flags`, the comman
 """
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
 from runtime.units import SHARE, SHARE_OR_COUNT, SIZE_MB, TIME_MS, Unit
+
+_NOT_FINITE: Final = frozenset({"nan", "inf", "+inf", "-inf"})
 
 
 @dataclass(frozen=True)
@@ -20,7 +22,11 @@ class Given:
 
     def read(self, found: object) -> object:
         """What a text says in the unit of the key; anything else as it is."""
-        return self.unit.number(found) if isinstance(found, str) else found
+        if not isinstance(found, str):
+            return found
+        if found.strip().lower() in _NOT_FINITE:
+            return float(found)  # which the record refuses, in a file as in a flag
+        return self.unit.number(found)
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
