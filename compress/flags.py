@@ -71,13 +71,15 @@ def _add(
     if field.default not in (None, (), PydanticUndefined):
         text += f" (default: {field.default})"
     choices = get_args(kind) if get_origin(kind) is Literal else None
-    unit = next((each.unit for each in field.metadata if isinstance(each, Given)), None)
+    quantity = next(
+        (each.quantity for each in field.metadata if isinstance(each, Given)), None
+    )
     convert, metavar = _CONVERSIONS.get(
         tuple if get_origin(kind) is tuple else kind, (str, "TEXT")
     )
-    if unit is not None:
+    if quantity is not None:
         # The record reads it, as it reads a recipe, and complains in the same words.
-        convert, metavar = str, unit.metavar
+        convert, metavar = str, quantity.metavar
     group.add_argument(
         flag,
         dest=destination,

@@ -22,6 +22,8 @@ from compress.report.report import Report
 from compress.sparsity.record import RECORD as SPARSITY
 from compress.stages import STAGES
 from compress.training.options import Training
+from compress.training.teacher import larger
+from compress.training.views import training_images
 from runtime.budget import Spent
 from runtime.files import gzip_bytes_of, read_json
 from runtime.machine import this_machine
@@ -81,7 +83,7 @@ def report_of(
             "val": len(data.val) if data.val else 0,
             "classes": len(data.classes),
         },
-        recipe=resolved(recipe, rows),
+        recipe=resolved(recipe, rows, data),
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
         artifacts=tuple(
@@ -102,14 +104,20 @@ def report_of(
     )
 
 
-def resolved(recipe: Recipe, rows: Sequence[Row]) -> Record:
-    """The recipe, with what each stage decided by the model it was given filled in."""
+def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalogue) -> Record:
+    """The recipe, with what each stage decided by model and data filled in."""
     given = [row.model for row in rows if row.name == "start" or row.name in STAGES]
     stages = []
     for (name, stage), model in zip(recipe.steps(), given, strict=False):
         options = stage.model_dump(mode="json", exclude_none=True)  # type: ignore[attr-defined]
         if isinstance(stage, Training) and stage.epochs:
-            chosen = stage.training(family(model.spec.name), trained=model.trained)
+            teachers = [row.model for row in rows if row.name == "teacher"]
+            seen = data.open(larger(model, *teachers).preprocess)  # decoded long ago
+            chosen = stage.training(
+                family(model.spec.name),
+                trained=model.trained,
+                images=len(training_images(seen)),
+            )
             options |= chosen.model_dump(mode="json", exclude_none=True)
         stages.append({name: options})
     return {**recipe.as_record(), "stages": stages}

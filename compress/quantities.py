@@ -9,7 +9,7 @@ from typing import Annotated, Final
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
-from runtime.units import SHARE, SHARE_OR_COUNT, SIZE_MB, TIME_MS, Unit
+from runtime.units import SHARE, SHARE_OR_COUNT, SIZE_MB, TIME_MS, Quantity
 
 _NOT_FINITE: Final = frozenset({"nan", "inf", "+inf", "-inf"})
 
@@ -18,15 +18,15 @@ _NOT_FINITE: Final = frozenset({"nan", "inf", "+inf", "-inf"})
 class Given:
     """Marks a number that may be given as a text in a unit: `2%`, `2MB`, `15ms`."""
 
-    unit: Unit
+    quantity: Quantity
 
     def read(self, found: object) -> object:
-        """What a text says in the unit of the key; anything else as it is."""
+        """What a text says in what the key counts; anything else as it is."""
         if not isinstance(found, str):
             return found
         if found.strip().lower() in _NOT_FINITE:
             return float(found)  # which the record refuses, in a file as in a flag
-        return self.unit.number(found)
+        return self.quantity.number(found)
 
     def __get_pydantic_core_schema__(
         self, source: object, handler: GetCoreSchemaHandler
@@ -38,7 +38,7 @@ class Given:
         self, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, object]:
         """Allow the texts that are read beside the number."""
-        text = {"type": "string", "pattern": self.unit.pattern}
+        text = {"type": "string", "pattern": self.quantity.pattern}
         return {"anyOf": [handler(schema), text]}
 
 

@@ -122,7 +122,8 @@ else:
         **{
             limit.name: (
                 Annotated[
-                    get_type_hints(Budget)[limit.name], Given(limit.metadata["unit"])
+                    get_type_hints(Budget)[limit.name],
+                    Given(limit.metadata["quantity"]),
                 ],
                 Field(default=None, description=limit.metadata["help"]),
             )

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 from runtime.errors import RecipeError
-from runtime.units import SHARE, SIZE_BYTES, TIME_MS, Unit
+from runtime.units import SHARE, SIZE_BYTES, TIME_MS, Quantity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class Spent:
         return self.top1_start - self.top1
 
 
-def _limit(text: str, unit: Unit) -> Any:  # noqa: ANN401  # as `dataclasses.field` itself is typed
-    """A field without a limit; `text` is its help, `unit` what it is a number of."""
-    return field(default=None, metadata={"help": text, "unit": unit})
+def _limit(text: str, quantity: Quantity) -> Any:  # noqa: ANN401  # as `dataclasses.field` itself is typed
+    """A field without a limit; `text` is its help, `quantity` what it counts."""
+    return field(default=None, metadata={"help": text, "quantity": quantity})
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ _QUANTITY: Final = re.compile(rf"\s*({_NUMBER})\s*([^\d\s]*)\s*")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Unit:
+class Quantity:
     """What a limit is a number of, and which other units it may be given in.
 
     metavar: what stands for it in help; what: the quantity, with its article; plain:
@@ -65,24 +65,24 @@ def _sizes(one: int) -> dict[str, Decimal]:
     }
 
 
-SIZE_BYTES: Final = Unit(
+SIZE_BYTES: Final = Quantity(
     metavar="SIZE", what="a size", plain="bytes", factors=_sizes(1), whole=True
 )
-SIZE_MB: Final = Unit(
+SIZE_MB: Final = Quantity(
     metavar="SIZE", what="a size", plain="10^6 bytes", factors=_sizes(1_000_000)
 )
-TIME_MS: Final = Unit(
+TIME_MS: Final = Quantity(
     metavar="TIME",
     what="a time",
     plain="milliseconds",
     factors={"us": Decimal("0.001"), "ms": Decimal(1), "s": Decimal(1000)},
 )
 _PERCENT: Final = {"%": Decimal("0.01")}
-SHARE: Final = Unit(
+SHARE: Final = Quantity(
     metavar="SHARE", what="a share", plain="a fraction", factors=_PERCENT
 )
 # Of something that is counted: so much of what there was, or so many.
-SHARE_OR_COUNT: Final = Unit(
+SHARE_OR_COUNT: Final = Quantity(
     metavar="SHARE",
     what="a share or a count",
     plain="a fraction",

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
     from compress.models.model import Model
     from compress.pruning.deadline import Timely
     from compress.pruning.group import Group
-    from compress.pruning.recover import Batches
     from compress.stages.prune import Prune
+    from compress.training.statistics import Batches
 
 
 class Cutter:

@@ -49,7 +49,7 @@ def test_the_schema_allows_the_texts_that_are_read(
     """An editor that checks recipes by the schema does not underline `2%`."""
     node = Recipe.model_json_schema()["$defs"][record]["properties"][key]
     (text,) = [each for each in node["anyOf"] if each.get("type") == "string"]
-    unit = next(iter(mark.unit.factors))
+    unit = next(iter(mark.quantity.factors))
     assert re.search(text["pattern"], f"2{unit}")
     assert not re.search(text["pattern"], "2 parsecs")
 

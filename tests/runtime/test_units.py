@@ -5,7 +5,7 @@ from fractions import Fraction
 
 import pytest
 
-from runtime.units import SHARE, SHARE_OR_COUNT, SIZE_BYTES, SIZE_MB, TIME_MS, Unit
+from runtime.units import SHARE, SHARE_OR_COUNT, SIZE_BYTES, SIZE_MB, TIME_MS, Quantity
 
 # A text, what it is read as, and the same by hand.
 READ = [
@@ -55,7 +55,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("unit", "text", "value"), READ)
-def test_a_quantity_is_what_it_says(unit: Unit, text: str, value: Fraction) -> None:
+def test_a_quantity_is_what_it_says(unit: Quantity, text: str, value: Fraction) -> None:
     """To the last bit: the nearest float to the exact number."""
     assert unit.number(text) == float(value)
     assert unit.number(f"  {text} ") == float(value)
@@ -68,7 +68,7 @@ def test_bytes_are_whole() -> None:
 
 @pytest.mark.parametrize(("unit", "text", "sentence"), REFUSED)
 def test_another_unit_is_told_what_is_allowed(
-    unit: Unit, text: str, sentence: str
+    unit: Quantity, text: str, sentence: str
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(sentence)):
         unit.number(text)
