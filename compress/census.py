@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -52,6 +54,15 @@ class Accuracy:
     top5: float
     images: int
     classes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answered:
+    """An accuracy, and the class that each image was given; int64 [images] each."""
+
+    accuracy: Accuracy
+    answers: npt.NDArray[np.int64]
+    labels: npt.NDArray[np.int64]
 
 
 def census(model: Model) -> Census:
@@ -109,20 +120,28 @@ def accuracy(asked: Model | Logits, images: Images) -> Accuracy:
     `asked` is a model, or a function from pixels, uint8 [n, 3, size, size], to logits
     [n, classes].
     """
+    return answered(asked, images).accuracy
+
+
+def answered(asked: Model | Logits, images: Images) -> Answered:
+    """The same, and which class each image was given."""
     logits = _logits_of(asked) if isinstance(asked, Model) else asked
-    first = among = classes = 0
+    given = np.empty(len(images), np.int64)
+    among = classes = done = 0
     with torch.inference_mode():
         for batch in evaluation_batches(images, _BATCH):
             scores = logits(batch.pixels)
             classes = scores.shape[1]
             order = scores.topk(min(_TOP, classes), dim=1).indices.cpu()
-            right = order == batch.labels[:, None]
-            first += int(right[:, 0].sum())
-            among += int(right.any(dim=1).sum())
+            among += int((order == batch.labels[:, None]).any(dim=1).sum())
+            given[done : done + len(order)] = order[:, 0].numpy()
+            done += len(order)
     total = max(1, len(images))
-    return Accuracy(
+    first = int((given == images.labels).sum())
+    found = Accuracy(
         top1=first / total, top5=among / total, images=len(images), classes=classes
     )
+    return Answered(accuracy=found, answers=given, labels=images.labels)
 
 
 def _logits_of(model: Model) -> Logits:

@@ -2,81 +2,70 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 
-from compress.census import accuracy, census
 from compress.data.catalogue import Catalogue
 from compress.folder import JOURNAL
 from compress.int8.record import RECORD as QUANTISATION
 from compress.job import Job
 from compress.lowrank.record import RECORD as FACTORISATION
-from compress.models.model import Model
 from compress.models.names import family
-from compress.promise import promises
-from compress.prove import Proof, Proven
+from compress.proof import Proof, Proven
 from compress.pruning.record import RECORD as PRUNING
 from compress.recipe import Recipe
+from compress.reference import Reference, reference_of, was_trained
 from compress.report.records import Record
 from compress.report.report import Report
+from compress.rows import Row, chain_of
+from compress.shipping import advice, shipped
 from compress.sparsity.record import RECORD as SPARSITY
-from compress.stages import STAGES
 from compress.training.options import Training
 from compress.training.teacher import larger
 from compress.training.views import training_images
-from runtime.budget import Spent
+from compress.verdict import Evidence, checks_of
+from runtime.checks import Check
+from runtime.errors import Exit
 from runtime.files import gzip_bytes_of, read_json
 from runtime.machine import this_machine
-from runtime.measurement import Comparison, Measurement
 
 
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """A model and its line in the report."""
-
-    name: str
-    model: Model
-    record: Record
-
-
-def row_of(
-    name: str, model: Model, data: Catalogue, job: Job, *, seconds: float
-) -> Row:
-    """Take the census of `model`; accuracy only where it knows the data's classes."""
-    job.screen.detail(f"census: {name}")
-    costs = census(model)
-    known = data.judges(len(model.classes))
-    found = accuracy(model, data.images(model.preprocess)) if known else None
-    return Row(
-        name=name,
-        model=model,
-        record={
-            "stage": name,
-            "model": model.spec.name,
-            "input_size": model.preprocess.size,
-            "params": costs.params,
-            "macs": costs.macs,
-            "size_bytes": costs.size_bytes,
-            "activation_bytes": costs.activation_bytes,
-            "training_bytes": costs.training_bytes,
-            "top1": found.top1 if found else None,
-            "top5": found.top5 if found else None,
-            "seconds": round(seconds, 3),
-        },
-    )
-
-
-def report_of(
-    recipe: Recipe, job: Job, data: Catalogue, rows: Sequence[Row], proof: Proof
+def report_of(  # noqa: PLR0913  # what a run is made of
+    recipe: Recipe,
+    job: Job,
+    data: Catalogue,
+    rows: Sequence[Row],
+    proof: Proof,
+    *,
+    reference: Reference | None = None,
+    quantisation: Record | None = None,
 ) -> Report:
-    """Everything the run found, in the terms of the contract."""
-    roles = {each.artifact.path.name: each.role for each in proof.files}
+    """Everything the run found, in the terms of the contract.
+
+    `reference` and `quantisation` are an engine's, whose rows and folders do not hold
+    them.
+    """
+    roles = {each.name: each.role for each in proof.files}
     measurements = [
         {**each.as_record(), "role": roles[each.file]} for each in proof.measurements
     ]
     sparsity = _newest(job.folder, SPARSITY)
+    found = Evidence(
+        recipe=recipe,
+        folder=job.folder,
+        rows=rows,
+        proof=proof,
+        reference=reference or reference_of(recipe, rows),
+        trained=was_trained(recipe, rows) if rows else True,
+        quantisation=quantisation or _newest(job.folder, QUANTISATION),
+    )
+    checks = checks_of(found)
+    ship = shipped(found, checks)
     return Report(
         name=recipe.name,
+        trained=found.trained,
+        checks=tuple(each.as_record() for each in checks),
+        ship=tuple(each.as_record() for each in ship),
+        refused=tuple({"file": e.name, "reason": e.reason} for e in proof.refused),
         data={
             "name": data.name,
             "train": len(data.train) if data.train else 0,
@@ -91,26 +80,28 @@ def report_of(
         ),
         measurements=tuple(measurements),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
-        budget=_budget(recipe, job.folder, rows, proof),
+        budget=_budget(found, checks),
         curves=tuple(_curves(job.folder / JOURNAL)),
-        quantisation=_newest(job.folder, QUANTISATION),
+        quantisation=found.quantisation,
         pruning=_newest(job.folder, PRUNING),
         sparsity=sparsity,
         factorisation=_newest(job.folder, FACTORISATION),
-        advice=advice(proof),
+        advice=advice(found, ship),
+        doubts=tuple(_doubts(job.folder / JOURNAL)),
         # Measure it where it is going to run.
-        next=f"compress profile {shipped(proof).artifact.path}",
+        next=f"compress profile {job.folder / ship[0].path}" if ship else "",
         folder=job.folder,
     )
 
 
 def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalogue) -> Record:
     """The recipe, with what each stage decided by model and data filled in."""
-    given = [row.model for row in rows if row.name == "start" or row.name in STAGES]
     stages = []
-    for (name, stage), model in zip(recipe.steps(), given, strict=False):
+    given = [row.model for row in chain_of(rows)]
+    for place, (name, stage) in enumerate(recipe.steps()):
         options = stage.model_dump(mode="json", exclude_none=True)  # type: ignore[attr-defined]
-        if isinstance(stage, Training) and stage.epochs:
+        if isinstance(stage, Training) and stage.epochs and place < len(given):
+            model = given[place]
             teachers = [row.model for row in rows if row.name == "teacher"]
             seen = data.open(larger(model, *teachers).preprocess)  # decoded long ago
             chosen = stage.training(
@@ -134,98 +125,30 @@ def _artifact(file: Proven, folder: Path, *, packed: bool) -> Record:
         "top1": file.top1,
         "int8_macs_fraction": file.int8_macs_fraction,
         "placement": file.placement,
-        "parity": file.parity.as_record(),
+        "parity": file.parity.as_record() if file.parity else None,
+        "against_float32": file.changed.as_record() if file.changed else None,
     }
 
 
-def shipped(proof: Proof) -> Proven:
-    """The file to ship to this machine: the first one of what the run made."""
-    role = proof.files[-1].role
-    return next(file for file in proof.files if file.role == role)
-
-
-def _budget(recipe: Recipe, folder: Path, rows: Sequence[Row], proof: Proof) -> Record:
-    """The limits that were set, and what is missed of them, a sentence each."""
-    limits = recipe.limits()
-    shown: dict[str, float] = limits.limits()
-    broken = []
-    for place, promise in promises(folder, recipe):
-        if promise.share is not None:
-            shown["latency"] = promise.share
-        if said := promise.broken(*_judges(place, rows, proof)):
-            broken.append(said)
-            if promise.share is None and promise.wanted_ms == limits.latency_ms:
-                limits = replace(limits, latency_ms=None)  # one sentence is enough
-    violations = [*limits.violations(_spent(rows, proof)), *broken]
-    return {"limits": shown, "violations": violations}
-
-
-def _judges(
-    place: int, rows: Sequence[Row], proof: Proof
-) -> tuple[Measurement | None, Comparison | None]:
-    """What tells whether the stage at `place` kept its promise: the float file's times.
-
-    The comparison is with what the stage was given, so there is none where that is not
-    what the run began with.
-    """
-    floats = [
-        file
-        for file in proof.files
-        if file.artifact.dtype == "float32" and file.role not in {"teacher", "start"}
+def _budget(found: Evidence, checks: Sequence[Check]) -> Record:
+    """The limits that were set, and what is missed of all limits, a sentence each."""
+    limits: dict[str, float] = found.recipe.limits().limits()
+    for check in checks:
+        if not check.default and check.exit_code is Exit.BUDGET:
+            limits.setdefault(check.limit, check.allowed)
+    violations = [
+        check.sentence
+        for check in checks
+        if check.kept is False and check.exit_code is Exit.BUDGET
     ]
-    made = next((f for f in floats if f.role == floats[-1].role), shipped(proof))
-    name = made.artifact.path.name
-    measured = next((each for each in proof.measurements if each.file == name), None)
-    chain = [row.model for row in rows if row.name == "start" or row.name in STAGES]
-    if chain[place].surgery != chain[0].surgery:
-        return measured, None
-    start = {each.artifact.path.name for each in proof.files if each.role == "start"}
-    pairs = (e for e in proof.comparisons if e.a in start and e.b == name)
-    return measured, next(pairs, None)
-
-
-def _spent(rows: Sequence[Row], proof: Proof) -> Spent:
-    """What the file to ship costs."""
-    file = shipped(proof)
-    name = file.artifact.path.name
-    latency = next((each for each in proof.measurements if each.file == name), None)
-    before = next((row.record for row in rows if row.name == "teacher"), rows[0].record)
-    top1 = before["top1"]
-    native = latency is not None and latency.kind == "native"
-    return Spent(
-        top1=file.top1,
-        top1_start=top1 if isinstance(top1, float) else None,
-        size_bytes=file.artifact.size_bytes,
-        latency_ms=latency.p50_ms if latency and native else None,
-        peak_rss_bytes=latency.memory.peak_rss_bytes
-        if latency and latency.memory
-        else None,
-    )
+    reference = found.reference.name if found.reference else None
+    return {"limits": limits, "reference": reference, "violations": violations}
 
 
 def _newest(folder: Path, name: str) -> Record:
     """What the last stage that keeps such a record found; empty where there is none."""
     written = sorted(folder.glob(f"*/{name}"))
     return read_json(written[-1]) if written else {}
-
-
-def advice(proof: Proof) -> tuple[str, ...]:
-    """Where INT8 is no gain on this machine, and which file to take instead."""
-    files = {each.artifact.path.name: each.artifact for each in proof.files}
-    told = []
-    for each in proof.comparisons:
-        for a, b, ratio in (
-            (each.a, each.b, each.ratio.low),
-            (each.b, each.a, 1 / each.ratio.high),
-        ):
-            slow, fast = files[a], files[b]
-            same = slow.format == fast.format
-            if same and (slow.dtype, fast.dtype) == ("int8", "float32") and ratio > 1:
-                told.append(
-                    f"{a} is slower than {b} on this machine (at least {ratio:.2f}x "
-                    f"the time); ship {b} here unless size matters more"
-                )
-    return tuple(told)
 
 
 def _curves(journal: Path) -> list[Record]:
@@ -237,3 +160,13 @@ def _curves(journal: Path) -> list[Record]:
             point = json.loads(event["text"])
             points[point["stage"], point["epoch"]] = point
     return list(points.values())
+
+
+def _doubts(journal: Path) -> list[str]:
+    """What was doubted while the run was at work, each reason once."""
+    reasons: dict[str, None] = {}
+    for line in journal.read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] == "doubt":
+            reasons[event["text"]] = None
+    return list(reasons)

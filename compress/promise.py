@@ -9,6 +9,7 @@ from compress.folder import stage_folder
 from compress.lowrank.record import RECORD as FACTORISATION
 from compress.pruning.record import RECORD as PRUNING
 from compress.report.records import inner, number
+from runtime.checks import Check
 from runtime.files import read_json
 
 if TYPE_CHECKING:
@@ -67,6 +68,28 @@ class Promise:
         return (
             f"{self.stage}: latency (p50) is {measured.p50_ms:.3f} ms (95 % sure of at "
             f"least {low_ms:.3f} ms); {self._told(None)}"
+        )
+
+    def check(
+        self, measured: Measurement | None, against: Comparison | None, *, file: str
+    ) -> Check:
+        """The promise, held against `file`; see `broken`."""
+        said = self.broken(measured, against)
+        shared = self.share is not None and against is not None
+        if shared and against is not None:
+            found: float | None = 1 / against.ratio.value
+        else:
+            found = measured.p50_ms if measured else None
+        return Check(
+            limit="latency",
+            what=f"{self.stage}: latency",
+            unit="share" if shared else "ms",
+            bound="at most",
+            allowed=self.share if shared and self.share else self.wanted_ms,
+            measured=found,
+            kept=said is None,
+            file=file,
+            said=said or "",
         )
 
     def _told(self, share: float | None) -> str:

@@ -1,6 +1,7 @@
 """The one loop: stage, census, save; then export, verify, measure, report."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,10 +23,11 @@ from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
 from compress.models.model import Model
 from compress.models.opening import check_start, open_model
-from compress.outcome import Row, report_of, row_of
+from compress.outcome import report_of
 from compress.prove import prove
 from compress.recipe import Recipe
 from compress.report.report import Report
+from compress.rows import Row, row_of
 from compress.screen import Screen
 from compress.stages import QUANTISING, STAGES, keeps_answers
 from compress.stages.stage import Stage
@@ -49,6 +51,24 @@ def run(
     check_installed(*EXPORTERS)
     if threads is not None:
         torch.set_num_threads(threads)
+    return in_run_directory(
+        recipe,
+        folder,
+        device=device,
+        screen=screen,
+        work=lambda job: _Run(recipe=recipe, job=job).carry_out(),
+    )
+
+
+def in_run_directory(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    screen: Screen,
+    work: Callable[[Job], Report],
+    device: str = "cpu",
+) -> Report:
+    """Let `work` carry out `recipe` in `folder`, unless its report is there already."""
     with claimed(folder, recipe):
         if (folder / REPORT).is_file():
             screen.tell(f"{folder}: this run is complete; here is its report")
@@ -64,7 +84,15 @@ def run(
                 screen, journal=folder / JOURNAL if is_main_process() else None
             ),
         )
-        return _Run(recipe=recipe, job=job).carry_out()
+        return work(job)
+
+
+def handed_over(report: Report, job: Job) -> Report:
+    """Write every form of `report`, then the list of what there is."""
+    for sentence in report.write(job.folder):
+        job.screen.tell(sentence)
+    write_manifest(job.folder)
+    return report
 
 
 @dataclass(kw_only=True)
@@ -160,10 +188,9 @@ class _Run:
         ordered |= self.made_from(model)
         ordered[made] = model
         proof = prove(ordered, data, self.recipe.export, self.job, self.recipe.digest())
-        report = report_of(self.recipe, self.job, data, self.rows, proof=proof)
-        for sentence in report.write(self.job.folder):
-            self.job.screen.tell(sentence)
-        write_manifest(self.job.folder)
+        report = handed_over(
+            report_of(self.recipe, self.job, data, self.rows, proof), self.job
+        )
         if torch.distributed.is_initialized():  # the others wait in `awaited`
             torch.distributed.barrier()
         return report

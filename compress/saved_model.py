@@ -4,10 +4,9 @@ TensorFlow's own converter makes the files; the float one is what the others are
 against.
 """
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final, Literal
 
@@ -19,20 +18,25 @@ from compress.data.catalogue import Catalogue, find
 from compress.data.data import Images
 from compress.int8.calibration import chosen_images
 from compress.job import Job
+from compress.outcome import report_of
+from compress.parity import PARITY_IMAGES, besides, int8_share, thinned
+from compress.proof import Proof, Proven, quantisation_of
+from compress.prove import THREADS, timed
 from compress.recipe import Recipe
-from compress.report import units
+from compress.reference import Reference
+from compress.report.report import Report
+from compress.run import handed_over, in_run_directory
 from compress.screen import Screen
 from compress.stages.ptq import Ptq
 from export.from_tensorflow import to_tflite
-from export.verify import Parity, Scores, compare
+from export.verify import Scores, parity_of
 from runtime.artifact import Artifact
-from runtime.errors import Exit, InputRejectedError, RecipeError
+from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import file_name
 from runtime.preprocess import Preprocess
 from runtime.session import Session, open_session
 
 _BATCH: Final = 32
-_JUDGED_BY: Final = 1000
 _HALF: Final = (0.5, 0.5, 0.5)  # -1 to 1, which TensorFlow's image models are fed
 _CONVERTS: Final[dict[str, Literal["float32", "float16", "int8"]]] = {
     "float32": "float32",
@@ -41,60 +45,16 @@ _CONVERTS: Final[dict[str, Literal["float32", "float16", "int8"]]] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Converted:
-    """The answer: each file, and how far it agrees with the float one."""
-
-    files: tuple[tuple[Artifact, Parity | None], ...]
-    agreement: float
-
-    @property
-    def exit_code(self) -> int:
-        """Parity failed where a float file agrees on less than was asked for.
-
-        What rounding to INT8 changes is told; it is no mistake of the file.
-        """
-        failed = any(
-            parity.argmax_agreement < self.agreement
-            for file, parity in self.files
-            if parity is not None and file.dtype != "int8"
-        )
-        return Exit.PARITY if failed else Exit.FIT
-
-    def as_json(self) -> str:
-        """{artifacts[{…, parity}]}."""
-        record = {
-            "artifacts": [
-                {**file.as_record(), "parity": parity.as_record() if parity else None}
-                for file, parity in self.files
-            ]
-        }
-        return json.dumps(record, indent=2, allow_nan=False)
-
-    def as_text(self) -> str:
-        """Two lines a file."""
-        lines = []
-        for file, parity in self.files:
-            lines.append(f"{units.size(file.size_bytes)}  {file.path}")
-            if parity is not None:
-                lines.append(f"    against the float file: {parity.as_text()}")
-        return "\n".join(lines)
-
-
 def convert(
-    recipe: Recipe,
-    *,
-    out: str | None,
-    screen: Screen,
-    ptq: Ptq | None = None,
-) -> Converted:
+    recipe: Recipe, folder: Path, *, screen: Screen, ptq: Ptq | None = None
+) -> Report:
     """Write the TFLite files that `recipe` asks of a SavedModel, and compare them.
 
     `ptq` says which images INT8 is calibrated on, and asks for such a file.
     """
     source = Path(recipe.model.name)
-    wanted = dict.fromkeys(("float32", *(["int8"] if ptq else recipe.export.dtype)))
-    for dtype in wanted:
+    asked = dict.fromkeys(recipe.export.dtype or (("int8",) if ptq else ("float32",)))
+    for dtype in asked:
         if dtype not in _CONVERTS:
             raise RecipeError(
                 f"export: {dtype}: a SavedModel is written in "
@@ -105,39 +65,157 @@ def convert(
             f"{source}: a SavedModel is exported to TFLite only; leave onnx out, or "
             "save the Keras model as .keras, whose layers can be read"
         )
-    folder = Path(out or f"runs/{recipe.name}-{recipe.digest()[:8]}") / "artifacts"
-    job = Job(folder=folder, seed=recipe.seed, screen=screen)
-    data = find(recipe.data, seed=job.seed, screen=screen, cache=job.cache)
-    stem = file_name(source.resolve().name)
-    plain = to_tflite(source, folder / f"model-{stem}.tflite", dtype="float32")
+    return in_run_directory(
+        recipe,
+        folder,
+        screen=screen,
+        work=lambda job: _carried_out(recipe, job, tuple(asked), ptq or Ptq()),
+    )
+
+
+def _carried_out(recipe: Recipe, job: Job, asked: tuple[str, ...], ptq: Ptq) -> Report:
+    """Every file, what it keeps of the float one, and the report of it."""
+    data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
     with ExitStack() as opened:
-        reference = opened.enter_context(closing(open_session(plain)))
-        preprocess = _fed(reference, recipe, source)
-        shown = data.images(preprocess)
-        files: list[tuple[Artifact, Parity | None]] = []
-        for dtype in wanted:
-            screen.tell(f"export: {stem} to TFLite, {dtype}")
-            name = f"model-{stem}{'' if dtype == 'float32' else '-' + dtype}.tflite"
-            images = None
-            if dtype == "int8":
-                images = _representative(data, preprocess, job, ptq or Ptq())
-            file = to_tflite(
-                source,
-                folder / name,
-                dtype=_CONVERTS[dtype],
-                images=images,
-                classes=data.classes if data.judges(_outputs(reference)) else (),
-                preprocess=preprocess,
-                recipe_sha256=recipe.digest(),
-            )
-            parity = None
-            if dtype != "float32":
-                session = opened.enter_context(closing(open_session(file)))
-                parity = compare(
-                    reference.run, session.run, _fed_with(shown, preprocess), name=name
-                )
-            files.append((file, parity))
-    return Converted(files=tuple(files), agreement=recipe.export.agreement)
+        writer = _Writer.of(recipe, job, data, ptq)
+        images = thinned(data.images(writer.preprocess), PARITY_IMAGES)
+        more = besides(data, writer.preprocess, images)
+        sessions: dict[str, Session] = {}
+        files: list[Proven] = []
+        plain: list[Scores] = []
+        for dtype in dict.fromkeys(("float32", *asked)):
+            session = open_session(writer.written(dtype), threads=THREADS)
+            opened.enter_context(closing(session))
+            sessions[session.artifact.path.name] = session
+            given = _scores(session, images, writer.preprocess)
+            told = [given]
+            if more is not None:
+                told.append(_scores(session, more, writer.preprocess))
+            plain = told if dtype == "float32" else plain
+            role = "model" if dtype in asked else "start"
+            files.append(_proven(role, session.artifact, told, plain, images))
+        measurements, comparisons = timed(sessions, seed=job.seed)
+    # What was asked for comes last, and is what is delivered.
+    ordered = sorted(files, key=lambda file: file.role == "model")
+    proof = Proof(
+        files=tuple(ordered), measurements=measurements, comparisons=comparisons
+    )
+    int8 = [each for each in files if each.artifact.dtype == "int8"]
+    report = report_of(
+        recipe,
+        job,
+        data,
+        (),
+        proof,
+        reference=_reference(files[0]),
+        quantisation=quantisation_of(files[0], int8[0]) if int8 else {},
+    )
+    return handed_over(report, job)
+
+
+def _proven(
+    role: str,
+    artifact: Artifact,
+    told: Sequence[Scores],
+    plain: Sequence[Scores],
+    images: Images,
+) -> Proven:
+    """A file beside the float one's scores; rounding to INT8 is no mistake of a file.
+
+    told, plain: of the held-out `images`, and of others where those are few. Of the
+    float file itself there is nothing to compare it with.
+    """
+    name, int8, given = artifact.path.name, artifact.dtype == "int8", told[0]
+    held = None
+    if told is not plain:
+        asked = zip(plain, told, strict=True) if int8 else [(plain[0], given)]
+        held = parity_of(asked, name=name)
+    return Proven(
+        role=role,
+        artifact=artifact,
+        parity=None if int8 else held,
+        changed=held if int8 else None,
+        answers=given.argmax(axis=1) if artifact.classes else None,
+        labels=np.asarray(images.labels) if artifact.classes else None,
+        int8_macs_fraction=int8_share(artifact),
+    )
+
+
+def _scores(session: Session, images: Images, preprocess: Preprocess) -> Scores:
+    """What a file answers: float32 [images, outputs]."""
+    return np.concatenate(
+        [session.run(batch) for batch in _fed_with(images, preprocess)]
+    )
+
+
+def _reference(plain: Proven) -> Reference | None:
+    """What accuracy is held against: the float file, where labels fit."""
+    if plain.answers is None or plain.labels is None:
+        return None
+    return Reference(name="float32", answers=plain.answers, labels=plain.labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Writer:
+    """What the files of one SavedModel share; the float one is there already."""
+
+    recipe: Recipe
+    job: Job
+    data: Catalogue
+    ptq: Ptq
+    plain: Artifact
+    preprocess: Preprocess
+
+    @classmethod
+    def of(cls, recipe: Recipe, job: Job, data: Catalogue, ptq: Ptq) -> "_Writer":
+        """Write the float file, and learn from it what the model is fed."""
+        source = Path(recipe.model.name)
+        job.screen.tell(f"export: {source.name} to TFLite, float32")
+        bare = to_tflite(source, _path(source, job, "float32"), dtype="float32")
+        with closing(open_session(bare, threads=THREADS)) as session:
+            preprocess = _fed(session, recipe, source)
+            classes = data.classes if data.judges(_outputs(session)) else ()
+        plain = replace(
+            bare,
+            classes=classes,
+            preprocess=preprocess,
+            recipe_sha256=recipe.digest(),
+        )
+        plain.write_twin()
+        return cls(
+            recipe=recipe,
+            job=job,
+            data=data,
+            ptq=ptq,
+            plain=plain,
+            preprocess=preprocess,
+        )
+
+    def written(self, dtype: str) -> Artifact:
+        """The file in `dtype`."""
+        if dtype == "float32":
+            return self.plain
+        source = Path(self.recipe.model.name)
+        self.job.screen.tell(f"export: {source.name} to TFLite, {dtype}")
+        images = None
+        if dtype == "int8":
+            images = _representative(self.data, self.preprocess, self.job, self.ptq)
+        return to_tflite(
+            source,
+            _path(source, self.job, dtype),
+            dtype=_CONVERTS[dtype],
+            images=images,
+            classes=self.plain.classes,
+            preprocess=self.preprocess,
+            recipe_sha256=self.recipe.digest(),
+        )
+
+
+def _path(source: Path, job: Job, dtype: str) -> Path:
+    """Where the file in `dtype` goes."""
+    stem = f"model-{file_name(source.resolve().name)}"
+    named = stem if dtype == "float32" else f"{stem}-{dtype}"
+    return job.folder / "artifacts" / f"{named}.tflite"
 
 
 def _fed(session: Session, recipe: Recipe, source: Path) -> Preprocess:
@@ -176,7 +254,5 @@ def _representative(
 
 def _fed_with(images: Images, preprocess: Preprocess) -> Iterator[Scores]:
     """Images as the model is fed them, in batches."""
-    step = -(-len(images) // _JUDGED_BY)
-    for number, batch in enumerate(evaluation_batches(images, _BATCH)):
-        if number % step == 0:
-            yield preprocess(batch.pixels.permute(0, 2, 3, 1).numpy())
+    for batch in evaluation_batches(images, _BATCH):
+        yield preprocess(batch.pixels.permute(0, 2, 3, 1).numpy())

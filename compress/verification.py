@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -21,12 +21,12 @@ from compress.job import Job, cache_folder
 from compress.models.model import Model
 from compress.models.opening import open_model
 from compress.models.spec import ModelSpec
-from compress.prove import in_layout_of, thinned
+from compress.parity import in_layout_of, thinned
 from compress.report.records import Record, inner, sentences, text
 from compress.report.report import Report
 from compress.report.units import percent
 from compress.screen import Screen
-from export.verify import Parity, Scores, compare
+from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare
 from runtime.artifact import Artifact
 from runtime.errors import Exit, RecipeError
 from runtime.session import Session, open_session
@@ -50,6 +50,7 @@ class Asked(NamedTuple):
     ask: Ask
     net: QuantizedNet | None = None
     file: Artifact | None = None
+    floor_db: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,15 @@ class Pair:
     a: str
     b: str
     parity: Parity
+    floor_db: float  # least SQNR; where both outputs are no classes, all there is
     first_difference: str | None = None  # the operator after which they part
+
+    def agrees(self, threshold: float) -> bool:
+        """Whether they answer alike often enough, with scores that are close enough."""
+        share = self.parity.argmax_agreement
+        return self.parity.above(self.floor_db) and (
+            share is None or share >= threshold
+        )
 
     def as_record(self) -> dict[str, object]:
         """The entry of the contract's `pairs`."""
@@ -82,9 +91,7 @@ class Verification:
     @property
     def failures(self) -> tuple[Pair, ...]:
         """Pairs that agree on fewer images than asked for."""
-        return tuple(
-            pair for pair in self.pairs if pair.parity.argmax_agreement < self.threshold
-        )
+        return tuple(pair for pair in self.pairs if not pair.agrees(self.threshold))
 
     @property
     def exit_code(self) -> int:
@@ -101,15 +108,18 @@ class Verification:
         lines = []
         for pair in self.pairs:
             found = pair.parity
-            low, _ = found.interval
             noise = (
                 "bit-equal" if found.sqnr_db is None else f"SQNR {found.sqnr_db:.1f} dB"
             )
+            alike = f"{found.images} images"
+            if found.argmax_agreement is not None and found.interval is not None:
+                alike = (
+                    f"{percent(found.argmax_agreement)} of {found.images} images alike "
+                    f"(95 % sure of {percent(found.interval[0])})"
+                )
             lines.append(f"{pair.a}\n  {pair.b}")
             lines.append(
-                f"    {percent(found.argmax_agreement)} of {found.images} images alike "
-                f"(95 % sure of {percent(low)}), {noise}, largest difference "
-                f"{found.max_abs_error:.3g}"
+                f"    {alike}, {noise}, largest difference {found.max_abs_error:.3g}"
             )
             if pair.first_difference:
                 lines.append(f"    they part at {pair.first_difference}")
@@ -148,16 +158,21 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
         for batch in evaluation_batches(shown, _BATCH):
             yield model.prepare(batch.pixels).contiguous().numpy()
 
+    labels_fit = catalogue.judges(len(model.classes))
+    classes = labels_fit or model.spec.factory is None
     found: list[Pair] = []
     with ExitStack() as opened:
         for one, other in _pairs(report, model, opened, threads):
             screen.tell(f"verify: {one.name} and {other.name}")
-            parity = compare(one.ask, other.ask, batches(), name=other.name)
-            at = None
-            if parity.argmax_agreement < threshold and one.net and other.file:
+            parity = compare(
+                one.ask, other.ask, batches(), name=other.name, classes=classes
+            )
+            pair = Pair(one.name, other.name, parity, other.floor_db)
+            if not pair.agrees(threshold) and one.net and other.file:
                 few = torch.from_numpy(next(batches())[:_LOOKED_AT])
                 at = first_difference(one.net, other.file, few)
-            found.append(Pair(one.name, other.name, parity, at))
+                pair = replace(pair, first_difference=at)
+            found.append(pair)
     if not found:
         raise RecipeError(
             f"{run}: has no files of its model to compare; export some first"
@@ -194,7 +209,8 @@ def _pairs(
         net = _reference(model.net, record)
         known = net if isinstance(net, QuantizedNet) else None
         inside = session.artifact if known else None
-        file = Asked(path.name, _file(session), file=inside)
+        floor_db = SQNR_FLOORS_DB[session.artifact.dtype or "float32"]
+        file = Asked(path.name, _file(session), file=inside, floor_db=floor_db)
         yield Asked(NETWORK, _network(net), net=known), file
         if text(record, "dtype") == "int8":
             int8.append(file)

@@ -1,9 +1,9 @@
-"""What a model may cost; `None` is no limit."""
+"""What a model may cost; `None` is no limit. Limits held against what was measured."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
+from runtime.checks import Bound, Check, Unit
 from runtime.errors import RecipeError
 from runtime.units import SHARE, SIZE_BYTES, TIME_MS, Quantity
 
@@ -13,10 +13,14 @@ class Spent:
     """What a model does cost; `None` is not measured.
 
     `latency_ms` is the p50 of a native measurement: an emulated one is no latency.
+    top1_start: of the network that accuracy is held against, which `start` names;
+    top1_drop_interval: 95 % of the drop, where both answered the same images.
     """
 
     top1: float | None = None  # fraction
-    top1_start: float | None = None  # fraction; of the model it began with
+    top1_start: float | None = None  # fraction
+    start: str = ""
+    top1_drop_interval: tuple[float, float] | None = None
     size_bytes: int | None = None
     latency_ms: float | None = None
     peak_rss_bytes: int | None = None
@@ -70,61 +74,60 @@ class Budget:
         """The limits that are set."""
         return {key: value for key, value in asdict(self).items() if value is not None}
 
-    def violations(self, spent: Spent) -> tuple[str, ...]:
-        """The limits that `spent` misses, a sentence each; empty is fit to ship.
+    def checks(self, spent: Spent, *, file: str = "") -> tuple[Check, ...]:
+        """Every limit that is set, held against what `file` costs.
 
         A limit on something that was not measured is missed: silence proves nothing.
         """
-        sentences = []
-        for rule in _RULES:
-            limit = getattr(self, rule.limit)
-            if limit is None:
-                continue
-            value = getattr(spent, rule.value)
-            if value is None:
-                sentences.append(
-                    f"{rule.what} was not measured; allowed: {rule.bound} "
-                    f"{rule.show(limit)}"
-                )
-            elif (value < limit) if rule.bound == "at least" else (value > limit):
-                sentences.append(
-                    f"{rule.what} is {rule.show(value)}; allowed: {rule.bound} "
-                    f"{rule.show(limit)}"
-                )
-        return tuple(sentences)
+        return tuple(
+            rule.held(limit, spent, file=file)
+            for rule in _RULES
+            if (limit := getattr(self, rule.limit)) is not None
+        )
+
+    def violations(self, spent: Spent) -> tuple[str, ...]:
+        """The limits that `spent` misses, a sentence each; empty is fit to ship."""
+        return tuple(each.sentence for each in self.checks(spent) if not each.kept)
 
 
 @dataclass(frozen=True)
 class _Rule:
-    """Which number is held against which limit, and how both are said."""
+    """Which number is held against which limit, and what both are called."""
 
     limit: str
     value: str
     what: str
-    bound: str
-    show: Callable[[float], str]
+    bound: Bound
+    unit: Unit
 
-
-def _percent(fraction: float) -> str:
-    return f"{fraction * 100:.2f} %"
-
-
-def _points(fraction: float) -> str:
-    return f"{fraction * 100:.2f} points"
-
-
-def _bytes(count: float) -> str:
-    return f"{count:,.0f} bytes"
-
-
-def _ms(value: float) -> str:
-    return f"{value:.3f} ms"
+    def held(self, limit: float, spent: Spent, *, file: str) -> Check:
+        """This limit against what was spent."""
+        value: float | None = getattr(spent, self.value)
+        kept = value is not None and (
+            value >= limit if self.bound == "at least" else value <= limit
+        )
+        low, high = spent.top1_drop_interval or (None, None)
+        paired = self.limit == "top1_drop"
+        return Check(
+            limit=self.limit,
+            what=f"{self.what} against {spent.start}"
+            if paired and spent.start
+            else self.what,
+            unit=self.unit,
+            bound=self.bound,
+            allowed=limit,
+            measured=value,
+            low=low if paired else None,
+            high=high if paired else None,
+            kept=kept,
+            file=file,
+        )
 
 
 _RULES: Final = (
-    _Rule("top1_drop", "top1_drop", "the drop in top-1 accuracy", "at most", _points),
-    _Rule("top1_min", "top1", "top-1 accuracy", "at least", _percent),
-    _Rule("size_bytes", "size_bytes", "the file's size", "at most", _bytes),
-    _Rule("latency_ms", "latency_ms", "latency (p50)", "at most", _ms),
-    _Rule("peak_rss_bytes", "peak_rss_bytes", "peak memory", "at most", _bytes),
+    _Rule("top1_drop", "top1_drop", "the drop in top-1 accuracy", "at most", "points"),
+    _Rule("top1_min", "top1", "top-1 accuracy", "at least", "share"),
+    _Rule("size_bytes", "size_bytes", "the file's size", "at most", "bytes"),
+    _Rule("latency_ms", "latency_ms", "latency (p50)", "at most", "ms"),
+    _Rule("peak_rss_bytes", "peak_rss_bytes", "peak memory", "at most", "bytes"),
 )

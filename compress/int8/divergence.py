@@ -12,7 +12,7 @@ from compress.int8.alignment import aligned
 from compress.int8.capture import ATEN
 from compress.int8.grids import Grid
 from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
-from compress.prove import in_layout_of
+from compress.parity import in_layout_of
 from compress.quantizer import written
 from runtime.artifact import Artifact
 

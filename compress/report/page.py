@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from compress.report import charts, int8, int8_tables, pruning, units
+from compress.report import charts, int8, int8_tables, limits, pruning, units
 from compress.report.contest import Entry, Gain, entries, gain
-from compress.report.printed import notes, ratios, subject, verdict
+from compress.report.printed import notes, ratios, subject
 from compress.report.records import (
     Record,
     each,
@@ -23,7 +23,12 @@ from runtime.errors import Exit, MissingDependencyError
 
 _TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
 _COLOURS: Final = ("c1", "c2", "c3", "c4")  # of charts and of the table's keys
-_BADGES: Final = {Exit.FIT: "good", Exit.BUDGET: "warn", Exit.PARITY: "bad"}
+_BADGES: Final = {
+    Exit.FIT: "good",
+    Exit.BUDGET: "warn",
+    Exit.PARITY: "bad",
+    Exit.REJECTED: "bad",
+}
 # Beside the table and the charts these say nothing new.
 _SHOWN_ELSEWHERE: Final = (
     *int8.IN_TABLES,
@@ -85,11 +90,15 @@ def page(report: Report) -> str:
     return template.render(
         subject=subject(report),
         name=report.name,
-        verdict=verdict(report),
+        verdict=report.verdict,
+        ship=report.ship,
+        limits=tuple(limits.rows(report)),
+        limit_heads=limits.HEADS,
         badge=_BADGES[Exit(report.exit_code)],
         headlines=tuple(_headlines(report, gained)) if gained else (),
         entries=found,
         ratios=ratios(gained) if gained else (),
+        doubts=report.doubts,
         notes=[note for note in notes(report) if note[0] not in _SHOWN_ELSEWHERE],
         figures=(*_scatter(found), *_curves(report)) if drawing else (),
         int8=int8 if int8.shown(report) else None,

@@ -1,29 +1,37 @@
 """A report as plain text for a terminal, and as Markdown."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
-from compress.report import factorisation, int8, pruning, sparsity, units
+from compress.report import factorisation, int8, limits, pruning, sparsity, units
 from compress.report.columns import RULE, WIDTH, aligned, piped, wrapped
 from compress.report.contest import Entry, Gain, entries, gain
 from compress.report.records import Record, inner, number, sentences, text
 from compress.report.report import Report
-from runtime.errors import Exit
 
 _HEADS: Final = ("top-1", "params", "MACs", "size", "latency")
 _WORD: Final = 8  # columns of the words in front of the notes
-_COPIED: Final = ("file", "report", "next")
+_COPIED: Final = ("file", "report", "next", "ship")
 
 
 def printed(report: Report) -> str:
-    """The table a run ends with, then the proof, the files, the verdict."""
-    parts = ([title(report)], _table(report), int8.printed(report), _notes(report))
+    """The verdict and what it rests on, then the table, the proof, the files."""
+    parts = (
+        [title(report)],
+        _told(verdicts(report)),
+        limits.printed(report),
+        _table(report),
+        int8.printed(report),
+        _told(notes(report)),
+    )
     return "\n\n".join(told for part in parts if (told := "\n".join(part)))
 
 
 def markdown(report: Report) -> str:
     """The same for a repository or a pull request, and every row of the census."""
-    lines = [f"# {title(report)}", "", f"**{verdict(report)}**", ""]
+    lines = [f"# {title(report)}", "", f"**{report.verdict}**", ""]
+    lines += [f"- **{word}**: {note}" for word, note in verdicts(report)][1:]
+    lines += ["", *limits.markdown(report)]
     rows = [_cells(entry) for entry in entries(report)]
     lines += piped(("", "model", *_HEADS), rows, names=2)
     if found := gain(report):
@@ -73,16 +81,12 @@ def subject(report: Report) -> str:
     return f"{text(report.data, 'name') or 'no data'}{inside}"
 
 
-def verdict(report: Report) -> str:
-    """The exit code in words."""
-    match report.exit_code:
-        case Exit.PARITY:
-            return "parity failed: " + "; ".join(report.failures)
-        case Exit.BUDGET:
-            return "budget missed: " + "; ".join(report.violations)
-        case _:
-            limits = inner(report.budget, "limits")
-            return "fit to ship" + ("" if limits else " (no budget was set)")
+def verdicts(report: Report) -> Iterator[tuple[str, str]]:
+    """What a reader wants to know first: the verdict, and which file to ship."""
+    yield "verdict", report.verdict
+    for each in report.ship:
+        yield "ship", str(report.folder / text(each, "path"))
+        yield "for", f"{text(each, 'target')}: {text(each, 'reason')}"
 
 
 def ratios(found: Gain) -> tuple[str, ...]:
@@ -107,6 +111,8 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
     yield from factorisation.notes(report)
     if measured := _circumstances(report):
         yield "latency", measured
+    for reason in report.doubts:
+        yield "doubt", reason
     for measurement in report.measurements:
         for doubt in sentences(measurement, "doubts"):
             yield "doubt", f"{text(measurement, 'path')}: {doubt}"
@@ -116,7 +122,6 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
         path = report.folder / text(artifact, "path")
         yield "file", f"{units.size(number(artifact, 'size_bytes'))}  {path}"
     yield "report", str(report.folder / "report.html")
-    yield "verdict", verdict(report)
     if report.next:
         yield "next", report.next
 
@@ -148,10 +153,10 @@ def _cells(entry: Entry) -> tuple[str, ...]:
     )
 
 
-def _notes(report: Report) -> Iterator[str]:
-    """The notes, wrapped behind their words; what one may copy stays on its line."""
+def _told(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Notes, wrapped behind their words; what one may copy stays on its line."""
     previous = ""
-    for word, note in notes(report):
+    for word, note in notes:
         lines = [note] if word in _COPIED else wrapped(note, WIDTH - _WORD - 1)
         for index, line in enumerate(lines):
             shown = word if index == 0 and word != previous else ""
@@ -161,14 +166,16 @@ def _notes(report: Report) -> Iterator[str]:
 
 def _proof(path: str, parity: Record) -> str:
     """What a file proved."""
-    if number(parity, "argmax_agreement") is None:
+    if (images := number(parity, "images")) is None:
         return ""
-    agreement, images = number(parity, "argmax_agreement"), number(parity, "images")
-    sqnr = number(parity, "sqnr_db")
+    agreement, sqnr = number(parity, "argmax_agreement"), number(parity, "sqnr_db")
     noise = "bit-equal scores" if sqnr is None else f"SQNR {sqnr:.1f} dB"
+    name = path.rpartition("/")[2]
+    if agreement is None:
+        return f"{name} gives the network's scores on {images:.0f} images, {noise}"
     return (
-        f"{path.rpartition('/')[2]} gives the network's answer on "
-        f"{units.percent(agreement)} of {images or 0:.0f} images, {noise}"
+        f"{name} gives the network's answer on "
+        f"{units.percent(agreement)} of {images:.0f} images, {noise}"
     )
 
 

@@ -16,7 +16,6 @@ from compress.report.records import (
     sentences,
     text,
 )
-from compress.report.units import percent
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.files import read_json, write_text
 
@@ -39,8 +38,13 @@ class Report:
     channels or blocks took, see compress.pruning.record; sparsity: what one that made
     weights zero left, {pattern, weights, zeros, layers}, and artifacts have gzip_bytes
     then; factorisation: what became of each layer, {layers}; advice: sentences on
-    which file to take. budget: {limits, violations}. next: the command
-    to run next.
+    which file to take; doubts: why the training itself may be worth little. budget:
+    {limits, reference, violations}; reference: the row that accuracy is held
+    against. checks: every limit, ours included, held against every file that was
+    delivered, `runtime.checks.Check.as_record`; ship: one file for each target,
+    {target, path, reason}; refused: files that were asked for and cannot be
+    written, {file, reason}; trained: whether the network ever learned. next: the
+    command to run next. verdict and exit_code follow from these.
     """
 
     name: str
@@ -58,30 +62,26 @@ class Report:
     sparsity: Record = field(default_factory=dict)
     factorisation: Record = field(default_factory=dict)
     advice: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
+    checks: tuple[Record, ...] = ()
+    ship: tuple[Record, ...] = ()
+    refused: tuple[Record, ...] = ()
+    trained: bool = True
     next: str = ""
     folder: Path
 
     @property
     def failures(self) -> tuple[str, ...]:
-        """Files that do not answer like the network they were made of, a sentence each.
-
-        The share asked for is the recipe's `export.agreement`.
-        """
-        asked = number(inner(self.recipe, "export"), "agreement")
-        found = []
-        for artifact in self.artifacts:
-            agreement = number(inner(artifact, "parity"), "argmax_agreement")
-            if asked is not None and agreement is not None and agreement < asked:
-                found.append(
-                    f"{text(artifact, 'path')} gives the network's answer on "
-                    f"{percent(agreement)} of the images; allowed: at least "
-                    f"{percent(asked)}"
-                )
-        return tuple(found)
+        """Files that do not answer like their network, a sentence each."""
+        return tuple(
+            text(check, "sentence")
+            for check in self.checks
+            if check.get("kept") is False and number(check, "exit_code") == Exit.PARITY
+        )
 
     @property
     def violations(self) -> tuple[str, ...]:
-        """Limits of the budget that are missed, a sentence each."""
+        """Limits that are missed, a sentence each."""
         return sentences(self.budget, "violations")
 
     @property
@@ -89,13 +89,41 @@ class Report:
         """The verdict: parity comes first, since nothing else counts without it."""
         if self.failures:
             return Exit.PARITY
+        if self.refused:
+            return Exit.REJECTED
         return Exit.BUDGET if self.violations else Exit.FIT
+
+    @property
+    def verdict(self) -> str:
+        """The exit code in words."""
+        match self.exit_code:
+            case Exit.PARITY:
+                return "parity failed: " + "; ".join(self.failures)
+            case Exit.REJECTED:
+                told = (f"{text(e, 'file')}: {text(e, 'reason')}" for e in self.refused)
+                return "not all that was asked for can be written: " + "; ".join(told)
+            case Exit.BUDGET:
+                missed = [each for each in self.checks if each.get("kept") is False]
+                ours = missed and all(each.get("default") is True for each in missed)
+                word = "not fit to ship" if ours else "budget missed"
+                return f"{word}: " + "; ".join(self.violations)
+            case _ if not self.trained:
+                return (
+                    "the files compute what they were given, which was never trained; "
+                    "give --weights or train it"
+                )
+            case _:
+                limits = inner(self.budget, "limits")
+                return "fit to ship" + ("" if limits else " (no budget was set)")
 
     def as_record(self) -> dict[str, object]:
         """The contract of report.json."""
         return {
             "schema": SCHEMA,
             "name": self.name,
+            "verdict": self.verdict,
+            "exit_code": int(self.exit_code),
+            "ship": list(self.ship),
             "data": self.data,
             "recipe": self.recipe,
             "machine": self.machine,
@@ -104,12 +132,16 @@ class Report:
             "measurements": list(self.measurements),
             "comparisons": list(self.comparisons),
             "budget": self.budget,
+            "checks": list(self.checks),
+            "refused": list(self.refused),
+            "trained": self.trained,
             "curves": list(self.curves),
             "quantisation": self.quantisation,
             "pruning": self.pruning,
             "sparsity": self.sparsity,
             "factorisation": self.factorisation,
             "advice": list(self.advice),
+            "doubts": list(self.doubts),
             "next": self.next,
             "folder": str(self.folder),
         }
@@ -195,11 +227,16 @@ class Report:
             comparisons=checked_records(record, "comparisons", source=source),
             budget=checked_record(record, "budget", source=source),
             curves=checked_records(record, "curves", source=source),
+            checks=checked_records(record, "checks", source=source),
+            ship=checked_records(record, "ship", source=source),
+            refused=checked_records(record, "refused", source=source),
+            trained=record.get("trained") is not False,
             quantisation=inner(record, "quantisation"),
             pruning=inner(record, "pruning"),
             sparsity=inner(record, "sparsity"),
             factorisation=inner(record, "factorisation"),
             advice=sentences(record, "advice"),
+            doubts=sentences(record, "doubts"),
             next=text(record, "next"),
             folder=path.parent,
         )

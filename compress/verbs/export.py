@@ -9,6 +9,7 @@ from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
     execute_recipe,
+    folder_of,
     plain,
     recipe_of,
 )
@@ -31,5 +32,5 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     if is_saved_model(recipe.model.name):
         from compress.saved_model import convert
 
-        return convert(recipe, out=options.out, screen=screen)
+        return convert(recipe, folder_of(recipe, options), screen=screen)
     return execute_recipe(recipe, options, screen)

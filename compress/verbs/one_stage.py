@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from compress.checked import Location, Naming, record_from
@@ -110,18 +111,20 @@ def execute_recipe(
     recipe: Recipe, options: argparse.Namespace, screen: "Screen"
 ) -> "Answer":
     """Run `recipe` where and on what the shared flags say."""
-    from pathlib import Path
-
     from compress.run import run
 
-    folder = options.out or f"runs/{recipe.name}-{recipe.digest()[:8]}"
     return run(
         recipe,
-        Path(folder),
+        folder_of(recipe, options),
         device=options.device,
         threads=options.threads,
         screen=screen,
     )
+
+
+def folder_of(recipe: Recipe, options: argparse.Namespace) -> Path:
+    """Where a run goes: where the user said, or a place named after its recipe."""
+    return Path(options.out or f"runs/{recipe.name}-{recipe.digest()[:8]}")
 
 
 def plain(spec: Mapping[str, object]) -> str:

@@ -14,6 +14,7 @@ from compress.verbs.one_stage import (
     EXPORT_FLAGS,
     MODEL,
     execute_recipe,
+    folder_of,
     plain,
     recipe_of,
 )
@@ -71,7 +72,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         from compress.nncf_run import quantize_with_nncf
 
         recipe = recipe_of(options, stage="ptq", name=f"{name}-nncf", model=MODEL)
-        return quantize_with_nncf(recipe, options.out, screen)
+        return quantize_with_nncf(recipe, folder_of(recipe, options), screen)
     recipe = recipe_of(options, stage=mode, name=name, model=MODEL)
     if is_saved_model(recipe.model.name):
         from compress.saved_model import convert
@@ -84,7 +85,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
                 "--accuracy-drop, --flips: TensorFlow quantises a SavedModel, which "
                 "has no doctor; leave them out"
             )
-        return convert(recipe, out=options.out, screen=screen, ptq=stage)
+        return convert(recipe, folder_of(recipe, options), screen=screen, ptq=stage)
     return execute_recipe(recipe, options, screen)
 
 

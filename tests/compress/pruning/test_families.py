@@ -16,7 +16,7 @@ from compress.checkpoint import load, save_model
 from compress.models.build import build, skeleton
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.prove import in_layout_of
+from compress.parity import in_layout_of
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import scores
 from compress.pruning.cutting import cut, silenced

@@ -263,7 +263,7 @@ def test_the_page_shows_files_by_target_and_share() -> None:
 
 def test_cards_speak_of_int8_where_no_operation_was_removed() -> None:
     """1.00x fewer operations would be no headline."""
-    cards = example().as_html().split("<h2>")[0]
+    cards = example().as_html().split("<h2>Comparison")[0]
 
     assert "<b>99.68 %</b>" in cards
     assert "fewer operations" not in cards

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import report_example
+from report_example import STUDENT
 
 from compress.report.contest import entries, gain
 from compress.report.report import Report
@@ -24,10 +25,22 @@ from compress.report.units import (
     size,
     times,
 )
-from runtime.errors import InputRejectedError, RecipeError
+from runtime.errors import Exit, InputRejectedError, RecipeError
 
 GOLDEN = """\
 distill-mobilenetv3_large_100: on digits (1437 to train, 360 to judge)
+
+verdict  fit to ship (no budget was set)
+ship     runs/demo/artifacts/student-mobilenetv3_large_100.onnx
+for      this machine: keeps every limit, 2.12 ms
+
+                                                         allowed  measured  kept
+────────────────────────────────────────────────────────────────────────────────
+student-mobilenetv3_large_100.onnx
+  same answers as its network (default)                ≥ 99.00 %  100.00 %   yes
+  SQNR against its network (default)                   ≥ 40.0 dB  121.4 dB   yes
+  top-1 above chance (default)                         > 10.03 %   97.50 %   yes
+────────────────────────────────────────────────────────────────────────────────
 
                                          top-1  params    MACs     size  latency
 ────────────────────────────────────────────────────────────────────────────────
@@ -46,7 +59,6 @@ latency  median (p50) of 400 runs, one image, onnxruntime 1.31.1, 1 thread,
 file     94.1 MB  runs/demo/artifacts/teacher-resnet50.onnx
          16.9 MB  runs/demo/artifacts/student-mobilenetv3_large_100.onnx
 report   runs/demo/report.html
-verdict  fit to ship (no budget was set)
 next     compress profile runs/demo/artifacts/student-mobilenetv3_large_100.onnx"""
 
 
@@ -100,26 +112,78 @@ def test_lists_of_numbers_take_one_line_and_stay_the_same() -> None:
     assert len(report.as_json().splitlines()) < 700
 
 
+def check(*, kept: bool | None, code: int, default: bool = False) -> dict[str, object]:
+    """A limit held against the student's file."""
+    return {
+        "limit": "top1_min" if code == Exit.BUDGET else "agreement",
+        "file": "student.onnx",
+        "unit": "share",
+        "bound": "at least",
+        "allowed": 0.99,
+        "measured": 1.0 if kept else 0.98,
+        "kept": kept,
+        "default": default,
+        "exit_code": code,
+        "sentence": "too bad" if code == Exit.BUDGET else "not alike",
+    }
+
+
 @pytest.mark.parametrize(
-    ("agreement", "violations", "expected"),
-    [(1.0, [], 0), (0.98, [], 4), (1.0, ["too slow"], 5), (0.98, ["too slow"], 4)],
+    ("parity", "budget", "expected"),
+    [(True, True, 0), (False, True, 4), (True, False, 5), (False, False, 4)],
 )
 def test_the_exit_code_is_the_verdict(
-    agreement: float, violations: list[str], expected: int
+    parity: bool, budget: bool, expected: int
 ) -> None:
-    """Parity (asked for: 99 %) comes before the budget."""
-    artifact = dict(example().artifacts[0])
-    artifact["parity"] = {"images": 360, "argmax_agreement": agreement}
-
+    """Parity comes before the budget; what nobody could judge is no miss."""
     report = example(
-        artifacts=(artifact,), budget={"limits": {}, "violations": violations}
+        checks=(
+            check(kept=parity, code=Exit.PARITY),
+            check(kept=budget, code=Exit.BUDGET),
+            check(kept=None, code=Exit.BUDGET),
+        ),
+        budget={"limits": {}, "violations": [] if budget else ["too bad"]},
     )
 
     assert report.exit_code == expected
-    words = {0: "fit to ship", 4: "parity failed", 5: "budget missed: too slow"}
+    words = {0: "fit to ship", 4: "parity failed: not alike", 5: "budget missed: too b"}
     assert words[expected] in report.as_text()
     assert words[expected] in report.as_markdown()
     assert words[expected] in report.as_html()
+    record = json.loads(report.as_json())
+    assert record["exit_code"] == expected
+    assert record["verdict"] == report.verdict
+
+
+def test_a_default_that_is_missed_is_no_budget() -> None:
+    report = example(
+        checks=(check(kept=False, code=Exit.BUDGET, default=True),),
+        budget={"limits": {}, "violations": ["too bad"]},
+    )
+
+    assert report.verdict == "not fit to ship: too bad"
+
+
+def test_a_file_that_could_not_be_written_is_in_the_verdict() -> None:
+    """The others are reported all the same."""
+    report = example(refused=({"file": "a.tflite", "reason": "no kernel for it"},))
+
+    assert report.exit_code == Exit.REJECTED
+    assert "a.tflite: no kernel for it" in report.as_text()
+    assert STUDENT in report.as_text()
+
+
+def test_the_verdict_and_its_limits_come_first() -> None:
+    """Then one knows whether to read on; every form has the file to ship."""
+    report = example(
+        checks=(check(kept=True, code=Exit.PARITY, default=True),),
+        ship=({"target": "this machine", "path": STUDENT, "reason": "the fastest"},),
+    )
+
+    for form in (report.as_text(), report.as_markdown(), report.as_html()):
+        order = ("fit to ship", "the fastest", "(default)", "98.61")
+        places = [form.index(each) for each in order]
+        assert places == sorted(places)
 
 
 def test_ratios_are_before_over_after() -> None:

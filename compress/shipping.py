@@ -1,0 +1,110 @@
+"""Which file to ship to each target, and why that one."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+from compress.proof import Proof, Proven
+from compress.report import units
+from compress.verdict import Evidence, limited_by_user
+from runtime.checks import Check
+from runtime.target import target
+
+LOCAL = "this machine"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shipped:
+    """A file to ship; path is relative to the run, target a name or this machine."""
+
+    target: str
+    path: str
+    reason: str
+
+    def as_record(self) -> dict[str, object]:
+        """The entry of the contract's `ship`."""
+        return asdict(self)
+
+
+def shipped(found: Evidence, checks: Sequence[Check]) -> tuple[Shipped, ...]:
+    """One file for each target, of those that keep every limit, if any does."""
+    if any(check.kept is False and not check.file for check in checks):
+        return ()
+    missed = {check.file for check in checks if check.kept is False}
+    proof = found.proof
+    by_target: dict[str, list[Proven]] = {}
+    for file in proof.delivered:
+        for name in _targets(file, found):
+            by_target.setdefault(name, []).append(file)
+    chosen = []
+    for name, files in by_target.items():
+        fit = [file for file in files if file.name not in missed]
+        if fit:
+            file, reason = _best(fit, found)
+            path = file.artifact.path.relative_to(found.folder).as_posix()
+            chosen.append(Shipped(target=name, path=path, reason=reason))
+    return tuple(chosen)
+
+
+def advice(found: Evidence, ship: Sequence[Shipped]) -> tuple[str, ...]:
+    """Where INT8 is no gain on this machine, and which file to take instead."""
+    taken = {each.path.rpartition("/")[2] for each in ship}
+    told = []
+    for slow, fast, ratio in _slower_in_int8(found.proof):
+        then = (
+            f"ship {fast.name} here unless size matters more"
+            if fast.name in taken
+            else f"{fast.name} is not what this run ships"
+        )
+        told.append(
+            f"{slow.name} is slower than {fast.name} on this machine (at least "
+            f"{ratio:.2f}x the time); {then}"
+        )
+    return tuple(told)
+
+
+def _targets(file: Proven, found: Evidence) -> tuple[str, ...]:
+    """What a file is for: devices that the recipe names, else this machine."""
+    if found.proof.measured(file) is None and file.artifact.target is not None:
+        return (file.artifact.target,)
+    named = [target(name) for name in found.recipe.export.target]
+    suits = tuple(
+        each.name
+        for each in named
+        if each.format == file.artifact.format == "tflite"
+        or each.name == file.artifact.target
+    )
+    return suits or (LOCAL,)
+
+
+def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
+    """The fastest, where that is known, else the smallest; and why."""
+    proof = found.proof
+    timed = [(measured.p50_ms, f) for f in fit if (measured := proof.measured(f))]
+    if not timed:
+        best = min(fit, key=lambda file: file.artifact.size_bytes)
+        only = "the only one that keeps every limit, not timed"
+        return best, only if len(fit) == 1 else "the smallest; none was timed"
+    latency_ms, best = min(timed, key=lambda each: each[0])
+    for slow, fast, ratio in _slower_in_int8(proof):
+        if slow is best and all(c.kept for c in limited_by_user(fast, found)):
+            return fast, f"INT8 is slower here, at least {ratio:.2f}x the time"
+    shown = units.milliseconds(latency_ms)
+    if len(fit) == 1:
+        return best, f"keeps every limit, {shown}"
+    return best, f"the fastest of {len(fit)} that keep every limit, {shown}"
+
+
+def _slower_in_int8(proof: Proof) -> list[tuple[Proven, Proven, float]]:
+    """INT8 files, float ones of their format that are surely faster, and how much."""
+    files = {each.name: each for each in proof.files}
+    found = []
+    for each in proof.comparisons:
+        for a, b, ratio in (
+            (each.a, each.b, each.ratio.low),
+            (each.b, each.a, 1 / each.ratio.high),
+        ):
+            slow, fast = files[a].artifact, files[b].artifact
+            same = slow.format == fast.format and files[b].role != "teacher"
+            if same and (slow.dtype, fast.dtype) == ("int8", "float32") and ratio > 1:
+                found.append((files[a], files[b], ratio))
+    return found
