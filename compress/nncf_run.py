@@ -22,6 +22,7 @@ from compress.parity import FileJudge
 from compress.placing import Placed
 from compress.proof import Proof, Proven, quantisation_of
 from compress.prove import THREADS, timed
+from compress.reachable import check_reachable
 from compress.recipe import Recipe
 from compress.report.report import Report
 from compress.rows import row_of
@@ -63,6 +64,7 @@ def _carried_out(recipe: Recipe, job: Job) -> Report:
     """The files, what they keep of float32, their latencies, and the report of it."""
     data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
     model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=False)
+    check_reachable(recipe, model)
     row = row_of("start", model, data, job, seconds=0.0)
     judge = FileJudge(data=data, before=model)
     plain = Wanted(role="start", model=model, format="onnx", dtype="float32")

@@ -25,6 +25,7 @@ from compress.models.model import Model
 from compress.models.opening import check_start, open_model
 from compress.outcome import report_of
 from compress.prove import prove
+from compress.reachable import check_reachable
 from compress.recipe import Recipe
 from compress.report.report import Report
 from compress.rows import Row, row_of
@@ -113,6 +114,7 @@ class _Run:
         model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=adapt)
         if not any(name in QUANTISING for name, _ in steps):
             list(wanted("model", model, recipe.export))  # better refused now than later
+        check_reachable(recipe, model)
         self.take("start", model, data, seconds=0.0)
         for number, (name, stage) in enumerate(steps, start=1):
             here = job.within(stage_folder(number, name), title=name)
