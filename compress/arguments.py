@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import NoReturn
 
 from runtime.errors import RecipeError
+from runtime.units import SHARE
 
 
 class Parser(argparse.ArgumentParser):
@@ -56,15 +57,15 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 
 def share(text: str) -> float:
-    """Convert to a fraction from 0 to 1."""
+    """Convert to a fraction from 0 to 1; `2%` is 0.02."""
     try:
-        number = float(text)
+        number = SHARE.number(text)
     except ValueError:
         number = -1.0
     if 0 <= number <= 1:
         return number
     raise argparse.ArgumentTypeError(
-        f"found {text!r}, which should be a fraction from 0 to 1"
+        f"found {text!r}, which should be a fraction from 0 to 1, or a percentage"
     )
 
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from compress.stages.stage import Precision
 from compress.surgery.rebuild import check_runs
 from compress.surgery.record import UNTOUCHED, Surgery
 from runtime.errors import EdgepressError, InputRejectedError, RecipeError
@@ -53,6 +54,11 @@ def is_model(folder: Path) -> bool:
 def saved_classes(folder: Path) -> tuple[str, ...]:
     """The classes that a saved model tells apart; its weights are not read."""
     return tuple(map(str, read_json(folder / RECORD).get("classes", ())))  # type: ignore[call-overload]
+
+
+def saved_precision(folder: Path) -> Precision:
+    """Whether a saved model computes in float or in INT8; its weights are not read."""
+    return "float" if read_json(folder / RECORD).get("int8") is None else "int8"
 
 
 def load(folder: Path | str) -> nn.Module:

@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from compress.quantities import Given
+
 # Key -> flag, where the flag is not simply `--key`; None leaves the key to recipes.
 Names = Mapping[str, str | None]
 
@@ -69,9 +71,15 @@ def _add(
     if field.default not in (None, (), PydanticUndefined):
         text += f" (default: {field.default})"
     choices = get_args(kind) if get_origin(kind) is Literal else None
+    quantity = next(
+        (each.quantity for each in field.metadata if isinstance(each, Given)), None
+    )
     convert, metavar = _CONVERSIONS.get(
         tuple if get_origin(kind) is tuple else kind, (str, "TEXT")
     )
+    if quantity is not None:
+        # The record reads it, as it reads a recipe, and complains in the same words.
+        convert, metavar = str, quantity.metavar
     group.add_argument(
         flag,
         dest=destination,

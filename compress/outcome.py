@@ -21,6 +21,8 @@ from compress.rows import Row, chain_of
 from compress.shipping import advice, shipped
 from compress.sparsity.record import RECORD as SPARSITY
 from compress.training.options import Training
+from compress.training.teacher import larger
+from compress.training.views import training_images
 from compress.verdict import Evidence, checks_of
 from runtime.checks import Check
 from runtime.errors import Exit
@@ -72,7 +74,7 @@ def report_of(  # noqa: PLR0913  # what a run is made of
             "val": len(data.val) if data.val else 0,
             "classes": len(data.classes),
         },
-        recipe=resolved(recipe, rows),
+        recipe=resolved(recipe, rows, data),
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
         artifacts=tuple(
@@ -87,21 +89,28 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         sparsity=sparsity,
         factorisation=_newest(job.folder, FACTORISATION),
         advice=advice(found, ship),
+        doubts=tuple(_doubts(job.folder / JOURNAL)),
         # Measure it where it is going to run.
         next=f"compress profile {job.folder / ship[0].path}" if ship else "",
         folder=job.folder,
     )
 
 
-def resolved(recipe: Recipe, rows: Sequence[Row]) -> Record:
-    """The recipe, with what each stage decided by the model it was given filled in."""
+def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalogue) -> Record:
+    """The recipe, with what each stage decided by model and data filled in."""
     stages = []
     given = [row.model for row in chain_of(rows)]
     for place, (name, stage) in enumerate(recipe.steps()):
         options = stage.model_dump(mode="json", exclude_none=True)  # type: ignore[attr-defined]
         if isinstance(stage, Training) and stage.epochs and place < len(given):
             model = given[place]
-            chosen = stage.training(family(model.spec.name), trained=model.trained)
+            teachers = [row.model for row in rows if row.name == "teacher"]
+            seen = data.open(larger(model, *teachers).preprocess)  # decoded long ago
+            chosen = stage.training(
+                family(model.spec.name),
+                trained=model.trained,
+                images=len(training_images(seen)),
+            )
             options |= chosen.model_dump(mode="json", exclude_none=True)
         stages.append({name: options})
     return {**recipe.as_record(), "stages": stages}
@@ -153,3 +162,13 @@ def _curves(journal: Path) -> list[Record]:
             point = json.loads(event["text"])
             points[point["stage"], point["epoch"]] = point
     return list(points.values())
+
+
+def _doubts(journal: Path) -> list[str]:
+    """What was doubted while the run was at work, each reason once."""
+    reasons: dict[str, None] = {}
+    for line in journal.read_text(encoding="utf-8").splitlines():
+        event = json.loads(line)
+        if event["kind"] == "doubt":
+            reasons[event["text"]] = None
+    return list(reasons)

@@ -22,9 +22,10 @@ from compress.folder import (
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
 from compress.models.model import Model
-from compress.models.opening import open_model
+from compress.models.opening import check_start, open_model
 from compress.outcome import report_of
 from compress.prove import prove
+from compress.reachable import check_reachable
 from compress.recipe import Recipe
 from compress.report.report import Report
 from compress.rows import Row, row_of
@@ -107,11 +108,13 @@ class _Run:
         """Every stage, then the files, then the report."""
         recipe, job = self.recipe, self.job
         steps = list(recipe.steps())
+        check_start(recipe.model, steps)
         data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
         adapt = not all(keeps_answers(name, stage) for name, stage in steps)
         model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=adapt)
         if not any(name in QUANTISING for name, _ in steps):
             list(wanted("model", model, recipe.export))  # better refused now than later
+        check_reachable(recipe, model)
         self.take("start", model, data, seconds=0.0)
         for number, (name, stage) in enumerate(steps, start=1):
             here = job.within(stage_folder(number, name), title=name)

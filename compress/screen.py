@@ -42,6 +42,12 @@ class Screen:
         if self.verbosity != "quiet":
             _say(sentence)
 
+    def doubt(self, sentence: str) -> None:
+        """Say why the result may not be worth much; the report says it again."""
+        self.note("doubt", sentence)
+        if self.verbosity != "quiet":
+            _say(f"doubt: {sentence}")
+
     def detail(self, sentence: str) -> None:
         """Say what only the curious want to hear (`-v`)."""
         self.note("detail", sentence)

@@ -13,6 +13,7 @@ from compress.job import is_main_process
 from compress.models.names import family
 from compress.training.fit import fit
 from compress.training.taught import taught
+from compress.training.views import training_images
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -68,7 +69,9 @@ def prepared(model: Model, images: Batches, options: Qat) -> QatNet:
 
 def learnt(model: Model, net: QatNet, data: Data, job: Job, options: Qat) -> QatNet:
     """A copy of `net`, which stands for `model` on its grids, trained."""
-    suited = options.training(family(model.spec.name), trained=True)
+    suited = options.training(
+        family(model.spec.name), trained=True, images=len(training_images(data))
+    )
     if options.learning_rate is None and suited.learning_rate is not None:
         rate = suited.learning_rate * RATE_SHARE
         options = options.model_copy(update={"learning_rate": rate})

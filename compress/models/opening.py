@@ -1,14 +1,22 @@
 """A model by whatever name the user gave: an architecture, a run, a saved model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compress.checkpoint import TENSORS, is_model, load_model, saved_classes
+from compress.checkpoint import (
+    TENSORS,
+    is_model,
+    load_model,
+    saved_classes,
+    saved_precision,
+)
 from compress.data.catalogue import Catalogue
 from compress.job import Job
 from compress.models.build import build, fits
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from compress.stages.stage import CALLED, Stage
 from runtime.errors import RecipeError
 
 
@@ -43,6 +51,27 @@ def open_model(
             "with --weights"
         )
     return model
+
+
+def check_start(spec: ModelSpec, steps: Sequence[tuple[str, Stage]]) -> None:
+    """Refuse a model that the first stage cannot take, before it is read.
+
+    Of an INT8 run no stage makes anything: the float model is what can still learn.
+    """
+    folder = saved_model(spec.name) if steps else None
+    if folder is None:
+        return
+    name, stage = steps[0]
+    if saved_precision(folder) == stage.takes:
+        return
+    beside = [each for each in sorted(folder.parent.iterdir()) if is_model(each)]
+    fit = [str(each) for each in beside if saved_precision(each) == stage.takes]
+    which = f": {' or '.join(fit)}" if fit else ""
+    raise RecipeError(
+        f"model: {spec.name} is quantised already, to INT8, and {name} takes "
+        f"{CALLED[stage.takes]}; name the model that it was made from{which} "
+        "(`compress quantize --mode qat` trains that in INT8)"
+    )
 
 
 def is_trained_for(spec: ModelSpec, data: Catalogue) -> bool:

@@ -113,6 +113,7 @@ def page(report: Report) -> str:
         headlines=tuple(_headlines(report, gained)) if gained else (),
         entries=found,
         ratios=ratios(gained) if gained else (),
+        doubts=report.doubts,
         notes=[note for note in notes(report) if note[0] not in _SHOWN_ELSEWHERE],
         figures=(*_scatter(found), *_curves(report)) if drawing else (),
         int8=int8 if int8.shown(report) else None,

@@ -111,6 +111,8 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
     yield from factorisation.notes(report)
     if measured := _circumstances(report):
         yield "latency", measured
+    for reason in report.doubts:
+        yield "doubt", reason
     for measurement in report.measurements:
         for doubt in sentences(measurement, "doubts"):
             yield "doubt", f"{text(measurement, 'path')}: {doubt}"

@@ -38,10 +38,11 @@ class Report:
     channels or blocks took, see compress.pruning.record; sparsity: what one that made
     weights zero left, {pattern, weights, zeros, layers}, and artifacts have gzip_bytes
     then; factorisation: what became of each layer, {layers}; advice: sentences on
-    which file to take. budget: {limits, reference, violations}; reference: the row that
-    accuracy is held against. checks: every limit, ours included, held against every
-    file that was delivered, `runtime.checks.Check.as_record`; ship: one file for each
-    target, {target, path, reason}; refused: files that were asked for and cannot be
+    which file to take; doubts: why the training itself may be worth little. budget:
+    {limits, reference, violations}; reference: the row that accuracy is held
+    against. checks: every limit, ours included, held against every file that was
+    delivered, `runtime.checks.Check.as_record`; ship: one file for each target,
+    {target, path, reason}; refused: files that were asked for and cannot be
     written, {file, reason}; trained: whether the network ever learned; made: date,
     command, version and revision, `compress.provenance`. next: the
     command to run next. verdict and exit_code follow from these.
@@ -62,6 +63,7 @@ class Report:
     sparsity: Record = field(default_factory=dict)
     factorisation: Record = field(default_factory=dict)
     advice: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     checks: tuple[Record, ...] = ()
     ship: tuple[Record, ...] = ()
     refused: tuple[Record, ...] = ()
@@ -142,6 +144,7 @@ class Report:
             "sparsity": self.sparsity,
             "factorisation": self.factorisation,
             "advice": list(self.advice),
+            "doubts": list(self.doubts),
             "next": self.next,
             "folder": str(self.folder),
         }
@@ -237,6 +240,7 @@ class Report:
             sparsity=inner(record, "sparsity"),
             factorisation=inner(record, "factorisation"),
             advice=sentences(record, "advice"),
+            doubts=sentences(record, "doubts"),
             next=text(record, "next"),
             folder=path.parent,
         )

@@ -1,6 +1,7 @@
 """A teacher ready for this data: trained at most once, then kept."""
 
 from dataclasses import replace
+from typing import Final
 
 from compress.checkpoint import is_model, load_model, save_model, weights_digest
 from compress.data.catalogue import Catalogue
@@ -18,6 +19,8 @@ from runtime.files import digest_of
 
 # Enough from scratch on a few thousand small images; `teacher_epochs` says otherwise.
 DEFAULT_EPOCHS = 5
+# Counts up when training gives other weights; 2: with batch-norm statistics of its own.
+_FORMAT: Final = 2
 
 
 def teacher_for(
@@ -36,13 +39,16 @@ def teacher_for(
         return teacher
     # A teacher learns in few epochs; SGD would spend half of them getting started.
     training = FineTune(epochs=epochs, optimizer="adamw")
+    images = training_images(data.open(teacher.preprocess))
+    options = training.training(
+        family(teacher.spec.name), trained=teacher.trained, images=len(images)
+    )
     key = digest_of(
+        _FORMAT,
         weights_digest(teacher),
         teacher.preprocess.as_record(),
-        training_images(data.open(teacher.preprocess)).digest,
-        training.training(
-            family(teacher.spec.name), trained=teacher.trained
-        ).model_dump(),
+        images.digest,
+        options.model_dump(),
         job.seed,
     )
     folder = job.cache / "teachers" / key[:32]

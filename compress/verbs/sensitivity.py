@@ -8,6 +8,7 @@ from compress.flags import add_flags, given
 from compress.models.spec import ModelSpec, from_name
 from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
 from runtime.errors import RecipeError
+from runtime.units import SHARE
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -81,7 +82,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
 def _ratios(text: str) -> list[float]:
     """Shares between 0 and 1, ascending."""
     try:
-        found = sorted({float(each) for each in text.split(",")})
+        found = sorted({SHARE.number(each) for each in text.split(",")})
     except ValueError:
         found = []
     if not found or not all(0 < ratio < 1 for ratio in found):
