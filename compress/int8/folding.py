@@ -10,6 +10,18 @@ from compress.int8.capture import ATEN, add_parameter, parameter
 
 CONVOLUTION: Final = ATEN.conv2d.default
 WEIGHTED: Final = frozenset({CONVOLUTION, ATEN.linear.default})
+# What gives every number that it reads, elsewhere.
+MOVING: Final = frozenset(
+    {
+        ATEN.reshape.default,
+        ATEN.view.default,
+        ATEN.flatten.using_ints,
+        ATEN.transpose.int,
+        ATEN.permute.default,
+        ATEN.squeeze.dims,
+        ATEN.unsqueeze.default,
+    }
+)
 _MAP_RANK: Final = 4
 
 

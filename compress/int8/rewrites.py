@@ -5,16 +5,18 @@ more than float32's rounding. A test holds the graph against the network after t
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, fx
 
+from compress.int8.axes import shape_of
 from compress.int8.capture import ATEN, add_buffer, add_parameter, parameter, refreshed_
 from compress.int8.folding import (
     CONVOLUTION,
+    MOVING,
     WEIGHTED,
     calls,
     scale_outputs_,
@@ -29,6 +31,9 @@ from compress.int8.pools import averages_are_convolutions_
 from compress.int8.sums import sums_are_plain_
 from compress.quantizer import check_arguments
 
+Sizes = list[int | None]
+# What ends with a clamp at no cost.
+_CLAMPING: Final = frozenset({*WEIGHTED, ATEN.add.Tensor, ATEN.mul.Tensor})
 _MAP_AXES: Final = ([2, 3], [-2, -1], [-1, -2], [3, 2])
 
 
@@ -104,6 +109,27 @@ def clamps_are_alike_(graph: fx.GraphModule) -> None:
         node.target, node.args = ATEN.hardtanh.default, (node.args[0], 0.0, 6.0)
 
 
+def clamps_come_first_(graph: fx.GraphModule) -> None:
+    """Clamp before numbers are moved, where the layer that gives them can do it."""
+    for target in (ATEN.relu.default, ATEN.hardtanh.default):
+        for node in calls(graph, target):
+            first = source = cast("fx.Node", node.args[0])
+            while source.target in MOVING and len(source.users) == 1:
+                first, source = source, cast("fx.Node", source.args[0])
+            if (
+                first is source
+                or source.target not in _CLAMPING
+                or len(source.users) > 1
+            ):
+                continue
+            with graph.graph.inserting_after(source):
+                clamp = graph.graph.call_function(target, (source, *node.args[1:]))
+            clamp.meta = dict(source.meta)
+            first.replace_input_with(source, clamp)
+            node.replace_all_uses_with(cast("fx.Node", node.args[0]))
+            take_name_(clamp, node)
+
+
 def leave_out_no_ops_(graph: fx.GraphModule) -> None:
     """Drop what does nothing in inference."""
     for target in (ATEN.dropout.default, ATEN.clone.default, ATEN.alias.default):
@@ -159,20 +185,48 @@ def heads_are_linear_(graph: fx.GraphModule) -> None:
 
 def splits_are_slices_(graph: fx.GraphModule) -> None:
     """Take each part of a split as a slice of its own, which every runtime has."""
-    for node in calls(graph, ATEN.split.Tensor):
-        source, size, *axis = _arguments(node)
-        for part in list(node.users):
-            first = part.args[1] * size
-            with graph.graph.inserting_before(part):
-                piece = graph.graph.call_function(
-                    ATEN.slice.Tensor,
-                    (source, axis[0] if axis else 0, first, first + size),
-                )
-            piece.meta = dict(part.meta)
-            part.replace_all_uses_with(piece)
-            take_name_(piece, part)
+    for target, cut in _SPLITS.items():
+        for node in calls(graph, target):
+            source, *rest = _arguments(node)
+            for part in list(node.users):
+                call, given = cut(shape_of(source) or [], int(part.args[1]), *rest)
+                with graph.graph.inserting_before(part):
+                    piece = graph.graph.call_function(call, (source, *given))
+                piece.meta = dict(part.meta)
+                part.replace_all_uses_with(piece)
+                take_name_(piece, part)
 
 
+Cut = tuple[Callable[..., Any], tuple[int, ...]]
+
+
+def _of_one_size(_: Sizes, place: int, size: int, axis: int = 0) -> Cut:
+    """Part `place` of a split into parts of one size."""
+    return ATEN.slice.Tensor, (axis, place * size, (place + 1) * size)
+
+
+def _of_sizes(_: Sizes, place: int, sizes: list[int], axis: int = 0) -> Cut:
+    """Part `place` of a split into parts of these sizes."""
+    first = sum(sizes[:place])
+    return ATEN.slice.Tensor, (axis, first, first + sizes[place])
+
+
+def _of_count(shape: Sizes, place: int, count: int, axis: int = 0) -> Cut:
+    """Part `place` of about `count` parts, the last of which may be smaller."""
+    return _of_one_size(shape, place, -(-(shape[axis] or 0) // count), axis)
+
+
+def _single(_: Sizes, place: int, axis: int = 0) -> Cut:
+    """Place `place` along an axis, which goes."""
+    return ATEN.select.int, (axis, place)
+
+
+_SPLITS: Final[Mapping[object, Callable[..., Cut]]] = {
+    ATEN.split.Tensor: _of_one_size,
+    ATEN.split_with_sizes.default: _of_sizes,
+    ATEN.chunk.default: _of_count,
+    ATEN.unbind.int: _single,
+}
 _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
     leave_out_no_ops_,
     fold_constants_,
@@ -181,6 +235,7 @@ _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
     sums_are_plain_,
     pools_pad_themselves_,
     clamps_are_alike_,
+    clamps_come_first_,
     spell_out_swish_,
     fold_gates_,
     means_are_pools_,

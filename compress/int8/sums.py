@@ -7,19 +7,14 @@ from torch import fx
 
 from compress.int8.axes import shape_of
 from compress.int8.capture import ATEN, add_buffer, parameter
-from compress.int8.folding import WEIGHTED, calls, channelwise, scale_outputs_
-
-# What a factor passes through, from what it is put on to what it is wanted of.
-_MOVING: Final = frozenset(
-    {
-        ATEN.reshape.default,
-        ATEN.view.default,
-        ATEN.flatten.using_ints,
-        ATEN.transpose.int,
-        ATEN.permute.default,
-        ATEN.slice.Tensor,
-    }
+from compress.int8.folding import (
+    MOVING,
+    WEIGHTED,
+    calls,
+    channelwise,
+    scale_outputs_,
 )
+
 _MAP_RANK: Final = 4
 
 
@@ -67,7 +62,7 @@ def _layer_behind(node: fx.Node) -> fx.Node | None:
     while len(node.users) == 1:
         if node.target in WEIGHTED:
             return node
-        if node.target not in _MOVING:
+        if node.target not in MOVING:
             return None
         node = cast("fx.Node", node.args[0])
     return None
