@@ -29,7 +29,9 @@ _MARKED: Final = (
     ATEN.leaky_relu.default,
     ATEN.conv2d.default,
     ATEN.linear.default,
+    ATEN.add.Tensor,
     ATEN.mul.Tensor,
+    ATEN.mean.dim,
     ATEN.adaptive_avg_pool2d.default,
     ATEN.scaled_dot_product_attention.default,
 )
@@ -191,6 +193,7 @@ def _is_float(node: fx.Node) -> bool:
     """Whether an operator that reads integers has no integer kernel to go with them."""
     if node.target in {
         ATEN.leaky_relu.default,
+        ATEN.mean.dim,
         ATEN.scaled_dot_product_attention.default,
     }:
         return True
@@ -201,12 +204,27 @@ def _is_float(node: fx.Node) -> bool:
     )
 
 
+def numbers_are_read_once_(graph: fx.GraphModule, shapes: Shapes) -> None:
+    """Let everyone who reads a tensor dequantize it for himself; the file does it once.
+
+    The converter's layout pass forgets the shape of what it turns for its first reader,
+    and fails at the second.
+    """
+    del shapes
+    for node in _calls(graph, qdq.dequantize()):
+        for user in list(node.users)[1:]:
+            with graph.graph.inserting_before(user):
+                again = graph.graph.node_copy(node)
+            user.replace_input_with(node, again)
+
+
 _SPELLINGS: Final[tuple[Callable[[fx.GraphModule, Shapes], None], ...]] = (
     pools_are_padded_before_,
     clamps_are_grids_,
     gates_are_sums_,
     shuffles_keep_channels_last_,
     float_layers_are_marked_,
+    numbers_are_read_once_,
 )
 
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from compress.int8.capture import ATEN, captured
-from compress.int8.rewrites import BATCH_NORM, canonical_
+from compress.int8.norms import BATCH_NORM
+from compress.int8.rewrites import canonical_
 from compress.quantizer import TABLE, rule_of
 from runtime.errors import InputRejectedError
 
