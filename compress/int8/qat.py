@@ -9,6 +9,7 @@ to be moved to other grids before it is exported.
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, cast
 
 import torch
@@ -28,7 +29,7 @@ from compress.int8.qat_graph import (
 from compress.int8.qat_layer import Layer, Norm, unfolded
 from compress.int8.qat_rounding import Learnt, Pass
 from compress.int8.rewrites import canonical_
-from compress.int8.rules import Range, grids_of, pixel_levels
+from compress.int8.rules import MEAN, Range, calmed, grids_of, pixel_levels
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
 from compress.quantizer import bias_of, weight_of
@@ -154,15 +155,33 @@ class QatNet(nn.Module):
             )
         }
         if self.widths is None:
-            ranges = cast("list[Range]", self.ranges.tolist())
-            now = grids_of(graph, plan, dict(zip(self.groups, ranges, strict=True)))
+            found = cast("list[Range]", self.ranges.tolist())
+            ranges = dict(zip(self.groups, found, strict=True))
             # Pixels have the range they have, and their grid avoids ties.
-            return now | {node: first[node] for node in of_input(plan)}
+            held = {node: first[node] for node in of_input(plan) if node in ranges}
+            plan = replace(plan, fixed={**plan.fixed, **held})
+            rest = {name: ends for name, ends in ranges.items() if name not in held}
+            return grids_of(graph, plan, rest)
         made: dict[str, Grid | Learnt] = dict(first)
         for node, share in self.shares.items():
             scale = self.widths[share].clamp(min=0.01) * first[node].scale
             made[node] = Learnt(scale, first[node].zero_point)
-        return made
+        return made | self._calm_means(made)
+
+    def _calm_means(self, grids: Mapping[str, Grid | Learnt]) -> dict[str, Learnt]:
+        """The learnt grids of means, moved off ties; they go on learning."""
+        graph, plan = self.origin
+        now = {
+            node: Grid(float(torch.as_tensor(grid.scale).detach()), grid.zero_point)
+            for node, grid in grids.items()
+        }
+        moved = calmed(graph, plan, now, kinds={MEAN})
+        return {
+            node: Learnt(grid.scale * (moved[node].scale / now[node].scale), zero)
+            for node, grid in grids.items()
+            if isinstance(grid, Learnt) and moved[node] != now[node]
+            for zero in [moved[node].zero_point]
+        }
 
     def quantized(self) -> QuantizedNet:
         """What was learnt, as a graph and grids for integer kernels."""

@@ -141,6 +141,33 @@ def test_adaptive_averages_are_plain_where_windows_are_alike(
     torch.testing.assert_close(graph(images), net(images))
 
 
+class Meaning(nn.Module):
+    """Means of a large map, and means that others have a say in."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images + images.mean((2, 3), keepdim=True)
+        y = nn.functional.adaptive_avg_pool2d(x, 1)
+        return torch.cat([y, nn.functional.hardswish(y)], 1).flatten(1)
+
+
+@pytest.mark.parametrize("size", [56, 57, 113, 230])
+def test_means_of_large_maps_are_taken_in_two_steps(size: int) -> None:
+    """Of the same numbers, whatever the windows do at the edges."""
+    graph = captured(Meaning(), size=size, name="means")
+    canonical_(graph)
+
+    images = torch.rand(2, 3, size, size)
+    torch.testing.assert_close(graph(images), Meaning()(images), rtol=0, atol=1e-6)
+    nodes = list(graph.graph.nodes)
+    means = [n for n in nodes if n.target is ATEN.adaptive_avg_pool2d.default]
+    places = [images.new_empty(n.args[0].meta["val"].shape[2:]).numel() for n in means]
+    assert len(places) == 2
+    assert max(places) <= 3136
+    # A sum, a concatenation and h-swish read copies, which join their grids.
+    read = {user.target for mean in means for user in mean.users}
+    assert read == {ATEN.conv2d.default}
+
+
 class Scaled(nn.Module):
     """A layer scale, as ConvNeXt has them."""
 
