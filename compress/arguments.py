@@ -3,6 +3,7 @@
 import argparse
 import difflib
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from runtime.errors import RecipeError
@@ -11,6 +12,34 @@ from runtime.units import SHARE
 
 class Parser(argparse.ArgumentParser):
     """argparse, complaining in one sentence; overriding `error` is its own way."""
+
+    rare: frozenset[str] = frozenset()  # flags that only the long help shows
+
+    def add_help_flags(self) -> None:
+        """`--help` for what most people need, `--help-all` for all there is."""
+        self.add_argument(
+            "-h", "--help", action=_Help, help="the flags most people use"
+        )
+        self.add_argument("--help-all", action=_Help, help="every flag")
+
+    def short_help(self) -> str:
+        """The help without rare flags, and how to see those."""
+        hidden = [
+            action
+            for action in self._actions
+            if self.rare.intersection(action.option_strings)
+        ]
+        helps = [action.help for action in hidden]
+        for action in hidden:
+            action.help = argparse.SUPPRESS
+        try:
+            text = self.format_help()
+        finally:
+            for action, told in zip(hidden, helps, strict=True):
+                action.help = told
+        if hidden:
+            text += f"\n{len(hidden)} more flags: `{self.prog} --help-all`\n"
+        return text
 
     def error(self, message: str) -> NoReturn:
         """Turn a complaint into our exit code and one sentence."""
@@ -30,6 +59,31 @@ class Parser(argparse.ArgumentParser):
         raise RecipeError(
             f"unknown {kind} {word!r}; {hint or f'`{self.prog} --help` lists them all'}"
         )
+
+
+class _Help(argparse.Action):
+    """Print the short help, or the long one, and leave."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002  # argparse's own name
+        """A flag without a value, which leaves no trace."""
+        super().__init__(
+            option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help
+        )
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        """As argparse's own help does, to stdout."""
+        del namespace, values
+        short = isinstance(parser, Parser) and option_string != "--help-all"
+        text = parser.short_help() if short else parser.format_help()  # type: ignore[attr-defined]
+        with suppress(BrokenPipeError):
+            print(text, end="", flush=True)  # noqa: T201
+        parser.exit()
 
 
 def meant(word: str, known: Iterable[str]) -> str | None:

@@ -94,11 +94,7 @@ def _run(words: Sequence[str]) -> int:
     if words[0] != verb:
         raise RecipeError(f"{words[0]}: the verb comes first: `compress {verb} …`")
     module = importlib.import_module(f"compress.verbs.{verb}")
-    parser = Parser(
-        prog=f"compress {verb}", description=module.__doc__, allow_abbrev=False
-    )
-    module.add_arguments(parser)
-    add_shared_flags(parser)
+    parser = parser_of(verb, module)
     options = parser.parsed(words[1:])
     answer = _answer(module, options)
     if verb in ONLY_ANSWER and options.out is not None:
@@ -111,6 +107,23 @@ def _run(words: Sequence[str]) -> int:
         with _reader_may_leave():
             print(answer.as_json() if options.json else answer.as_text())  # noqa: T201
     return int(answer.exit_code)
+
+
+def parser_of(verb: str, module: object) -> Parser:
+    """The parser of a verb, with its examples below."""
+    lines = "\n".join(f"  {line}" for line in module.EXAMPLES)  # type: ignore[attr-defined]
+    parser = Parser(
+        prog=f"compress {verb}",
+        description=module.__doc__,
+        epilog=f"for example:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_help_flags()
+    module.add_arguments(parser)  # type: ignore[attr-defined]
+    add_shared_flags(parser)
+    return parser
 
 
 @contextmanager
@@ -206,7 +219,8 @@ def _failure(sentence: str, code: Exit) -> str:
 
 def _extra(error: ModuleNotFoundError) -> str | None:
     """The command that brings a missing library; None if no extra has it."""
-    from compress.extras import missing_extra, pip_line
+    from compress.extras import missing_extra
+    from runtime.requirements import pip_line
 
     extra = missing_extra(error.name or "")
     return None if extra is None else pip_line(extra)

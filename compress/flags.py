@@ -9,6 +9,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from compress.arguments import Parser
 from compress.quantities import Given
 
 # Key -> flag, where the flag is not simply `--key`; None leaves the key to recipes.
@@ -25,13 +26,33 @@ def add_flags(
 ) -> None:
     """Give `parser` a flag for every key of `record`, except nested records.
 
-    A flag that is not given leaves no trace, so that the record's default holds.
+    A flag that is not given leaves no trace, so that the record's default holds. What
+    `Training` offers to every stage that trains is for the long help, but for the first
+    few of it.
     """
     group = parser.add_argument_group(title)
+    rare = _rare(record)
+    if isinstance(parser, Parser):
+        flags = {flag_of(key, names) for key in rare}
+        parser.rare |= {each for flag in flags if flag for each in _spellings(flag)}
     for key, field in record.model_fields.items():
         flag = flag_of(key, names)
         if flag is not None:
             _add(group, flag, f"{prefix}.{key}", field)
+
+
+def _rare(record: type[BaseModel]) -> frozenset[str]:
+    """Keys that few people set."""
+    from compress.training.options import ESSENTIAL, Training
+
+    if not issubclass(record, Training):
+        return frozenset()
+    return frozenset(Training.model_fields) - ESSENTIAL
+
+
+def _spellings(flag: str) -> tuple[str, str]:
+    """A flag, and what turns it off where it is on by default."""
+    return flag, flag.replace("--", "--no-", 1)
 
 
 def flag_of(key: str, names: Names) -> str | None:
@@ -69,7 +90,9 @@ def _add(
         )
         return
     if field.default not in (None, (), PydanticUndefined):
-        text += f" (default: {field.default})"
+        several = isinstance(field.default, tuple)
+        shown = ",".join(field.default) if several else field.default
+        text += f" (default: {shown})"
     choices = get_args(kind) if get_origin(kind) is Literal else None
     quantity = next(
         (each.quantity for each in field.metadata if isinstance(each, Given)), None

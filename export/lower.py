@@ -22,6 +22,7 @@ from export.lowering.weights import (
     unsigned_weights_,
 )
 from runtime.errors import InputRejectedError, MissingDependencyError, RecipeError
+from runtime.requirements import pip_line
 from runtime.target import Target
 
 Pass = Callable[[ir.Graph], None]
@@ -117,7 +118,7 @@ def _optimise(path: Path, optimised: Path) -> None:
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"{path}: needs onnxruntime, which is not installed; "
-            "run: pip install 'edgepress[onnx]'"
+            f"run: {pip_line('onnx')}"
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

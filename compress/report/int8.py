@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from compress.report import units
-from compress.report.columns import RULE, WIDTH, aligned, cut, piped, wrapped
+from compress.report.columns import aligned, cut, piped, rule, width, wrapped
 from compress.report.int8_tables import (
     LETTERS,
     Table,
@@ -67,9 +67,9 @@ def printed(report: Report) -> Iterator[str]:
     if table is None:
         return
     heads, *rows = aligned([("ladder", *table.heads[1:]), *table.rows])
-    yield from (heads, RULE, *rows, RULE)
+    yield from (heads, rule(), *rows, rule())
     for remark in table.remarks:
-        yield from wrapped(remark, WIDTH)
+        yield from wrapped(remark, width())
 
 
 def markdown(report: Report) -> list[str]:

@@ -18,6 +18,7 @@ from compress.report.records import (
 )
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.files import read_json, write_text
+from runtime.requirements import pip_line
 
 # Version of the contract; keys are only ever added.
 SCHEMA: Final = 1
@@ -184,14 +185,14 @@ class Report:
         if find_spec("jinja2") is None:
             skipped = (
                 "report.html: skipped, because jinja2 is not installed; "
-                "run: pip install 'edgepress[report]'"
+                f"run: {pip_line('report')}"
             )
             return (skipped,)
         write_text(folder / "report.html", here.as_html())
         if not charts.available():
             plain = (
                 "report.html: has no charts, because matplotlib is not installed; "
-                "run: pip install 'edgepress[report]'"
+                f"run: {pip_line('report')}"
             )
             return (plain,)
         return ()

@@ -42,6 +42,9 @@ CHOSEN: dict[Literal["sgd", "adamw"], tuple[float, float]] = {
     "adamw": (8e-3, 0.02),
 }
 
+# What the short help shows of it.
+ESSENTIAL = frozenset({"epochs", "batch_size", "learning_rate"})
+
 
 class Training(BaseModel):
     """Hyper-parameters of one call of `fit`; None means: as suits the family."""

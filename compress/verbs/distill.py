@@ -28,6 +28,15 @@ TEACHER: Final[Names] = {
 }
 
 
+EXAMPLES: Final = (
+    "compress distill --teacher resnet50 --student mobilenetv3",
+    (
+        "compress distill --teacher resnet50 --teacher-weights resnet50.pth "
+        "--student efficientnet-lite0 --data folder:photos --epochs 60"
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the teacher, the student, and every key of the stage."""
     parser.usage = "compress distill --teacher T --student S [--data D] [options]"

@@ -1,7 +1,7 @@
 """Top-1 and top-5 of an architecture with weights, a run, or an exported file."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
@@ -11,6 +11,12 @@ from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = (
+    "compress eval --model runs/quantize-mobilenet_v2-1a2b3c4d",
+    "compress eval --model model.onnx --data folder:photos",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Write a model file and prove on real images that it computes what was trained."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
 from compress.models.spec import is_saved_model
@@ -17,6 +17,14 @@ from compress.verbs.one_stage import (
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = (
+    (
+        "compress export --model runs/finetune-mobilenet_v2-1a2b3c4d --to "
+        "onnx,tflite --size-bytes 15MB"
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Split layers into products of thinner ones; fit, export, prove, measure."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
 from compress.verbs.one_stage import (
@@ -15,6 +15,14 @@ from compress.verbs.one_stage import (
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = (
+    (
+        "compress factorize --model vgg11_bn --weights trained.pt --energy "
+        "0.95 --data folder:photos"
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

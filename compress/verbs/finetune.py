@@ -1,7 +1,7 @@
 """Train a network on your data; export it, prove it, measure it."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
 from compress.verbs.one_stage import (
@@ -15,6 +15,14 @@ from compress.verbs.one_stage import (
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = (
+    (
+        "compress finetune --model mobilenet_v2 --weights pretrained.pth "
+        "--data folder:photos --epochs 20"
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """Take channels and blocks out of a network; export it, prove it, measure it."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
 from compress.stages.prune import BUDGETS
@@ -17,6 +17,18 @@ from runtime.errors import RecipeError
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = (
+    (
+        "compress prune --model runs/finetune-resnet18-1a2b3c4d --macs 0.5 "
+        "--data folder:photos"
+    ),
+    (
+        "compress prune --model resnet50 --weights trained.pt --latency 0.5 "
+        "--data folder:photos"
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -29,6 +29,19 @@ if TYPE_CHECKING:
 MODES: Final = ("ptq", "qat")
 
 
+EXAMPLES: Final = (
+    (
+        "compress quantize --model mobilenet_v2 --weights trained.pt --data "
+        "folder:photos --to onnx,tflite"
+    ),
+    "compress quantize --model runs/finetune-mobilenet_v2-1a2b3c4d --flips 1%",
+    (
+        "compress quantize --model mobilenet_v2 --weights trained.pt --mode "
+        "qat --data folder:photos"
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model, the mode, and every key of both stages."""
     parser.usage = (

@@ -18,6 +18,11 @@ IMAGES: Final = 500
 RATIOS: Final = "0.25,0.5,0.75"
 
 
+EXAMPLES: Final = (
+    ("compress sensitivity --model resnet18 --weights trained.pt --data folder:photos"),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model, the images to judge it by, and how finely."""
     parser.usage = (

@@ -2,13 +2,16 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.report.report import Report
 
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = ("compress show runs/quantize-mobilenet_v2-1a2b3c4d",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

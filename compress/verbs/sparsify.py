@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 RENAMED: Final[Names] = {"thinning": "--schedule", "schedule": "--rate-schedule"}
 
 
+EXAMPLES: Final = (
+    (
+        "compress sparsify --model resnet18 --weights trained.pt --sparsity "
+        "0.8 --data folder:photos"
+    ),
+    "compress sparsify --model runs/finetune-resnet18-1a2b3c4d --pattern 2:4",
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model and every key of the stage."""
     parser.usage = (

@@ -2,7 +2,7 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.arguments import share, whole
 from compress.data.spec import DataSpec
@@ -12,6 +12,9 @@ from compress.verbs.one_stage import DATA_FLAGS, flags_of
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = ("compress verify runs/quantize-mobilenet_v2-1a2b3c4d",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from export.refusal import refusal
 from runtime.errors import InputRejectedError, MissingDependencyError
 from runtime.quiet import silence
+from runtime.requirements import pip_line
 
 
 def check_installed() -> None:
@@ -22,7 +23,7 @@ def check_installed() -> None:
     except ImportError as error:
         raise MissingDependencyError(
             f"export: needs {error.name}, which is not installed or does not load; "
-            "run: pip install 'edgepress[tflite-export]' (litert-converter has wheels "
+            f"run: {pip_line('tflite-export')} (litert-converter has wheels "
             "for x86-64 Linux only)"
         ) from error
 

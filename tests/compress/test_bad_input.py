@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from compress.cli import main
 from compress.nets.lenet import LeNet5
 from runtime.errors import Exit
+from runtime.requirements import pip_line
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -351,6 +352,6 @@ def test_a_missing_library_is_told_before_the_work(
     assert done.returncode == Exit.MISSING, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"compress: needs {library}")
-    assert last.endswith(f"pip install 'edgepress[{extra}]'")
+    assert last.endswith(pip_line(extra))
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
