@@ -38,6 +38,7 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
         Library("pydantic", "pydantic", "recipes"),
         Library("pyyaml", "yaml", "recipes in YAML"),
         Library("rich", "rich", "progress bars"),
+        Library("shtab", "shtab", "shell completion"),
         Library("safetensors", "safetensors", "checkpoints"),
         Library("scikit-learn", "sklearn", "the embedded digits data"),
         Library("pillow", "PIL", "image folders and archives"),

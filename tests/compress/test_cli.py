@@ -349,7 +349,7 @@ def test_every_verb_has_examples_that_its_own_parser_accepts(verb: str) -> None:
 
     assert module.EXAMPLES
     for line in module.EXAMPLES:
-        program, named, *words = shlex.split(line)
+        program, named, *words = shlex.split(line.partition(" > ")[0])
         assert (program, named) == ("compress", verb)
         assert parser.parsed(words)
         assert line in parser.format_help()
@@ -372,3 +372,29 @@ def test_the_short_help_leaves_out_what_few_people_set(
     ]
     (more,) = re.findall(r"(\d+) more flags: `compress finetune --help-all`", short)
     assert len(flags[1] - flags[0]) == int(more)
+
+
+def test_bash_completes_verbs_and_flags(tmp_path: Path) -> None:
+    """As bash itself finds them, with the script that `completion` prints."""
+    script = tmp_path / "compress.bash"
+    done = subprocess.run(
+        command("completion", "bash"), capture_output=True, text=True, check=True
+    )
+    script.write_text(done.stdout)
+    (function,) = re.findall(r"complete .*-F (\w+) compress", done.stdout)
+
+    def completed(*words: str) -> set[str]:
+        line = " ".join(f"'{word}'" for word in words)
+        asked = (
+            f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; "
+            f"{function} compress '{words[-1]}' '{words[-2]}'; "
+            'printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        told = subprocess.run(
+            ["bash", "-c", asked], capture_output=True, text=True, check=True
+        )
+        return set(told.stdout.split())
+
+    assert completed("compress", "fin") == {"finetune"}
+    assert {"--epochs"} == completed("compress", "finetune", "--epo")
+    assert completed("compress", "quantize", "--mode", "q") == {"qat"}
