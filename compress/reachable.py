@@ -46,8 +46,11 @@ def check_reachable(recipe: Recipe, model: Model) -> None:
     Only what is certain: where stages leave open how small a network gets, nothing is
     said.
     """
+    size = model.preprocess.size
     if isinstance(model.net, QuantizedNet):
         return
+    if meta.outputs(meta.on_meta(model.net), size) is None:
+        return  # its layers depend on what an image shows
     steps = tuple(recipe.steps())
     cut = _first_cut(steps)
     if cut is not None:
@@ -112,10 +115,17 @@ def weights_left(model: Model, cut: Prune | None) -> int:
 
 
 def _reaching(net: nn.Module, *, size: int) -> set[str]:
-    """Modules whose weight the answer depends on, as its gradient tells."""
-    shadow = meta.on_meta(net).requires_grad_(requires_grad=True)
-    with torch.enable_grad(), meta.evaluating(shadow):
-        shadow(meta.images(1, size)).sum().backward()
+    """Modules whose weight the answer depends on, as its gradient tells.
+
+    None of them, if there is no gradient to ask for: nothing is certain then.
+    """
+    shadow = meta.on_meta(net)
+    try:
+        shadow.requires_grad_(requires_grad=True)
+        with torch.enable_grad(), meta.evaluating(shadow):
+            shadow(meta.images(1, size)).sum().backward()
+    except RuntimeError:
+        return set()
     return {
         name
         for name, module in shadow.named_modules()

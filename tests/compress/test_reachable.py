@@ -124,6 +124,41 @@ def test_only_weights_that_a_file_needs_are_counted(tiny: ModuleType) -> None:
     assert weights_left(tiny.model(Idle()), None) == 9
 
 
+class Looking(nn.Module):
+    """A net whose layers depend on the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        means = images.mean((2, 3))
+        logits: Tensor = self.head(means) if means.sum() > 0 else means
+        return logits
+
+
+class Blind(nn.Module):
+    """A net whose answer has no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        with torch.no_grad():
+            logits: Tensor = self.head(images.mean((2, 3)))
+        return logits
+
+
+@pytest.mark.parametrize("kind", [Looking, Blind])
+def test_of_a_network_that_cannot_be_looked_into_nothing_is_said(
+    kind: type[nn.Module], tiny: ModuleType
+) -> None:
+    check_reachable(recipe(budget={"size_bytes": 1}), tiny.model(kind()))
+    with pytest.raises(RecipeError, match="cannot be met"):
+        check_reachable(recipe(budget={"size_bytes": 1}), tiny.model())
+
+
 def files(model: Model, folder: Path) -> Iterator[int]:
     """The sizes of the files that are written of a float model."""
     export = Export(to=("onnx",))

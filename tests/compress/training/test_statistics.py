@@ -1,6 +1,7 @@
 """Batch-norm statistics of a training that was too short for them, against float64."""
 
 import math
+import signal
 from pathlib import Path
 from types import ModuleType
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.data.data import Images
+from compress.int8.qat_training import prepared
 from compress.models.model import Model
 from compress.sparsity.goal import Goal, Thinning
 from compress.stages.finetune import FineTune
@@ -17,6 +19,7 @@ from compress.stages.qat import Qat
 from compress.training.fit import fit
 from compress.training.options import Training
 from compress.training.statistics import arrived, plain_batches, reestimated
+from runtime.errors import InterruptedRunError
 
 MOMENTUM = 0.1
 
@@ -254,6 +257,30 @@ def test_a_quantised_training_that_gathers_too_briefly_settles_its_statistics(
     assert float((told - wanted).abs().mean()) < 0.2 * spread
     near = gathered(model, tmp_path / "near", tiny)
     assert float((near - wanted).abs().mean()) < 0.2 * spread
+
+
+@pytest.mark.parametrize("step", [3, 4])
+def test_a_quantised_training_stopped_where_gathering_ends_loses_no_bit(
+    step: int, tiny: ModuleType, tmp_path: Path
+) -> None:
+    """Of six steps three gather; statistics are settled before the fourth."""
+    data, model = tiny.data(), tiny.model()
+    stage = Qat(freeze_batchnorm_after=0.5)
+    shown = plain_batches(model, data.train, seed=0, device="cpu")
+    started = model.with_net(prepared(model, shown, stage))
+    options = tiny.options(learning_rate=0.01)
+
+    def trained(folder: Path, loss: object) -> dict[str, Tensor]:
+        state: dict[str, Tensor] = fit(
+            started, data, loss, options, tiny.job(folder)
+        ).net.state_dict()
+        return state
+
+    whole = trained(tmp_path / "whole", tiny.cross_entropy)
+    stopping = tiny.interrupting(signal.SIGINT, at=step)
+    with pytest.raises(InterruptedRunError):
+        trained(tmp_path / "halves", stopping)
+    assert tiny.same(whole, trained(tmp_path / "halves", tiny.cross_entropy))
 
 
 @pytest.mark.parametrize(
