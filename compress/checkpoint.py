@@ -42,6 +42,7 @@ def save_model(model: Model, folder: Path) -> None:
             "int8": _int8_record(model.net),
             "sha256": sha256_of(tensors),
         },
+        sealed=True,
     )
 
 
@@ -64,15 +65,18 @@ def load(folder: Path | str) -> nn.Module:
     return load_model(Path(folder)).net
 
 
-def load_model(folder: Path, *, factory: str | None = None) -> Model:
+def load_model(
+    folder: Path, *, factory: str | None = None, sealed: bool = False
+) -> Model:
     """Read back what `save_model` wrote.
 
     A model that came from the user's own factory needs it again: code is never taken
-    from a file. Raises InputRejectedError where bytes and record disagree.
+    from a file. Raises InputRejectedError where bytes and record disagree, or where
+    `sealed` is asked for and the record, as an older edgepress wrote it, is not.
     """
     from compress.models.build import skeleton
 
-    record = read_json(folder / RECORD)
+    record = read_json(folder / RECORD, sealed=sealed)
     if (number := record.get("format")) != FORMAT:
         raise InputRejectedError(
             f"{folder / RECORD}: format {number}, this edgepress reads {FORMAT}; "
@@ -97,7 +101,7 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
     if not tensors.is_file() or sha256_of(tensors) != expected:
         raise InputRejectedError(
             f"{tensors}: missing, truncated or changed since it was written; "
-            "run the stage again"
+            "make it again (in a run, remove the folder and give the command again)"
         )
     spec = spec.model_copy(update={"factory": factory})
     try:

@@ -31,6 +31,7 @@ VERBS: Final[Mapping[str, str]] = {
     "eval": "top-1 and top-5 of a model, a run or a model file",
     "profile": "measure model files on this machine",
     "show": "print the report of a run again",
+    "cache": "what runs share on this machine: list it, check it, make room",
     "models": "list architectures with parameters and MACs",
     "doctor": "what is installed, what is missing, what that would enable",
 }
@@ -46,7 +47,7 @@ exit codes:  0 fit to ship, 1 a bug, 2 usage or recipe, 3 input rejected,
 # Verbs that make nothing but their answer, which `--out DIR` keeps as DIR/VERB.json;
 # the others know what belongs there.
 ONLY_ANSWER: Final = frozenset(
-    {"sensitivity", "verify", "eval", "show", "models", "doctor"}
+    {"sensitivity", "verify", "eval", "show", "cache", "models", "doctor"}
 )
 # What a disk may answer instead of taking a file; none of them is a bug of ours.
 REFUSALS: Final = frozenset(

@@ -1,6 +1,5 @@
 """From what a run did to what it reports: rows, files, latencies, the verdict."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +9,7 @@ from compress.data.catalogue import Catalogue
 from compress.folder import JOURNAL
 from compress.int8.record import RECORD as QUANTISATION
 from compress.job import Job
+from compress.journal import points
 from compress.lowrank.record import RECORD as FACTORISATION
 from compress.models.model import Model
 from compress.models.names import family
@@ -90,7 +90,7 @@ def report_of(
         measurements=tuple(measurements),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
         budget=_budget(recipe, job.folder, rows, proof),
-        curves=tuple(_curves(job.folder / JOURNAL)),
+        curves=tuple(points(job.folder / JOURNAL)),
         quantisation=_newest(job.folder, QUANTISATION),
         pruning=_newest(job.folder, PRUNING),
         sparsity=sparsity,
@@ -218,14 +218,3 @@ def advice(proof: Proof) -> tuple[str, ...]:
                     f"the time); ship {b} here unless size matters more"
                 )
     return tuple(told)
-
-
-def _curves(journal: Path) -> list[Record]:
-    """The training curves that the journal kept; a repeated epoch counts once."""
-    points: dict[tuple[str, float], Record] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] == "epoch":
-            point = json.loads(event["text"])
-            points[point["stage"], point["epoch"]] = point
-    return list(points.values())

@@ -11,12 +11,12 @@ from compress.data.catalogue import Catalogue, find
 from compress.device import check_device
 from compress.exports import wanted
 from compress.extras import check_installed
+from compress.finished import conclude, settled
 from compress.folder import (
     JOURNAL,
     REPORT,
     claimed,
     stage_folder,
-    write_manifest,
 )
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
@@ -30,6 +30,7 @@ from compress.screen import Screen
 from compress.stages import QUANTISING, STAGES, keeps_answers
 from compress.stages.stage import Stage
 from compress.training.resume import forget_state
+from runtime.errors import InputRejectedError
 from runtime.files import read_json, write_json
 
 SECONDS = "seconds.json"
@@ -51,8 +52,9 @@ def run(
         torch.set_num_threads(threads)
     with claimed(folder, recipe):
         if (folder / REPORT).is_file():
-            screen.tell(f"{folder}: this run is complete; here is its report")
-            return Report.read(folder)
+            report = settled(folder, screen)
+            if report is not None:
+                return report
         job = Job(
             folder=folder,
             seed=recipe.seed,
@@ -120,9 +122,17 @@ class _Run:
         """What `stage` makes of `model`, and in how many seconds; made once, kept."""
         clock = here.folder / SECONDS
         if is_model(here.folder):
-            here.screen.tell(f"{here.folder.name}: done earlier, taken from there")
-            seconds = float(str(read_json(clock).get("seconds", 0.0)))
-            return load_model(here.folder, factory=model.spec.factory), seconds
+            try:
+                kept = load_model(here.folder, factory=model.spec.factory)
+                seconds = float(str(read_json(clock).get("seconds", 0.0)))
+            except InputRejectedError as error:
+                reason = str(error).partition(";")[0]
+                here.screen.tell(f"{here.folder.name}: made again, because {reason}")
+            else:
+                if is_main_process():  # a kill may have come between them
+                    forget_state(here.folder)
+                here.screen.tell(f"{here.folder.name}: done earlier, taken from there")
+                return kept, seconds
         started = time.monotonic()
         made = stage(model, data, here, guide)
         seconds = time.monotonic() - started
@@ -160,9 +170,8 @@ class _Run:
         ordered[made] = model
         proof = prove(ordered, data, self.recipe.export, self.job, self.recipe.digest())
         report = report_of(self.recipe, self.job, data, self.rows, proof=proof)
-        for sentence in report.write(self.job.folder):
+        for sentence in conclude(report, self.job.folder):
             self.job.screen.tell(sentence)
-        write_manifest(self.job.folder)
         if torch.distributed.is_initialized():  # the others wait in `awaited`
             torch.distributed.barrier()
         return report

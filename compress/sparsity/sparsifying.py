@@ -50,7 +50,7 @@ def sparsified(model: Model, data: Catalogue, job: Job, options: Sparsify) -> Mo
         # All are gone by now, unless there were too few steps for the last to go in.
         apply_(made.net, goal.masks(made.net, goal.sparsity))
     if is_main_process():
-        write_json(job.folder / RECORD, found_in(made.net, goal))
+        write_json(job.folder / RECORD, found_in(made.net, goal), sealed=True)
     return made
 
 
