@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(done.code or 0)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last net
         sentence, code = _told(error, words)
-        with suppress(BrokenPipeError):
+        with suppress(OSError):  # nobody listens, or the log's disk is full
             print(f"compress: {sentence}", file=sys.stderr)  # noqa: T201
         return int(code)
 
