@@ -63,7 +63,7 @@ def byte_count(text: str) -> int:
         raise argparse.ArgumentTypeError(
             f"found {text!r}, which should be a size such as 5GB, 500MB or 12345"
         )
-    step = 1024 if found[3] else 1000
+    step = 1024.0 if found[3] else 1000.0
     power = " kMGT".index(found[2].replace("K", "k") or " ")
     return round(float(found[1]) * step**power)
 

@@ -43,7 +43,7 @@ class Seal:
         next run decodes it again.
         """
         for row in rows[~self.matched[rows]]:
-            if zlib.crc32(np.ascontiguousarray(pixels[row])) != self.expected[row]:
+            if zlib.crc32(np.ascontiguousarray(pixels[row]).data) != self.expected[row]:
                 with suppress(OSError):  # it may be another user's
                     self.twin.unlink(missing_ok=True)
                 raise InputRejectedError(
