@@ -5,6 +5,7 @@ A network that was cut is its architecture's name and what was done to it
 """
 
 import json
+import zlib
 from pathlib import Path
 
 import torch
@@ -187,13 +188,29 @@ def weights_digest(model: Model) -> str:
 def write_tensors(
     path: Path, tensors: dict[str, Tensor], record: dict[str, object] | None = None
 ) -> None:
-    """Write tensors, and a record beside them in the same file, whole or not at all."""
-    notes = None if record is None else {"record": json.dumps(record, sort_keys=True)}
+    """Write tensors, and a record beside them in the same file, whole or not at all.
+
+    With a record comes a checksum of it all, which reading holds it against.
+    """
+    notes = None
+    if record is not None:
+        text = json.dumps(record, sort_keys=True)
+        notes = {"record": text, "crc32": str(_checksum(tensors, text))}
     with written_whole(path) as draft:
         try:
             save_file(tensors, draft, metadata=notes)
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> int:
+    """CRC-32 of a record and every tensor; quick, since states are saved often."""
+    total = zlib.crc32(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        total = zlib.crc32(name.encode(), total)
+        content = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        total = zlib.crc32(content.data, total)
+    return total
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -204,7 +221,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def read_tensors_and_record(
     path: Path,
 ) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Every tensor of a safetensors file, and the record written beside them."""
+    """Every tensor of a safetensors file, and the record written beside them.
+
+    A file that cannot be read, or was changed since, is an InputRejectedError.
+    """
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  # no mapping
@@ -214,4 +234,7 @@ def read_tensors_and_record(
         raise InputRejectedError(
             f"{path}: not a whole safetensors file: {error}"
         ) from error
+    expected = notes.get("crc32")
+    if expected is not None and expected != str(_checksum(tensors, notes["record"])):
+        raise InputRejectedError(f"{path}: was changed since it was written")
     return tensors, record

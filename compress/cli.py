@@ -215,11 +215,15 @@ def _bug(error: BaseException, words: Sequence[str]) -> str:
     import tempfile
     import traceback
 
-    handle, path = tempfile.mkstemp(prefix="edgepress-bug-", suffix=".txt")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(f"compress {' '.join(words)}\n\n")
-        stream.writelines(traceback.format_exception(error))
-    return (
+    told = (
         f"this is a bug in edgepress ({type(error).__name__}: {error}); please report "
-        f"it with {path}"
     )
+    try:
+        handle, path = tempfile.mkstemp(prefix="edgepress-bug-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(f"compress {' '.join(words)}\n\n")
+            stream.writelines(traceback.format_exception(error))
+    except OSError:  # a full disk may be behind it all
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{told}it; it happened in {frame.filename}:{frame.lineno}"
+    return f"{told}it with {path}"
