@@ -104,6 +104,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, data: Path) -> Path:
     return place / "run"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_cache")
 def test_a_run_killed_at_a_dozen_moments_gives_the_same_bytes(
     undisturbed: Path, data: Path, tmp_path: Path
