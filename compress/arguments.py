@@ -2,6 +2,7 @@
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import NoReturn
@@ -108,6 +109,18 @@ def whole(least: int, most: int) -> Callable[[str], int]:
         )
 
     return convert
+
+
+def byte_count(text: str) -> int:
+    """Convert `5GB`, `500 MB` or `12345` to bytes; 1 MB is 10^6 bytes, 1 MiB 2^20."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMGT]?)(i?)B?", text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, which should be a size such as 5GB, 500MB or 12345"
+        )
+    step = 1024.0 if found[3] else 1000.0
+    power = " kMGT".index(found[2].replace("K", "k") or " ")
+    return round(float(found[1]) * step**power)
 
 
 def share(text: str) -> float:

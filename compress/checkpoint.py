@@ -5,6 +5,7 @@ A network that was cut is its architecture's name and what was done to it
 """
 
 import json
+import zlib
 from pathlib import Path
 
 import torch
@@ -43,6 +44,7 @@ def save_model(model: Model, folder: Path) -> None:
             "int8": _int8_record(model.net),
             "sha256": sha256_of(tensors),
         },
+        sealed=True,
     )
 
 
@@ -70,15 +72,18 @@ def load(folder: Path | str) -> nn.Module:
     return load_model(Path(folder)).net
 
 
-def load_model(folder: Path, *, factory: str | None = None) -> Model:
+def load_model(
+    folder: Path, *, factory: str | None = None, sealed: bool = False
+) -> Model:
     """Read back what `save_model` wrote.
 
     A model that came from the user's own factory needs it again: code is never taken
-    from a file. Raises InputRejectedError where bytes and record disagree.
+    from a file. Raises InputRejectedError where bytes and record disagree, or where
+    `sealed` is asked for and the record, as an older edgepress wrote it, is not.
     """
     from compress.models.build import skeleton
 
-    record = read_json(folder / RECORD)
+    record = read_json(folder / RECORD, sealed=sealed)
     if (number := record.get("format")) != FORMAT:
         raise InputRejectedError(
             f"{folder / RECORD}: format {number}, this edgepress reads {FORMAT}; "
@@ -103,7 +108,7 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
     if not tensors.is_file() or sha256_of(tensors) != expected:
         raise InputRejectedError(
             f"{tensors}: missing, truncated or changed since it was written; "
-            "run the stage again"
+            "make it again (in a run, remove the folder and give the command again)"
         )
     spec = spec.model_copy(update={"factory": factory})
     try:
@@ -189,13 +194,29 @@ def weights_digest(model: Model) -> str:
 def write_tensors(
     path: Path, tensors: dict[str, Tensor], record: dict[str, object] | None = None
 ) -> None:
-    """Write tensors, and a record beside them in the same file, whole or not at all."""
-    notes = None if record is None else {"record": json.dumps(record, sort_keys=True)}
+    """Write tensors, and a record beside them in the same file, whole or not at all.
+
+    With a record comes a checksum of it all, which reading holds it against.
+    """
+    notes = None
+    if record is not None:
+        text = json.dumps(record, sort_keys=True)
+        notes = {"record": text, "crc32": str(_checksum(tensors, text))}
     with written_whole(path) as draft:
         try:
             save_file(tensors, draft, metadata=notes)
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> int:
+    """CRC-32 of a record and every tensor; quick, since states are saved often."""
+    total = zlib.crc32(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        total = zlib.crc32(name.encode(), total)
+        content = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        total = zlib.crc32(content.data, total)
+    return total
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -206,7 +227,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def read_tensors_and_record(
     path: Path,
 ) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Every tensor of a safetensors file, and the record written beside them."""
+    """Every tensor of a safetensors file, and the record written beside them.
+
+    A file that cannot be read, or was changed since, is an InputRejectedError.
+    """
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  # no mapping
@@ -216,4 +240,7 @@ def read_tensors_and_record(
         raise InputRejectedError(
             f"{path}: not a whole safetensors file: {error}"
         ) from error
+    expected = notes.get("crc32")
+    if expected is not None and expected != str(_checksum(tensors, notes["record"])):
+        raise InputRejectedError(f"{path}: was changed since it was written")
     return tensors, record

@@ -31,6 +31,7 @@ VERBS: Final[Mapping[str, str]] = {
     "eval": "top-1 and top-5 of a model, a run or a model file",
     "profile": "measure model files on this machine",
     "show": "print the report of a run again",
+    "cache": "what runs share on this machine: list it, check it, make room",
     "models": "list architectures with parameters and MACs",
     "doctor": "what is installed, what is missing, what that would enable",
     "completion": "a script that lets a shell complete verbs and flags",
@@ -47,7 +48,16 @@ exit codes:  0 fit to ship, 1 a bug, 2 usage or recipe, 3 input rejected,
 # Verbs that make nothing but their answer, which `--out DIR` keeps as DIR/VERB.json;
 # the others know what belongs there.
 ONLY_ANSWER: Final = frozenset(
-    {"sensitivity", "verify", "eval", "show", "models", "doctor", "completion"}
+    {
+        "sensitivity",
+        "verify",
+        "eval",
+        "show",
+        "cache",
+        "models",
+        "doctor",
+        "completion",
+    }
 )
 # What a disk may answer instead of taking a file; none of them is a bug of ours.
 REFUSALS: Final = frozenset(
@@ -73,7 +83,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return int(done.code or 0)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last net
         sentence, code = _told(error, words)
-        with suppress(BrokenPipeError):
+        with suppress(OSError):  # nobody listens, or the log's disk is full
             print(f"compress: {sentence}", file=sys.stderr)  # noqa: T201
         if "--json" in words and _is_main_process():
             with _reader_may_leave():
@@ -240,11 +250,15 @@ def _bug(error: BaseException, words: Sequence[str]) -> str:
     import tempfile
     import traceback
 
-    handle, path = tempfile.mkstemp(prefix="edgepress-bug-", suffix=".txt")
-    with os.fdopen(handle, "w", encoding="utf-8") as stream:
-        stream.write(f"compress {' '.join(words)}\n\n")
-        stream.writelines(traceback.format_exception(error))
-    return (
+    told = (
         f"this is a bug in edgepress ({type(error).__name__}: {error}); please report "
-        f"it with {path}"
     )
+    try:
+        handle, path = tempfile.mkstemp(prefix="edgepress-bug-", suffix=".txt")
+        with os.fdopen(handle, "w", encoding="utf-8") as stream:
+            stream.write(f"compress {' '.join(words)}\n\n")
+            stream.writelines(traceback.format_exception(error))
+    except OSError:  # a full disk may be behind it all
+        frame = traceback.extract_tb(error.__traceback__)[-1]
+        return f"{told}it; it happened in {frame.filename}:{frame.lineno}"
+    return f"{told}it with {path}"

@@ -1,6 +1,5 @@
 """From what a run did to what it reports: rows, files, latencies, the verdict."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from compress.data.catalogue import Catalogue
 from compress.folder import JOURNAL
 from compress.int8.record import RECORD as QUANTISATION
 from compress.job import Job
+from compress.journal import doubts, points
 from compress.lowrank.record import RECORD as FACTORISATION
 from compress.models.names import family
 from compress.proof import Proof, Proven
@@ -83,13 +83,13 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         measurements=tuple(measurements),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
         budget=_budget(found, checks),
-        curves=tuple(_curves(job.folder / JOURNAL)),
+        curves=tuple(points(job.folder / JOURNAL)),
         quantisation=found.quantisation,
         pruning=_newest(job.folder, PRUNING),
         sparsity=sparsity,
         factorisation=_newest(job.folder, FACTORISATION),
         advice=advice(found, ship),
-        doubts=tuple(_doubts(job.folder / JOURNAL)),
+        doubts=doubts(job.folder / JOURNAL),
         # Measure it where it is going to run.
         next=f"compress profile {job.folder / ship[0].path}" if ship else "",
         folder=job.folder,
@@ -151,24 +151,3 @@ def _newest(folder: Path, name: str) -> Record:
     """What the last stage that keeps such a record found; empty where there is none."""
     written = sorted(folder.glob(f"*/{name}"))
     return read_json(written[-1]) if written else {}
-
-
-def _curves(journal: Path) -> list[Record]:
-    """The training curves that the journal kept; a repeated epoch counts once."""
-    points: dict[tuple[str, float], Record] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] == "epoch":
-            point = json.loads(event["text"])
-            points[point["stage"], point["epoch"]] = point
-    return list(points.values())
-
-
-def _doubts(journal: Path) -> list[str]:
-    """What was doubted while the run was at work, each reason once."""
-    reasons: dict[str, None] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] == "doubt":
-            reasons[event["text"]] = None
-    return list(reasons)

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from compress.journal import append
+
 Advance = Callable[[int, str], None]
 LINE_SECONDS: Final = 15.0  # between two lines of progress in a log
 
@@ -24,8 +26,8 @@ def _ignore(steps: int, note: str) -> None:
 
 
 def _say(sentence: str) -> None:
-    """One line on stderr; a run goes on when nobody is left to listen."""
-    with suppress(BrokenPipeError):
+    """One line on stderr; a run goes on when nobody can listen, or no disk keep it."""
+    with suppress(OSError):
         print(sentence, file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -63,8 +65,7 @@ class Screen:
         if self.journal is None:
             return
         event = {"time": round(time.time(), 3), "kind": kind, "text": sentence}
-        with self.journal.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(event) + "\n")
+        append(self.journal, event)
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Advance]:

@@ -15,6 +15,7 @@ from torch import nn
 from compress.data.batches import evaluation_batches
 from compress.data.catalogue import find
 from compress.data.spec import DataSpec
+from compress.finished import whole
 from compress.int8.divergence import first_difference
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder
@@ -148,7 +149,7 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     Float files are compared with the float network, INT8 files with the quantised one
     and with each other.
     """
-    report = Report.read(run)
+    report = whole(run)
     model = _model_of(run, report, seed, screen)
     spec = data or DataSpec.model_validate(inner(report.recipe, "data"))
     catalogue = find(spec, seed=seed, screen=screen, cache=cache_folder())

@@ -2,16 +2,18 @@
 
 import hashlib
 import json
-import os
 import re
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from runtime.drafts import draft_of
 from runtime.errors import InputRejectedError, RecipeError
 
 _CHUNK_BYTES = 1 << 20
+# In a record of JSON: the digest of all the rest of it.
+SEAL = "record_sha256"
 
 
 @contextmanager
@@ -21,19 +23,24 @@ def written_whole(path: Path) -> Iterator[Path]:
     Any library may write to the draft. A full disk, or any other refusal of the
     operating system, becomes one sentence and leaves nothing half-written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        draft.replace(path)
+        with draft_of(path) as draft:
+            yield draft
+            # What others may read is the user's umask, not a library's caution.
+            draft.chmod(draft.parent.stat().st_mode & 0o666)
+            draft.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise RecipeError(
-            f"{path}: cannot be written: {reason}; what was finished before is kept; "
-            "make room (or choose another --out) and run the same command again"
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> RecipeError:
+    """The sentence for a disk that refuses `path`."""
+    reason = error.strerror or str(error)
+    return RecipeError(
+        f"{path}: cannot be written: {reason}; what was finished is kept; "
+        "make room (or choose another --out) and run the same command again"
+    )
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -47,13 +54,25 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: Path, record: Mapping[str, object]) -> None:
-    """Replace `path` in one step with `record`, keys sorted."""
-    write_text(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
+def write_json(
+    path: Path, record: Mapping[str, object], *, sealed: bool = False
+) -> None:
+    """Replace `path` in one step with `record`, keys sorted.
+
+    `sealed`: with a digest of itself, which `read_json` holds it against.
+    """
+    text = json.dumps(record, indent=2, sort_keys=True)
+    if sealed:  # of what a reader will find: keys are texts then
+        whole = {**record, SEAL: digest_of(json.loads(text))}
+        text = json.dumps(whole, indent=2, sort_keys=True)
+    write_text(path, text + "\n")
 
 
-def read_json(path: Path) -> dict[str, object]:
-    """Read the object that `path` holds."""
+def read_json(path: Path, *, sealed: bool = False) -> dict[str, object]:
+    """Read the object that `path` holds, without its seal.
+
+    A seal that is there must hold; `sealed`: and one must be there.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -63,6 +82,14 @@ def read_json(path: Path) -> dict[str, object]:
     if not isinstance(record, dict):
         raise InputRejectedError(
             f"{path}: holds a {type(record).__name__}, not a record"
+        )
+    seal = record.pop(SEAL, None)
+    if sealed and seal is None:
+        raise InputRejectedError(f"{path}: has no {SEAL}, so nothing vouches for it")
+    if seal is not None and seal != digest_of(record):
+        raise InputRejectedError(
+            f"{path}: was changed since it was written; make it again (or, to keep the "
+            f"change, remove the line {SEAL!r} from it)"
         )
     return record
 

@@ -22,6 +22,9 @@ from runtime.requirements import pip_line
 
 # Version of the contract; keys are only ever added.
 SCHEMA: Final = 1
+# The two forms of the report for people.
+PLAIN: Final = "report.md"
+PAGE: Final = "report.html"
 _NUMBERS: Final = re.compile(r"\[\n\s+(-?\d[^\[\]{}\"]*?)\n\s+\]")
 
 
@@ -175,20 +178,29 @@ class Report:
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Write every form into `folder`; give a sentence for what is left out."""
+        told = self.write_forms(folder)
+        write_text(folder / REPORT, self.content(folder))
+        return told
+
+    def content(self, folder: Path) -> str:
+        """What report.json holds in `folder`."""
+        return replace(self, folder=folder).as_json() + "\n"
+
+    def write_forms(self, folder: Path) -> tuple[str, ...]:
+        """Write all but report.json; give a sentence for what is left out."""
         from importlib.util import find_spec
 
         from compress.report import charts
 
         here = replace(self, folder=folder)
-        write_text(folder / REPORT, here.as_json() + "\n")
-        write_text(folder / "report.md", here.as_markdown())
+        write_text(folder / PLAIN, here.as_markdown())
         if find_spec("jinja2") is None:
             skipped = (
                 "report.html: skipped, because jinja2 is not installed; "
                 f"run: {pip_line('report')}"
             )
             return (skipped,)
-        write_text(folder / "report.html", here.as_html())
+        write_text(folder / PAGE, here.as_html())
         if not charts.available():
             plain = (
                 "report.html: has no charts, because matplotlib is not installed; "

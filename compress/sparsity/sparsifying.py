@@ -48,7 +48,7 @@ def sparsified(model: Model, data: Catalogue, job: Job, options: Sparsify) -> Mo
         thinning = Thinning(goal=goal, until=options.thin_until) if gradual else None
         made = fit(made, opened, loss, options, job, thinning=thinning)
     if is_main_process():
-        write_json(job.folder / RECORD, found_in(made.net, goal))
+        write_json(job.folder / RECORD, found_in(made.net, goal), sealed=True)
     return made
 
 

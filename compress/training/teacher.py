@@ -11,6 +11,7 @@ from compress.models.names import family
 from compress.models.opening import is_trained_for, open_model
 from compress.models.spec import ModelSpec
 from compress.screen import counted
+from compress.shared import hold, making, places
 from compress.stages.finetune import FineTune
 from compress.training.resume import forget_state
 from compress.training.views import training_images
@@ -51,10 +52,12 @@ def teacher_for(
         options.model_dump(),
         job.seed,
     )
-    folder = job.cache / "teachers" / key[:32]
-    if is_model(folder):
+    for folder in places(job.cache / "teachers" / key[:32]):
+        held = hold(folder)
+        if held is None or not is_model(folder):
+            continue
         try:
-            kept = load_model(folder, factory=spec.factory)
+            kept = load_model(folder, factory=spec.factory, sealed=True)
         except InputRejectedError as error:
             job.screen.tell(f"teacher {spec.name}: the kept one is of no use: {error}")
         else:
@@ -64,10 +67,11 @@ def teacher_for(
         f"teacher {spec.name}: has no weights for {data.name}, so it is trained first, "
         f"{counted(epochs, 'epoch')}; the next run will reuse it"
     )
-    trained = training(teacher, data, replace(job, folder=folder, title="teacher"))
-    if is_main_process():
-        save_model(trained, folder)
-        forget_state(folder)
+    with making(folder):
+        trained = training(teacher, data, replace(job, folder=folder, title="teacher"))
+        if is_main_process():
+            save_model(trained, folder)
+            forget_state(folder)
     return trained
 
 

@@ -4,8 +4,6 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from compress.report.report import Report
-
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
@@ -20,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
-    """Read what the run wrote; its verdict is the exit code again."""
-    del screen
-    return Report.read(Path(options.run))
+    """Read what the run wrote, if it is unchanged; its verdict is the exit code."""
+    from compress.finished import shown
+
+    return shown(Path(options.run), screen)

@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from compress.cli import main
+from compress.folder import write_manifest
 from runtime.artifact import Artifact
 from runtime.errors import Exit
 from runtime.files import sha256_of, write_json
@@ -125,11 +126,12 @@ def test_verify_finds_the_operator_that_was_tampered_with(
 
 
 def vouch_for(file: Path) -> None:
-    """Let the twin of a changed file say that it is as it should be."""
+    """Let twin and manifest of a changed file say that it is as it should be."""
     path = file.with_name(file.name + ".json")
     twin = json.loads(path.read_text())
     twin |= {"sha256": sha256_of(file), "size_bytes": file.stat().st_size}
     write_json(path, twin)
+    write_manifest(file.parent.parent)
 
 
 def test_verify_looks_into_tflite_files_too(
