@@ -189,7 +189,9 @@ def splits_are_slices_(graph: fx.GraphModule) -> None:
         for node in calls(graph, target):
             source, *rest = _arguments(node)
             for part in list(node.users):
-                call, given = cut(shape_of(source) or [], int(part.args[1]), *rest)
+                call, given = cut(
+                    shape_of(source) or [], cast("int", part.args[1]), *rest
+                )
                 with graph.graph.inserting_before(part):
                     piece = graph.graph.call_function(call, (source, *given))
                 piece.meta = dict(part.meta)
