@@ -5,7 +5,7 @@ import itertools
 import os
 import warnings
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median_low
 from typing import Final, Literal
@@ -36,6 +36,7 @@ class Catalogue:
 
     native_size: shorter side of a typical image, pixels; `indexed`: classes are bare
     output indices. A split that does not exist is None (no train: evaluation only).
+    exif: what was asked for; None leaves it to the network.
     """
 
     name: str
@@ -44,8 +45,13 @@ class Catalogue:
     native_size: int
     train: Listing | None
     val: Listing | None
+    exif: bool | None = None
     cache: Path = field(repr=False)
     screen: Screen = field(repr=False)
+
+    def asked(self, preprocess: Preprocess) -> Preprocess:
+        """How a network is fed these images: `preprocess`, and what was asked for."""
+        return preprocess if self.exif is None else replace(preprocess, exif=self.exif)
 
     def judges(self, outputs: int) -> bool:
         """Whether the labels can tell right from wrong for so many outputs."""
@@ -119,6 +125,7 @@ def find(spec: DataSpec, *, seed: int, screen: Screen, cache: Path) -> Catalogue
         native_size=_typical_side(shown, found.name),
         train=train,
         val=found.val,
+        exif=spec.exif,
         cache=cache,
         screen=screen,
     )

@@ -27,7 +27,8 @@ class Images:
 
     pixels: uint8 [n, store, store, 3] with store >= size, on disk; the middle
     size x size is what an evaluation looks at. `digest` names the content (listing,
-    bytes, geometry); `skipped` names the images that could not be decoded.
+    bytes, geometry); `skipped` names the images that could not be decoded, `reasons`
+    says why, in the same order; `notes` says what was done to the others.
     """
 
     pixels: npt.NDArray[np.uint8]
@@ -35,6 +36,8 @@ class Images:
     size: int
     digest: str
     skipped: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         """How many images there are."""

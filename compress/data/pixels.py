@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,11 +17,11 @@ from PIL import Image
 from compress.data.data import Images
 from compress.data.decode import Decoded, Geometry, decoded_images
 from compress.data.listing import Listing
-from compress.screen import Screen
+from compress.screen import Screen, counted
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, write_json, written_whole
 
-_FORMAT: Final = 1  # of the cache; counts up when pixels or twin change their meaning
+_FORMAT: Final = 2  # of the cache; counts up when pixels or twin change their meaning
 _PIXELS, _TWIN = "pixels.u8", "pixels.json"
 _CHECKED_BYTES: Final = 64 * 2**20  # decoded pixels whose checksum is verified
 _MARGIN_BYTES: Final = 64 * 2**20  # of disk left for what else the run writes
@@ -63,8 +64,10 @@ def _kept(shot: _Shot) -> Images | None:
     """Open a cache, or None if it is not there, not whole or of other images."""
     try:
         twin = read_json(shot.folder / _TWIN)
-        count, skipped = twin["images"], twin["skipped"]
+        count, skipped, notes = twin["images"], twin["skipped"], twin["notes"]
         if not isinstance(count, int) or not isinstance(skipped, dict):
+            return None
+        if not isinstance(notes, dict):
             return None
         gone = {int(row) for row in skipped}
         keep = [row for row in range(len(shot.listing)) if row not in gone]
@@ -82,6 +85,8 @@ def _kept(shot: _Shot) -> Images | None:
             size=shot.geometry.size,
             digest=digest_of(twin["digest"], shot.geometry.size),
             skipped=tuple(shot.listing.names[row] for row in sorted(gone)),
+            reasons=tuple(str(skipped[str(row)]) for row in sorted(gone)),
+            notes=tuple(f"{counted(n, 'image')} {note}" for note, n in notes.items()),
         )
     except (OSError, RecipeError, InputRejectedError, KeyError, ValueError, IndexError):
         return None
@@ -117,12 +122,14 @@ class _Tally:
     content: "hashlib._Hash"
     images: int = 0
     skipped: dict[str, str] = field(default_factory=dict)  # row -> reason
+    notes: Counter[str] = field(default_factory=Counter)  # note -> images
 
     def take(self, image: Decoded, listing: Listing, stream: BinaryIO) -> None:
         """Append one image to `stream`, or remember why there is none."""
         name, label = listing.names[image.row], listing.labels[image.row]
         line = f"{name}\0{label}\0{image.fact}\n"
         self.content.update(line.encode("utf-8", "surrogateescape"))
+        self.notes.update(image.notes)
         if image.pixels is None:
             self.skipped[str(image.row)] = image.reason
         else:
@@ -136,7 +143,7 @@ def _build(shot: _Shot, screen: Screen) -> None:
         draft.unlink(missing_ok=True)
     _room(shot)
     listing, geometry = shot.listing, shot.geometry
-    looks = (_FORMAT, geometry.store, geometry.interpolation)
+    looks = (_FORMAT, *geometry.stored)
     tally = _Tally(hashlib.sha256(repr(looks).encode()))
     with written_whole(shot.folder / _PIXELS) as draft:
         # Appending, not mapping: on a full disk a write fails, a mapping kills.
@@ -167,6 +174,7 @@ def _build(shot: _Shot, screen: Screen) -> None:
             "store": geometry.store,
             "checksum": checksum,
             "skipped": tally.skipped,
+            "notes": dict(sorted(tally.notes.items())),
         },
     )
 
@@ -179,7 +187,7 @@ def open_images(
     A cache of other images, or one that was cut off or altered, is built again.
     Corrupt images are skipped, counted and named; if all are, InputRejectedError.
     """
-    key = listing.key(_FORMAT, geometry.store, geometry.interpolation)
+    key = listing.key(_FORMAT, *geometry.stored)
     shot = _Shot(
         title=title,
         listing=listing,
@@ -196,10 +204,13 @@ def open_images(
     if images is None:
         raise InputRejectedError(f"{shot.folder}: changed while it was read; run again")
     if images.skipped:
-        first = ", ".join(images.skipped[:_TOLD])
+        pairs = zip(images.skipped[:_TOLD], images.reasons, strict=False)
+        first = ", ".join(f"{name} ({reason})" for name, reason in pairs)
         more = len(images.skipped) - _TOLD
         screen.tell(
-            f"{title}: {len(images.skipped)} of {len(listing)} images are corrupt and "
-            f"were skipped: {first}{f' and {more} more' if more > 0 else ''}"
+            f"{title}: {len(images.skipped)} of {len(listing)} images cannot be used "
+            f"and were skipped: {first}{f' and {more} more' if more > 0 else ''}"
         )
+    if images.notes:
+        screen.tell(f"{title}: {'; '.join(images.notes)}")
     return images

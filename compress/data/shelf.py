@@ -1,6 +1,5 @@
 """Where images lie: a folder, a zip or an array, each read one image at a time."""
 
-import io
 import os
 import posixpath
 import zipfile
@@ -14,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from compress.data.picture import opened
 from runtime.archive import BAD_ZIP
 from runtime.errors import InputRejectedError, RecipeError
 
@@ -138,8 +138,8 @@ class FolderShelf:
         return path.read_bytes()
 
     def picture(self, content: bytes) -> Image.Image:
-        """Open an image of any format that Pillow knows."""
-        return Image.open(io.BytesIO(content))
+        """Open an image of a format that is allowed."""
+        return opened(content)
 
     def stamp(self, name: str) -> str:
         """Path, bytes and time of the last change."""
@@ -211,8 +211,8 @@ class ZipShelf:
         return self.archive.read(info)
 
     def picture(self, content: bytes) -> Image.Image:
-        """Open an image of any format that Pillow knows."""
-        return Image.open(io.BytesIO(content))
+        """Open an image of a format that is allowed."""
+        return opened(content)
 
     def stamp(self, name: str) -> str:
         """Bytes and checksum as the zip's directory gives them."""

@@ -15,6 +15,7 @@ from PIL import Image
 
 from compress.data.catalogue import Catalogue
 from compress.data.decode import Geometry
+from compress.data.depth import eight_bits
 from compress.vision import torchvision
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.preprocess import Preprocess
@@ -76,7 +77,8 @@ def test_every_mode_becomes_three_channels(mode: str) -> None:
         )
         picture = picture.convert("F") if mode == "F" else picture
 
-    fitted = Geometry(size=16, store=16, interpolation="bilinear").fitted(picture)
+    flat = eight_bits(picture).picture
+    fitted = Geometry(size=16, store=16, interpolation="bilinear").fitted(flat)
 
     expected = np.repeat(ramp[..., None], 3, axis=2).astype(int)
     worst = 255 if mode == "1" else 1  # one bit is dithered
@@ -215,7 +217,8 @@ def test_corrupt_images_are_skipped_counted_and_named(
         )
         assert data.train.labels.tolist() == [0, 0, 1, 1, 1]
         said = capsys.readouterr().err
-        assert "3 of 8 images are corrupt" in said
+        assert "3 of 8 images cannot be used" in said
+        assert "train/a/2.png (image file is truncated" in said
         assert "train/a/1.png" in said
     expected = np.asarray(Image.open(folder / "train/b/1.png").resize((10, 8), 2))
     np.testing.assert_array_equal(data.train.pixels[2], expected[:, 1:9])
