@@ -176,6 +176,11 @@ def _at(
             f"data {place or '(empty)'}: no such file or folder; expected {allowed} or "
             "a .zip"
         )
+    if not (path.is_file() or path.is_dir()):
+        raise RecipeError(
+            f"data {place}: is a pipe or a device; expected a folder, a CSV file or a "
+            ".zip"
+        )
     fraction = spec.val_fraction
     if path.is_file() and path.suffix.lower() == ".csv" and kind != "folder":
         name = path.stem if path.name != _LIST else path.resolve().parent.name

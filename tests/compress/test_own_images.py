@@ -1,4 +1,4 @@
-"""Images as people have them, through the command line: depth, EXIF, foreign formats."""
+"""Images as people have them, by the command line: depth, EXIF, foreign formats."""
 
 import json
 import os
@@ -10,32 +10,13 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from compress.checkpoint import save_model
 from compress.cli import main
-from compress.models.build import build
-from compress.models.spec import ModelSpec
-from compress.screen import Screen
 from runtime.artifact import Artifact
 from runtime.errors import Exit
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 Draw = Callable[..., Path]
-
-
-@pytest.fixture
-def network(tmp_path: Path) -> Path:
-    """An untrained network for the four classes that are drawn."""
-    model = build(
-        ModelSpec(name="lenet5"),
-        classes=("a", "b", "c", "d"),
-        native_size=32,
-        size=32,
-        seed=0,
-        screen=Screen(verbosity="quiet"),
-    )
-    save_model(model, tmp_path / "network")
-    return tmp_path / "network"
 
 
 def test_deep_images_are_used_and_those_without_a_scale_skipped_with_a_reason(
