@@ -11,9 +11,9 @@ from compress.data.depth import eight_bits
 # program (EPS starts Ghostscript), and most are read by code that nobody looks at.
 # A suffix is not believed: ImageNet has a PNG and some CMYK among its .JPEG files.
 FORMATS: Final = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
-# 61 megapixels are the largest sensor that people carry; a decoded pixel takes four
-# bytes, twice over while it is converted: half a gigabyte.
-LARGEST_PIXELS: Final = 64 * 2**20
+# 60 megapixels are the largest sensor that people carry; a decoded pixel takes four
+# bytes, up to three times over while it is converted and turned: 0.7 GB.
+LARGEST_PIXELS: Final = 61_000_000
 # Exif 2.32, tag Orientation: how the stored pixels have to be turned.
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
