@@ -7,6 +7,7 @@ from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.models.spec import ModelSpec, from_name
 from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
+from compress.verbs.own_data import with_own_data
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Evaluate on the held-out images."""
+    options = with_own_data(options, screen)
     from compress.checked import record_from
     from compress.evaluate import evaluate
 

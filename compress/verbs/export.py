@@ -13,6 +13,7 @@ from compress.verbs.one_stage import (
     plain,
     recipe_of,
 )
+from compress.verbs.own_data import with_own_data
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the recipe without stages that the flags describe."""
+    options = with_own_data(options, screen)
     name = f"export-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage=None, name=name, model=MODEL)
     if is_saved_model(recipe.model.name):

@@ -12,6 +12,7 @@ from compress.verbs.one_stage import (
     plain,
     recipe_of,
 )
+from compress.verbs.own_data import with_own_data
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     _cut_for_latency_(options)
     name = f"prune-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage="prune", name=name, model=MODEL)

@@ -18,6 +18,7 @@ from compress.verbs.one_stage import (
     plain,
     recipe_of,
 )
+from compress.verbs.own_data import with_own_data
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     mode = str(options.mode)
     for key, value in _keys_of(mode, options).items():
         setattr(options, f"stage.{key}", value)

@@ -11,6 +11,7 @@ from compress.verbs.one_stage import (
     plain,
     recipe_of,
 )
+from compress.verbs.own_data import with_own_data
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     recipe = recipe_of(
         options,
         stage="sparsify",

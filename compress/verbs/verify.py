@@ -8,6 +8,7 @@ from compress.arguments import share, whole
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.verbs.one_stage import DATA_FLAGS, flags_of
+from compress.verbs.own_data import with_own_data
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -40,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Compare everything with everything, pair by pair."""
+    options = with_own_data(options, screen, options.run)
     from compress.checked import record_from
     from compress.verification import verify
 
