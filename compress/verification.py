@@ -150,7 +150,7 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     """
     report = Report.read(run)
     model = _model_of(run, report, seed, screen)
-    spec = data or _data_of(report)
+    spec = data or DataSpec.model_validate(inner(report.recipe, "data"))
     catalogue = find(spec, seed=seed, screen=screen, cache=cache_folder())
     shown = thinned(catalogue.images(catalogue.asked(model.preprocess)), images)
 
@@ -180,16 +180,10 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     return Verification(run=str(run), threshold=threshold, pairs=tuple(found))
 
 
-def _data_of(report: Report) -> DataSpec:
-    """What a run was made with; the network is for whoever asks for it."""
-    spec = DataSpec.model_validate(inner(report.recipe, "data"))
-    return spec.model_copy(update={"download": False})
-
-
 def _model_of(run: Path, report: Report, seed: int, screen: Screen) -> Model:
     """The model that a run ended with, or began with if it has no stages."""
     job = Job(folder=run, seed=seed, screen=screen)
-    catalogue_spec = _data_of(report)
+    catalogue_spec = DataSpec.model_validate(inner(report.recipe, "data"))
     catalogue = find(catalogue_spec, seed=seed, screen=screen, cache=cache_folder())
     if any(run.glob("*/model.json")):
         spec = ModelSpec(name=str(run))

@@ -48,6 +48,13 @@ class Catalogue:
     exif: bool | None = None
     cache: Path = field(repr=False)
     screen: Screen = field(repr=False)
+    # How many images of a split could be decoded, once it was opened.
+    _decoded: dict[str, int] = field(default_factory=dict, repr=False)
+
+    def used(self, split: Literal["train", "val"]) -> int:
+        """How many images there are; those that proved unusable do not count."""
+        listing = self.train if split == "train" else self.val
+        return self._decoded.get(split, 0 if listing is None else len(listing))
 
     def asked(self, preprocess: Preprocess) -> Preprocess:
         """How a network is fed these images: `preprocess`, and what was asked for."""
@@ -70,13 +77,15 @@ class Catalogue:
         def opened(listing: Listing | None, title: str) -> Images | None:
             if listing is None:
                 return None
-            return open_images(
+            images = open_images(
                 listing,
                 geometry,
                 cache=self.cache / "pixels",
                 screen=self.screen,
                 title=f"{self.name} {title}",
             )
+            self._decoded[title] = len(images)
+            return images
 
         trained = opened(self.train, "train") if train else None
         if trained is not None:
