@@ -397,6 +397,19 @@ def test_a_hostile_name_is_shown_not_run() -> None:
     assert page.count("&lt;script&gt;") >= 8
 
 
+def test_what_a_run_was_given_took_no_time_that_could_be_told() -> None:
+    """A teacher out of the cache is not one that was trained in 0.0 s."""
+    rows = tuple(
+        report_example.row(stage, "lenet5", 0.9, heavy=True) | {"seconds": seconds}
+        for stage, seconds in (("teacher", 0.0), ("distill", 141.7))
+    )
+
+    lines = example(rows=rows).as_markdown().splitlines()
+
+    census = [line.split(" | ") for line in lines if line.endswith("|")][-2:]
+    assert [cells[-1] for cells in census] == ["- |", "2 min 22 s |"]
+
+
 def test_markdown_tables_survive_a_bar() -> None:
     """A bar in a name would be a column."""
     rows = tuple({**row, "model": "a|b"} for row in example().rows)
