@@ -1,6 +1,7 @@
 """One image file as a picture: formats that are opened, size, orientation, depth."""
 
 import io
+import re
 from typing import Final, NamedTuple
 
 from PIL import ExifTags, Image
@@ -14,6 +15,15 @@ FORMATS: Final = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP", "GIF")
 # 60 megapixels are the largest sensor that people carry; a decoded pixel takes four
 # bytes, up to three times over while it is converted and turned: 0.7 GB.
 LARGEST_PIXELS: Final = 61_000_000
+# Each scan of a JPEG looks at the whole image again, and an empty one takes a dozen
+# bytes: a megabyte of them would decode for a quarter of an hour. libjpeg writes ten.
+_MOST_SCANS: Final = 64
+_MOST_SEGMENTS: Final = 4096  # of a JPEG; an ICC profile or XMP may take 255 of them
+# ISO 10918-1, B.1.1.3: what may follow 0xff within a scan is no such marker.
+_MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
+_START_OF_IMAGE: Final = 0xD8
+_END_OF_IMAGE: Final = 0xD9
+_START_OF_SCAN: Final = 0xDA
 # Exif 2.32, tag Orientation: how the stored pixels have to be turned.
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -35,6 +45,8 @@ class Plain(NamedTuple):
 
 def opened(content: bytes) -> Image.Image:
     """Open an image file of a format that is allowed; it is decoded later."""
+    if content.startswith(bytes((0xFF, _START_OF_IMAGE))):
+        _check_scans(content)
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
@@ -46,6 +58,21 @@ def check_size(picture: Image.Image) -> None:
             f"{width}x{height} is more than the {LARGEST_PIXELS / 1e6:.0f} million "
             "pixels that one image may have"
         )
+
+
+def _check_scans(content: bytes) -> None:
+    """Refuse a JPEG that would be decoded again and again."""
+    scans, at = 0, 2
+    for _ in range(_MOST_SEGMENTS):
+        marker = _MARKER.search(content, at)
+        if marker is None or content[marker.start() + 1] == _END_OF_IMAGE:
+            return
+        scans += content[marker.start() + 1] == _START_OF_SCAN
+        if scans > _MOST_SCANS:
+            raise ValueError(f"a JPEG of more than {_MOST_SCANS} scans")
+        length = content[marker.end() : marker.end() + 2]
+        at = marker.end() + int.from_bytes(length, "big")
+    raise ValueError(f"a JPEG of more than {_MOST_SEGMENTS} segments")
 
 
 def plain(picture: Image.Image, *, exif: bool) -> Plain:

@@ -30,7 +30,8 @@ def run(data: Path) -> Path:
         out = data.parent / "run"
         words = ["finetune", "--model", "lenet5", "--epochs", "1", "--image-size", "32"]
         words += ["--data", f"folder:{data}", "--val-fraction", "0.3"]
-        assert main([*words, "--out", str(out), "-q"]) == Exit.FIT
+        code = main([*words, "--out", str(out), "-q"])
+        assert code in (Exit.FIT, Exit.BUDGET)  # an epoch may not be enough
     return out
 
 
@@ -87,7 +88,7 @@ def test_a_verb_goes_on_with_the_data_of_a_run(
     code = main([*words, str(run), "--out", str(out)])
 
     printed = capsys.readouterr()
-    assert code in (Exit.FIT, Exit.PARITY), printed.err
+    assert code in (Exit.FIT, Exit.PARITY, Exit.BUDGET), printed.err
     assert f"data: 'folder:{data}', as the run {run} was made with" in printed.err
     if words[0] == "quantize":
         report = json.loads((out / "report.json").read_text())

@@ -248,3 +248,20 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header(tmp_path: Path) ->
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
     assert LARGEST_PIXELS < 9400 * 9400
+
+
+def test_a_jpeg_of_countless_scans_or_segments_is_refused_by_its_markers() -> None:
+    """Ten times its last scan is an image still; a thousand times is an hour's work."""
+    picture = Image.fromarray(COLOUR)
+    content = stored(picture, "JPEG", progressive=True, quality=95)
+    last = content[content.rindex(b"\xff\xda") : -2]
+
+    many = content[:-2] + 10 * last + b"\xff\xd9"
+    assert read(many).shape == COLOUR.shape
+    with pytest.raises(ValueError, match="more than 64 scans"):
+        opened(content[:-2] + 1000 * last + b"\xff\xd9")
+    with pytest.raises(ValueError, match="more than 4096 segments"):
+        opened(content[:2] + 9999 * b"\xff\xfe\0\2" + content[2:])
+    # A phone appends its video to the photograph: that is not the image any more.
+    video = read(content + 1000 * last)
+    np.testing.assert_array_equal(video, read(content))
