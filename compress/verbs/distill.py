@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from compress.flags import Names, add_flags, given
 from compress.models.spec import ModelSpec
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import (
     add_recipe_flags,
     execute_recipe,
@@ -12,7 +13,6 @@ from compress.verbs.one_stage import (
     plain,
     recipe_of,
 )
-from compress.verbs.own_data import with_own_data
 
 if TYPE_CHECKING:
     from compress.answer import Answer

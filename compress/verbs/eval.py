@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.models.spec import ModelSpec, from_name
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
-from compress.verbs.own_data import with_own_data
 
 if TYPE_CHECKING:
     from compress.answer import Answer

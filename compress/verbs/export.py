@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
 from compress.models.spec import is_saved_model
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
@@ -13,7 +14,6 @@ from compress.verbs.one_stage import (
     plain,
     recipe_of,
 )
-from compress.verbs.own_data import with_own_data
 
 if TYPE_CHECKING:
     from compress.answer import Answer

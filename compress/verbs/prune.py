@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
+from compress.own_data import with_own_data
 from compress.stages.prune import BUDGETS
 from compress.verbs.one_stage import (
     MODEL,
@@ -12,7 +13,6 @@ from compress.verbs.one_stage import (
     plain,
     recipe_of,
 )
-from compress.verbs.own_data import with_own_data
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, flag_of, given
 from compress.models.spec import ModelSpec, is_saved_model
+from compress.own_data import with_own_data
 from compress.recipe import Export, Limits
 from compress.stages import STAGES
 from compress.stages.ptq import Ptq
@@ -18,7 +19,6 @@ from compress.verbs.one_stage import (
     plain,
     recipe_of,
 )
-from compress.verbs.own_data import with_own_data
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
