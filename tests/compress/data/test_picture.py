@@ -9,6 +9,7 @@ import pytest
 from PIL import ExifTags, Image
 
 from compress.data.picture import FORMATS, LARGEST_PIXELS, opened, plain
+from runtime.preprocess import Preprocess
 
 GREY = np.add.outer(np.arange(0, 160, 10), np.arange(0, 96, 8)).astype(np.uint8)
 COLOUR = np.stack([GREY, 250 - GREY, GREY // 2], axis=2)
@@ -265,3 +266,14 @@ def test_a_jpeg_of_countless_scans_or_segments_is_refused_by_its_markers() -> No
     # A phone appends its video to the photograph: that is not the image any more.
     video = read(content + 1000 * last)
     np.testing.assert_array_equal(video, read(content))
+
+
+def test_a_record_that_says_nothing_of_exif_was_made_without() -> None:
+    """Files of before keep meaning what they meant; new ones say what was done."""
+    record = Preprocess(size=8, resize=9).as_record()
+    assert record["exif"] is True
+    assert Preprocess.from_record(record) == Preprocess(size=8, resize=9)
+
+    del record["exif"]
+
+    assert Preprocess.from_record(record) == Preprocess(size=8, resize=9, exif=False)

@@ -113,7 +113,7 @@ def test_the_cache_holds_what_pillow_decodes(
 def test_the_digest_names_bytes_labels_and_geometry_not_places(
     look: Look, make: SimpleNamespace, tmp_path: Path
 ) -> None:
-    """A copy elsewhere has the same; another byte, label, size or filter has not."""
+    """A copy elsewhere has the same; another byte, label, size, filter, way has not."""
     folder = make.tree(
         tmp_path / "x", {"train/a": 3, "train/b": 3, "val/a": 1, "val/b": 1}
     )
@@ -127,11 +127,12 @@ def test_the_digest_names_bytes_labels_and_geometry_not_places(
     assert digest(copy) == first
     others = {digest(folder, size=6), digest(folder, resize=9)}
     others.add(digest(folder, interpolation="bicubic"))
+    others.add(digest(folder, exif=False))
     (copy / "train/a/0.png").write_bytes(make.image(77))
     others.add(digest(copy))
     (copy / "train/a/1.png").rename(copy / "train/b/9.png")
     others.add(digest(copy))
-    assert len(others | {first}) == 6
+    assert len(others | {first}) == 7
 
 
 def test_a_changed_image_is_decoded_again(
