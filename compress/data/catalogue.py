@@ -17,7 +17,7 @@ from compress.data.data import Data, Images
 from compress.data.decode import UNREADABLE, Geometry
 from compress.data.folders import from_folders, has_classes
 from compress.data.listing import Found, Listing, Place
-from compress.data.pixels import open_images
+from compress.data.pixels import open_images, remarks
 from compress.data.shelf import FileShelf, FolderShelf, ZipShelf
 from compress.data.spec import DataSpec
 from compress.data.split import stratified
@@ -50,6 +50,7 @@ class Catalogue:
     screen: Screen = field(repr=False)
     # How many images of a split could be decoded, once it was opened.
     _decoded: dict[str, int] = field(default_factory=dict, repr=False)
+    _said: set[str] = field(default_factory=set, repr=False)
 
     def used(self, split: Literal["train", "val"]) -> int:
         """How many images there are; those that proved unusable do not count."""
@@ -85,6 +86,10 @@ class Catalogue:
                 title=f"{self.name} {title}",
             )
             self._decoded[title] = len(images)
+            for sentence in remarks(images, listing, title=f"{self.name} {title}"):
+                if sentence not in self._said:
+                    self.screen.tell(sentence)
+                    self._said.add(sentence)
             return images
 
         trained = opened(self.train, "train") if train else None

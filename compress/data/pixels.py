@@ -185,7 +185,7 @@ def open_images(
     """Find `listing` decoded below `cache`, or decode it there.
 
     A cache of other images, or one that was cut off or altered, is built again.
-    Corrupt images are skipped, counted and named; if all are, InputRejectedError.
+    Corrupt images are skipped and named; if all are, InputRejectedError.
     """
     key = listing.key(_FORMAT, *geometry.stored)
     shot = _Shot(
@@ -203,14 +203,18 @@ def open_images(
         images = _kept(shot)
     if images is None:
         raise InputRejectedError(f"{shot.folder}: changed while it was read; run again")
+    return images
+
+
+def remarks(images: Images, listing: Listing, *, title: str) -> Iterator[str]:
+    """What the owner of `images` should hear of them, a sentence each."""
     if images.skipped:
         pairs = zip(images.skipped[:_TOLD], images.reasons, strict=False)
         first = ", ".join(f"{name} ({reason})" for name, reason in pairs)
         more = len(images.skipped) - _TOLD
-        screen.tell(
+        yield (
             f"{title}: {len(images.skipped)} of {len(listing)} images cannot be used "
             f"and were skipped: {first}{f' and {more} more' if more > 0 else ''}"
         )
     if images.notes:
-        screen.tell(f"{title}: {'; '.join(images.notes)}")
-    return images
+        yield f"{title}: {'; '.join(images.notes)}"
