@@ -79,6 +79,15 @@ def _add(
     """Add one flag with the field's type, help and default."""
     kind = _plain(field.annotation)
     text = (field.description or "").replace("%", "%%")
+    if kind is bool and field.default is None:  # either way differs from saying nothing
+        group.add_argument(
+            flag,
+            dest=destination,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            help=text,
+        )
+        return
     if kind is bool:
         # What is on by default is turned off by `--no-key`.
         group.add_argument(

@@ -70,8 +70,8 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         refused=tuple({"file": e.name, "reason": e.reason} for e in proof.refused),
         data={
             "name": data.name,
-            "train": len(data.train) if data.train else 0,
-            "val": len(data.val) if data.val else 0,
+            "train": data.used("train"),
+            "val": data.used("val"),
             "classes": len(data.classes),
         },
         recipe=resolved(recipe, rows, data),

@@ -153,7 +153,7 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     model = _model_of(run, report, seed, screen)
     spec = data or DataSpec.model_validate(inner(report.recipe, "data"))
     catalogue = find(spec, seed=seed, screen=screen, cache=cache_folder())
-    shown = thinned(catalogue.images(model.preprocess), images)
+    shown = thinned(catalogue.images(catalogue.asked(model.preprocess)), images)
 
     def batches() -> Iterator[Scores]:
         for batch in evaluation_batches(shown, _BATCH):

@@ -2,7 +2,9 @@
 
 import hashlib
 import json
+import os
 import re
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -92,6 +94,29 @@ def read_json(path: Path, *, sealed: bool = False) -> dict[str, object]:
             f"change, remove the line {SEAL!r} from it)"
         )
     return record
+
+
+def regular_bytes(path: Path, *, largest: int) -> bytes:
+    """Read a regular file of at most `largest` bytes; ValueError for anything else.
+
+    A pipe would make the reader wait and a device never ends. No more is read than the
+    file is said to be long, so that neither does a file of /proc.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("is a pipe, a device or a folder, not a file")
+    # Between looking and opening it may become a pipe, which must not make us wait.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+        facts = os.fstat(stream.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise ValueError("is a pipe, a device or a folder, not a file")
+        if facts.st_size > largest:
+            raise ValueError(too_large(facts.st_size, largest))
+        return stream.read(facts.st_size)
+
+
+def too_large(size_bytes: int, largest: int) -> str:
+    """What is wrong with a file that would exhaust the memory."""
+    return f"{size_bytes / 1e6:.0f} MB is more than the {largest / 1e6:.0f} MB allowed"
 
 
 def sha256_of(path: Path) -> str:

@@ -19,8 +19,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 class Preprocess:
     """From uint8 RGB pixels to network input.
 
-    The shorter side is resized to `resize`, the middle `size` x `size` is kept,
-    values are divided by 255, then `(x - mean) / std` for each channel.
+    With `exif` an image is first turned upright, as its EXIF orientation says, else it
+    is taken as stored. The shorter side is resized to `resize`, the middle `size` x
+    `size` is kept, values are divided by 255, then `(x - mean) / std` for each channel.
     """
 
     size: int
@@ -29,6 +30,7 @@ class Preprocess:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     layout: Literal["NCHW", "NHWC"] = "NCHW"
+    exif: bool = True
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Normalise `images` [n, size, size, 3] and put them into `layout`."""
@@ -50,12 +52,15 @@ class Preprocess:
 
     @classmethod
     def from_record(cls, record: Mapping[str, object]) -> "Preprocess":
-        """Read back what `as_record` wrote, also after a journey through JSON."""
+        """Read back what `as_record` wrote, also after a journey through JSON.
+
+        A record that says nothing of EXIF was written when it was not looked at.
+        """
         try:
             return cls(
                 **{  # type: ignore[arg-type]
                     key: tuple(value) if isinstance(value, list) else value
-                    for key, value in record.items()
+                    for key, value in {"exif": False, **record}.items()
                 }
             )
         except TypeError as error:

@@ -30,7 +30,8 @@ class Images:
 
     pixels: uint8 [n, store, store, 3] with store >= size, on disk; the middle
     size x size is what an evaluation looks at. `digest` names the content (listing,
-    bytes, geometry); `skipped` names the images that could not be decoded. `read` is
+    bytes, geometry); `skipped` names the images that could not be decoded, `reasons`
+    says why, in the same order; `notes` says what was done to the others. `read` is
     the way to pixels that are held against `seal`; `hold` keeps them in the cache.
     """
 
@@ -39,6 +40,8 @@ class Images:
     size: int
     digest: str
     skipped: tuple[str, ...] = ()
+    reasons: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     seal: Seal | None = None
     hold: Hold | None = None
 

@@ -4,6 +4,8 @@ import hashlib
 import shutil
 import warnings
 import zlib
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,12 +19,12 @@ from compress.data.data import Images
 from compress.data.decode import Decoded, Geometry, decoded_images
 from compress.data.listing import Listing
 from compress.data.seal import CHECKSUM_BYTES, Seal, checksums
-from compress.screen import Screen
+from compress.screen import Screen, counted
 from compress.shared import hold, making, places
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, write_json, written_whole
 
-_FORMAT: Final = 1  # of the cache; counts up when pixels or twin change their meaning
+_FORMAT: Final = 2  # of the cache; counts up when pixels or twin change their meaning
 PIXELS: Final = "pixels.u8"
 TWIN: Final = "pixels.json"
 # Decoded pixels that are all looked at before they are opened; the rows of a larger
@@ -87,8 +89,10 @@ def _kept(shot: _Shot) -> Images | None:
     held = hold(shot.folder)
     try:
         twin = read_json(shot.folder / TWIN, sealed=True)
-        count, skipped = twin["images"], twin["skipped"]
+        count, skipped, notes = twin["images"], twin["skipped"], twin["notes"]
         if not isinstance(count, int) or not isinstance(skipped, dict):
+            return None
+        if not isinstance(notes, dict):
             return None
         gone = {int(row) for row in skipped}
         keep = [row for row in range(len(shot.listing)) if row not in gone]
@@ -111,6 +115,8 @@ def _kept(shot: _Shot) -> Images | None:
             skipped=tuple(shot.listing.names[row] for row in sorted(gone)),
             seal=seal,
             hold=held,
+            reasons=tuple(str(skipped[str(row)]) for row in sorted(gone)),
+            notes=tuple(f"{counted(n, 'image')} {note}" for note, n in notes.items()),
         )
     except (OSError, RecipeError, InputRejectedError, KeyError, ValueError, IndexError):
         return None
@@ -138,12 +144,14 @@ class _Tally:
     content: "hashlib._Hash"
     checksums: list[int] = field(default_factory=list)  # CRC-32 of each image
     skipped: dict[str, str] = field(default_factory=dict)  # row -> reason
+    notes: Counter[str] = field(default_factory=Counter)  # note -> images
 
     def take(self, image: Decoded, listing: Listing, stream: BinaryIO) -> None:
         """Append one image to `stream`, or remember why there is none."""
         name, label = listing.names[image.row], listing.labels[image.row]
         line = f"{name}\0{label}\0{image.fact}\n"
         self.content.update(line.encode("utf-8", "surrogateescape"))
+        self.notes.update(image.notes)
         if image.pixels is None:
             self.skipped[str(image.row)] = image.reason
         else:
@@ -155,7 +163,7 @@ class _Tally:
 def _build(shot: _Shot, screen: Screen) -> None:
     """Decode all images; the twin is written last and vouches for the pixels."""
     listing, geometry = shot.listing, shot.geometry
-    looks = (_FORMAT, geometry.store, geometry.interpolation)
+    looks = (_FORMAT, *geometry.stored)
     tally = _Tally(hashlib.sha256(repr(looks).encode()))
     with written_whole(shot.folder / PIXELS) as draft:
         # Appending, not mapping: on a full disk a write fails, a mapping kills.
@@ -188,6 +196,7 @@ def _build(shot: _Shot, screen: Screen) -> None:
             "row_bytes": geometry.image_bytes,
             "checksum": zlib.crc32(behind),
             "skipped": tally.skipped,
+            "notes": dict(sorted(tally.notes.items())),
         },
         sealed=True,
     )
@@ -199,9 +208,9 @@ def open_images(
     """Find `listing` decoded below `cache`, or decode it there.
 
     A cache of other images, or one that was cut off or altered, is built again.
-    Corrupt images are skipped, counted and named; if all are, InputRejectedError.
+    Corrupt images are skipped and named; if all are, InputRejectedError.
     """
-    key = listing.key(_FORMAT, geometry.store, geometry.interpolation)
+    key = listing.key(_FORMAT, *geometry.stored)
     shot = _Shot(
         title=title,
         listing=listing,
@@ -221,11 +230,18 @@ def open_images(
             images = _kept(shot)
     if images is None:
         raise InputRejectedError(f"{shot.folder}: changed while it was read; run again")
-    if images.skipped:
-        first = ", ".join(images.skipped[:_TOLD])
-        more = len(images.skipped) - _TOLD
-        screen.tell(
-            f"{title}: {len(images.skipped)} of {len(listing)} images are corrupt and "
-            f"were skipped: {first}{f' and {more} more' if more > 0 else ''}"
-        )
     return images
+
+
+def remarks(images: Images, listing: Listing, *, title: str) -> Iterator[str]:
+    """What the owner of `images` should hear of them, a sentence each."""
+    if images.skipped:
+        pairs = zip(images.skipped[:_TOLD], images.reasons, strict=False)
+        first = ", ".join(f"{name} ({reason})" for name, reason in pairs)
+        more = len(images.skipped) - _TOLD
+        yield (
+            f"{title}: {len(images.skipped)} of {len(listing)} images cannot be used "
+            f"and were skipped: {first}{f' and {more} more' if more > 0 else ''}"
+        )
+    if images.notes:
+        yield f"{title}: {'; '.join(images.notes)}"

@@ -23,14 +23,14 @@ from runtime.errors import RecipeError
 def open_model(
     spec: ModelSpec, data: Catalogue, job: Job, *, size: int | None, adapt: bool
 ) -> Model:
-    """The model that `spec` names.
+    """The model that `spec` names, fed as it was, or as `data` was asked for.
 
     With `adapt` its head has one output for each class of `data`, and a network whose
     weights were made for other classes gets a fresh one; without, the head stays.
     """
     folder = saved_model(spec.name)
     if folder is not None:
-        model = load_model(folder, factory=spec.factory)
+        model = _fed(load_model(folder, factory=spec.factory), data)
         if not adapt:
             return model
         if len(model.classes) == len(data.classes):
@@ -50,7 +50,12 @@ def open_model(
             f"{model.spec.name}: has no weights, so it answers at random; name some "
             "with --weights"
         )
-    return model
+    return _fed(model, data)
+
+
+def _fed(model: Model, data: Catalogue) -> Model:
+    """The model, fed the images of `data` as the user asked for."""
+    return replace(model, preprocess=data.asked(model.preprocess))
 
 
 def check_start(spec: ModelSpec, steps: Sequence[tuple[str, Stage]]) -> None:

@@ -56,7 +56,8 @@ def markdown(report: Report) -> str:
             units.percent(number(row, "top5")),
             units.size(number(row, "activation_bytes")),
             units.size(number(row, "training_bytes")),
-            units.seconds(number(row, "seconds")),
+            # What the run was given took it no time, which is no measurement.
+            units.seconds(number(row, "seconds") or None),
         )
         for row in report.rows
     ]

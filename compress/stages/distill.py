@@ -62,8 +62,13 @@ class Distill(Training):
         """The teacher, fine-tuned for `data` where it has to be."""
         from compress.training.teacher import teacher_for
 
-        del model
-        return teacher_for(self.teacher, data, job, epochs=self.teacher_epochs)
+        return teacher_for(
+            self.teacher,
+            data,
+            job,
+            epochs=self.teacher_epochs,
+            exif=model.preprocess.exif,
+        )
 
     def __call__(
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None

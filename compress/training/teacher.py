@@ -25,15 +25,17 @@ _FORMAT: Final = 2
 
 
 def teacher_for(
-    spec: ModelSpec, data: Catalogue, job: Job, *, epochs: int | None
+    spec: ModelSpec, data: Catalogue, job: Job, *, epochs: int | None, exif: bool
 ) -> Model:
     """The teacher that `spec` names, fine-tuned for `data` where it has to be.
 
     It has to be where it has no weights, or weights for other classes, or where
     `epochs` says so. The result is kept under a name made of everything it depends
-    on, so the next run finds it, whatever that run's student or folder.
+    on, so the next run finds it, whatever that run's student or folder. `exif`: as its
+    student sees images, since both look at the same pixels.
     """
     teacher = open_model(spec, data, job, size=None, adapt=True)
+    teacher = replace(teacher, preprocess=replace(teacher.preprocess, exif=exif))
     if epochs is None:
         epochs = 0 if is_trained_for(spec, data) else DEFAULT_EPOCHS
     if epochs == 0:

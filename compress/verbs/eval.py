@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.models.spec import ModelSpec, from_name
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Evaluate on the held-out images."""
+    options = with_own_data(options, screen)
     from compress.checked import record_from
     from compress.evaluate import evaluate
 

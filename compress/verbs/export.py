@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
 from compress.models.spec import is_saved_model
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the recipe without stages that the flags describe."""
+    options = with_own_data(options, screen)
     name = f"export-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage=None, name=name, model=MODEL)
     if is_saved_model(recipe.model.name):

@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
+from compress.own_data import with_own_data
 from compress.stages.prune import BUDGETS
 from compress.verbs.one_stage import (
     MODEL,
@@ -43,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     _cut_for_latency_(options)
     name = f"prune-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage="prune", name=name, model=MODEL)

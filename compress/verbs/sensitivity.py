@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.models.spec import ModelSpec, from_name
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
 from runtime.errors import RecipeError
 from runtime.units import SHARE
@@ -54,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Measure; with --out the chart is written too."""
+    options = with_own_data(options, screen)
     from pathlib import Path
 
     from compress.checked import record_from

@@ -1,5 +1,6 @@
 """What is wrong with the input is told in one sentence; nothing half-made is left."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -126,9 +127,11 @@ def test_a_corrupt_image_is_skipped_counted_and_named(
     words = finetune("--data", f"folder:{data}", "--out", str(tmp_path / "out"))
     assert main(list(words)) == Exit.FIT
     told = capsys.readouterr().err
-    assert "are corrupt and were skipped: a/" in told
+    assert "cannot be used and were skipped: a/" in told
     named = {f"a/{number}.png" for number in range(10) if f"a/{number}.png" in told}
     assert named == {f"a/{number}.png" for number in (1, 3, 5, 7, 9)}
+    counts = json.loads((tmp_path / "out/report.json").read_text())["data"]
+    assert counts["train"] + counts["val"] == 40 - len(named)
 
 
 def test_a_checkpoint_of_another_architecture(

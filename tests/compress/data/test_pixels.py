@@ -18,6 +18,7 @@ from compress.cli import main
 from compress.data.batches import evaluation_batches
 from compress.data.catalogue import Catalogue
 from compress.data.decode import Geometry
+from compress.data.depth import eight_bits
 from compress.vision import torchvision
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.preprocess import Preprocess
@@ -79,7 +80,8 @@ def test_every_mode_becomes_three_channels(mode: str) -> None:
         )
         picture = picture.convert("F") if mode == "F" else picture
 
-    fitted = Geometry(size=16, store=16, interpolation="bilinear").fitted(picture)
+    flat = eight_bits(picture).picture
+    fitted = Geometry(size=16, store=16, interpolation="bilinear").fitted(flat)
 
     expected = np.repeat(ramp[..., None], 3, axis=2).astype(int)
     worst = 255 if mode == "1" else 1  # one bit is dithered
@@ -114,7 +116,7 @@ def test_the_cache_holds_what_pillow_decodes(
 def test_the_digest_names_bytes_labels_and_geometry_not_places(
     look: Look, make: SimpleNamespace, tmp_path: Path
 ) -> None:
-    """A copy elsewhere has the same; another byte, label, size or filter has not."""
+    """A copy elsewhere has the same; another byte, label, size, filter, way has not."""
     folder = make.tree(
         tmp_path / "x", {"train/a": 3, "train/b": 3, "val/a": 1, "val/b": 1}
     )
@@ -128,11 +130,12 @@ def test_the_digest_names_bytes_labels_and_geometry_not_places(
     assert digest(copy) == first
     others = {digest(folder, size=6), digest(folder, resize=9)}
     others.add(digest(folder, interpolation="bicubic"))
+    others.add(digest(folder, exif=False))
     (copy / "train/a/0.png").write_bytes(make.image(77))
     others.add(digest(copy))
     (copy / "train/a/1.png").rename(copy / "train/b/9.png")
     others.add(digest(copy))
-    assert len(others | {first}) == 6
+    assert len(others | {first}) == 7
 
 
 def test_a_changed_image_is_decoded_again(
@@ -296,7 +299,8 @@ def test_corrupt_images_are_skipped_counted_and_named(
         )
         assert data.train.labels.tolist() == [0, 0, 1, 1, 1]
         said = capsys.readouterr().err
-        assert "3 of 8 images are corrupt" in said
+        assert "3 of 8 images cannot be used" in said
+        assert "train/a/2.png (image file is truncated" in said
         assert "train/a/1.png" in said
     expected = np.asarray(Image.open(folder / "train/b/1.png").resize((10, 8), 2))
     np.testing.assert_array_equal(data.train.pixels[2], expected[:, 1:9])

@@ -44,6 +44,9 @@ class Listed:
         self.looks.append(preprocess)
         return self.make(train=70, size=preprocess.size, seed=self.seed)
 
+    def asked(self, preprocess: Preprocess) -> Preprocess:
+        return preprocess
+
 
 @dataclass(frozen=True)
 class School:
@@ -56,7 +59,13 @@ class School:
 
     def teacher(self, *, epochs: int | None = 1) -> Model:
         """The teacher, as a distillation would get it."""
-        return teacher_for(self.spec, self.data, self.job, epochs=epochs)  # type: ignore[arg-type]
+        return teacher_for(
+            self.spec,
+            self.data,  # type: ignore[arg-type]
+            self.job,
+            epochs=epochs,
+            exif=True,
+        )
 
     @property
     def told(self) -> str:
