@@ -14,6 +14,12 @@ from runtime.errors import InputRejectedError, RecipeError
 _CHUNK_BYTES = 1 << 20
 
 
+def cache_folder() -> Path:
+    """Where things that several runs share are kept (EDGEPRESS_CACHE, else XDG)."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(os.environ.get("EDGEPRESS_CACHE") or Path(home) / "edgepress")
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Hand out a draft beside `path` that takes its place only if the block succeeds.
