@@ -23,7 +23,7 @@ from compress.recipe import Recipe
 from compress.report import units
 from compress.screen import Screen
 from compress.stages.ptq import Ptq
-from export.from_tensorflow import to_tflite
+from export.from_tensorflow import refuse_program, to_tflite
 from export.verify import Parity, Scores, compare
 from runtime.artifact import Artifact
 from runtime.errors import Exit, InputRejectedError, RecipeError
@@ -86,13 +86,16 @@ def convert(
     *,
     out: str | None,
     screen: Screen,
+    trusted: bool,
     ptq: Ptq | None = None,
 ) -> Converted:
     """Write the TFLite files that `recipe` asks of a SavedModel, and compare them.
 
-    `ptq` says which images INT8 is calibrated on, and asks for such a file.
+    A SavedModel is a program, so the user must say that it is `trusted`. `ptq` says
+    which images INT8 is calibrated on, and asks for such a file.
     """
     source = Path(recipe.model.name)
+    refuse_program(source, trusted=trusted)
     wanted = dict.fromkeys(("float32", *(["int8"] if ptq else recipe.export.dtype)))
     for dtype in wanted:
         if dtype not in _CONVERTS:
@@ -109,7 +112,9 @@ def convert(
     job = Job(folder=folder, seed=recipe.seed, screen=screen)
     data = find(recipe.data, seed=job.seed, screen=screen, cache=job.cache)
     stem = file_name(source.resolve().name)
-    plain = to_tflite(source, folder / f"model-{stem}.tflite", dtype="float32")
+    plain = to_tflite(
+        source, folder / f"model-{stem}.tflite", dtype="float32", trusted=trusted
+    )
     with ExitStack() as opened:
         reference = opened.enter_context(closing(open_session(plain)))
         preprocess = _fed(reference, recipe, source)
@@ -129,6 +134,7 @@ def convert(
                 classes=data.classes if data.judges(_outputs(reference)) else (),
                 preprocess=preprocess,
                 recipe_sha256=recipe.digest(),
+                trusted=trusted,
             )
             parity = None
             if dtype != "float32":

@@ -8,6 +8,8 @@ from compress.models.spec import is_saved_model
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
+    add_trust_flag,
+    check_trust,
     execute_recipe,
     plain,
     recipe_of,
@@ -22,14 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model, the formats, the images to prove it on."""
     parser.usage = "compress export --model M|RUN [--weights F] [--data D] [options]"
     add_recipe_flags(parser, stage=None, model=MODEL)
+    add_trust_flag(parser)
 
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the recipe without stages that the flags describe."""
     name = f"export-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage=None, name=name, model=MODEL)
+    check_trust(recipe.model, trusted=options.trust)
     if is_saved_model(recipe.model.name):
         from compress.saved_model import convert
 
-        return convert(recipe, out=options.out, screen=screen)
+        return convert(recipe, out=options.out, screen=screen, trusted=options.trust)
     return execute_recipe(recipe, options, screen)

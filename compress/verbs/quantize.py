@@ -13,6 +13,8 @@ from compress.verbs.one_stage import (
     DATA_FLAGS,
     EXPORT_FLAGS,
     MODEL,
+    add_trust_flag,
+    check_trust,
     execute_recipe,
     plain,
     recipe_of,
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "[options]"
     )
     add_flags(parser, ModelSpec, title="model", names=MODEL, prefix="model")
+    add_trust_flag(parser)
     parser.add_argument(
         "--mode",
         choices=MODES,
@@ -73,6 +76,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         recipe = recipe_of(options, stage="ptq", name=f"{name}-nncf", model=MODEL)
         return quantize_with_nncf(recipe, options.out, screen)
     recipe = recipe_of(options, stage=mode, name=name, model=MODEL)
+    check_trust(recipe.model, trusted=options.trust)
     if is_saved_model(recipe.model.name):
         from compress.saved_model import convert
 
@@ -84,7 +88,9 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
                 "--accuracy-drop, --flips: TensorFlow quantises a SavedModel, which "
                 "has no doctor; leave them out"
             )
-        return convert(recipe, out=options.out, screen=screen, ptq=stage)
+        return convert(
+            recipe, out=options.out, screen=screen, trusted=options.trust, ptq=stage
+        )
     return execute_recipe(recipe, options, screen)
 
 
