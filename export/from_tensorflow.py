@@ -12,6 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from export.hdf5 import try_out
 from runtime.artifact import Artifact
 from runtime.errors import (
     InputRejectedError,
@@ -170,6 +171,7 @@ def _refuse_code(model: Path) -> None:
     else:
         import h5py
 
+        try_out(model)
         with h5py.File(model, "r") as file:
             text = file.attrs["model_config"]
     parts = [json.loads(text)]

@@ -158,7 +158,7 @@ def _refusal(path: Path, by: str, limits: Limits, status: int) -> str:
     if status in {NO_MEMORY, -signal.SIGKILL}:  # the kernel kills when it has none
         what = f"asks for more than {limits.memory_bytes / _GB:.1f} GB of memory"
     elif status == -signal.SIGXCPU:
-        what = f"does not answer one image within {limits.cpu_s} s of processor time"
+        what = f"is not done after {limits.cpu_s} s of processor time"
     else:
         what = f"crashes {by} ({signal.Signals(-status).name})"
     return (
