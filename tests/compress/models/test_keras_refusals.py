@@ -113,7 +113,7 @@ def test_a_corrupt_file_is_rejected_or_still_a_network(
 
     Read at once in this process, which is what has to hold where HDF5 is new.
     """
-    monkeypatch.setattr("compress.models.keras_file.try_out", lambda path: None)
+    monkeypatch.setattr("compress.models.keras_file.try_out", lambda _: None)
     path = tmp_path / name
     content = (h5(path, network()) if name == "a.h5" else zipped(path)).read_bytes()
     rng = np.random.default_rng(0)
