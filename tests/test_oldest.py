@@ -41,9 +41,10 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("python", [sys.executable, "python3.10"])
 def test_the_oldest_libraries_of_a_device_run_our_files(
-    python: str, files: list[str], tmp_path: Path
+    python: str, files: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Python 3.10, the oldest that we allow, has the oldest ONNX Runtime, too."""
+    monkeypatch.setenv("PYENV_VERSION", "3.10")  # else pyenv hides what it has
     found = shutil.which(python)
     usable = (
         found

@@ -89,6 +89,9 @@ class Score:
         """Count one case; the first of each kind of failure is kept."""
         failure = outcome.failure
         self.cases += 1
+        if self.cases % 100 == 0:
+            kinds = ", ".join(sorted(self.failures)) or "no failure"
+            sys.stderr.write(f"{self.cases} cases: {kinds}\n")
         self.ends[case.name][failure or f"exit {outcome.exit_code}"] += 1
         if failure is None:
             return
