@@ -7,6 +7,7 @@ file that takes an interpreter over.
 """
 
 import mmap
+import os
 import signal
 import subprocess
 import sys
@@ -93,8 +94,8 @@ def contained(
     version, and `sha256` the file's digest if it is known.
     """
     sha256 = sha256 or sha256_of(path)
-    passed = cache_folder() / "passed" / f"{digest_of(module, by, sha256)[:32]}.json"
-    if passed.is_file():
+    passed = _record(digest_of(module, by, sha256)[:32])
+    if passed is not None and os.access(passed, os.R_OK):
         return
     limits = limits or Limits.of(path.stat().st_size)
     words = (str(path), str(limits.memory_bytes), str(limits.cpu_s))
@@ -117,8 +118,8 @@ def contained(
             )
     if status < 0 or status == NO_MEMORY:
         raise InputRejectedError(_refusal(path, by, limits, status))
-    if status == PASSED and not _refers_elsewhere(path):
-        with suppress(EdgepressError):  # a cache that cannot be written is no matter
+    if status == PASSED and passed is not None and not _refers_elsewhere(path):
+        with suppress(EdgepressError, OSError):  # a cache may well be read-only
             write_json(passed, {"path": path.name, "sha256": sha256, "by": by})
 
 
@@ -151,6 +152,14 @@ def confined(ready: Callable[[Path], Callable[[], None]]) -> int:
         text = str(error).lower()
         return NO_MEMORY if any(each in text for each in _ALLOCATION) else FAILED
     return PASSED
+
+
+def _record(name: str) -> Path | None:
+    """Where it is remembered that a file passed; None for a user without a home."""
+    try:
+        return cache_folder() / "passed" / f"{name}.json"
+    except RuntimeError:
+        return None
 
 
 def _refusal(path: Path, by: str, limits: Limits, status: int) -> str:

@@ -254,6 +254,24 @@ def test_what_passed_once_is_not_tried_again(
         try_out(Artifact.read(described(file)))
 
 
+def test_a_user_without_a_home_remembers_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a container that runs as any number; or whose cache is read-only."""
+    file = harmless(tmp_path / "a.onnx")
+    (tmp_path / "no folder").touch()
+    monkeypatch.setenv("EDGEPRESS_CACHE", str(tmp_path / "no folder"))
+    try_out(Artifact.read(file))
+    for key in ("EDGEPRESS_CACHE", "XDG_CACHE_HOME", "HOME"):
+        monkeypatch.delenv(key, raising=False)
+
+    def nobody() -> Path:
+        raise RuntimeError
+
+    monkeypatch.setattr(Path, "home", nobody)
+    try_out(Artifact.read(file))
+
+
 def test_a_pass_says_nothing_of_parts_in_other_files(tmp_path: Path) -> None:
     """Weights in a file of their own may have been exchanged since."""
     path = tmp_path / "a.onnx"
