@@ -17,6 +17,7 @@ from compress.models.opening import open_model
 from compress.models.spec import ModelSpec
 from compress.screen import Screen
 from runtime.artifact import Artifact
+from runtime.contained import try_out
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.session import open_session
 
@@ -93,6 +94,7 @@ def _of_file(path: Path, data: Catalogue, *, threads: int) -> Accuracy:
     preprocess = data.asked(artifact.preprocess)
     if artifact.classes:
         _check_classes(str(path), len(artifact.classes), data)
+    try_out(artifact)
     session = open_session(artifact, threads=threads)
 
     def logits(pixels: Tensor) -> Tensor:

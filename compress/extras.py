@@ -68,6 +68,7 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
             "TensorFlow models to .tflite",
             instead="tensorflow",
         ),
+        Library("keras", "keras", "TensorFlow models of Keras layers"),
     ),
     "dev": (
         Library("build", "build", "wheels"),

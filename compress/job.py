@@ -5,18 +5,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compress.screen import Screen
+from runtime.files import cache_folder
 
-
-def cache_folder() -> Path:
-    """Where things that several runs share are kept (EDGEPRESS_CACHE, else XDG)."""
-    named = os.environ.get("EDGEPRESS_CACHE")
-    return Path(named) if named else own_cache_folder()
-
-
-def own_cache_folder() -> Path:
-    """This user's own cache, whatever they share with others."""
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "edgepress"
+__all__ = ["Job", "cache_folder", "is_main_process"]
 
 
 def is_main_process() -> bool:

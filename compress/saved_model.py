@@ -28,7 +28,7 @@ from compress.report.report import Report
 from compress.run import handed_over, in_run_directory
 from compress.screen import Screen
 from compress.stages.ptq import Ptq
-from export.from_tensorflow import to_tflite
+from export.from_tensorflow import refuse_program, to_tflite
 from export.verify import Scores, parity_of
 from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError, RecipeError
@@ -46,13 +46,20 @@ _CONVERTS: Final[dict[str, Literal["float32", "float16", "int8"]]] = {
 
 
 def convert(
-    recipe: Recipe, folder: Path, *, screen: Screen, ptq: Ptq | None = None
+    recipe: Recipe,
+    folder: Path,
+    *,
+    screen: Screen,
+    trusted: bool,
+    ptq: Ptq | None = None,
 ) -> Report:
     """Write the TFLite files that `recipe` asks of a SavedModel, and compare them.
 
-    `ptq` says which images INT8 is calibrated on, and asks for such a file.
+    A SavedModel is a program, so the user must say that it is `trusted`. `ptq` says
+    which images INT8 is calibrated on, and asks for such a file.
     """
     source = Path(recipe.model.name)
+    refuse_program(source, trusted=trusted)
     asked = dict.fromkeys(recipe.export.dtype or (("int8",) if ptq else ("float32",)))
     for dtype in asked:
         if dtype not in _CONVERTS:
@@ -171,7 +178,9 @@ class _Writer:
         """Write the float file, and learn from it what the model is fed."""
         source = Path(recipe.model.name)
         job.screen.tell(f"export: {source.name} to TFLite, float32")
-        bare = to_tflite(source, _path(source, job, "float32"), dtype="float32")
+        bare = to_tflite(
+            source, _path(source, job, "float32"), dtype="float32", trusted=True
+        )
         with closing(open_session(bare, threads=THREADS)) as session:
             preprocess = data.asked(_fed(session, recipe, source))
             classes = data.classes if data.judges(_outputs(session)) else ()
@@ -208,6 +217,7 @@ class _Writer:
             classes=self.plain.classes,
             preprocess=self.preprocess,
             recipe_sha256=self.recipe.digest(),
+            trusted=True,
         )
 
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from compress.job import own_cache_folder
 from runtime.drafts import is_still, lock, sweep
+from runtime.files import own_cache_folder
 
 
 class Hold:

@@ -29,6 +29,7 @@ from compress.report.units import percent
 from compress.screen import Screen
 from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare
 from runtime.artifact import Artifact
+from runtime.contained import try_out
 from runtime.errors import Exit, RecipeError
 from runtime.session import Session, open_session
 
@@ -205,7 +206,9 @@ def _pairs(
         if text(record, "role") not in _OURS:
             continue
         path = report.folder / text(record, "path")
-        session = open_session(Artifact.read(path), threads=threads)
+        artifact = Artifact.read(path)
+        try_out(artifact)
+        session = open_session(artifact, threads=threads)
         opened.enter_context(closing(session))
         net = _reference(model.net, record)
         known = net if isinstance(net, QuantizedNet) else None

@@ -12,6 +12,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from export.hdf5 import try_out
 from runtime.artifact import Artifact
 from runtime.errors import (
     InputRejectedError,
@@ -40,6 +41,7 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
     classes: tuple[str, ...] = (),
     preprocess: Preprocess | None = None,
     recipe_sha256: str | None = None,
+    trusted: bool = False,
 ) -> Artifact:
     """Write `model`, a SavedModel folder or a Keras file, to `path` as TFLite.
 
@@ -48,9 +50,10 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
     and computes in float32. `preprocess` says what the model is fed, in NHWC. The
     facts are kept in the file's twin. Raises RecipeError for what does not exist,
     InputRejectedError for a model that TensorFlow does not load or convert, or that
-    holds code.
+    holds code; of a SavedModel that is all of it, unless it is `trusted`.
     """
     _check(model, path, dtype=dtype, images=images, preprocess=preprocess)
+    refuse_program(model, trusted=trusted)
     try:
         content = _converted(model, dtype=dtype, images=images)
     except (MissingDependencyError, InputRejectedError):
@@ -76,6 +79,20 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
     )
     artifact.write_twin()
     return artifact
+
+
+def refuse_program(model: Path, *, trusted: bool) -> None:
+    """Refuse a SavedModel whose maker nobody vouches for.
+
+    It is a program: TensorFlow runs its initializer when it opens it, and operators of
+    a graph read and write files (tensorflow/SECURITY.md).
+    """
+    if model.is_dir() and not trusted:
+        raise InputRejectedError(
+            f"{model}: a SavedModel is a program, which TensorFlow runs when it opens "
+            "it; add --trust if you know who made it, or give the model as .keras or "
+            ".h5, of which nothing is run"
+        )
 
 
 def _check(
@@ -155,6 +172,7 @@ def _refuse_code(model: Path) -> None:
     else:
         import h5py
 
+        try_out(model)
         with h5py.File(model, "r") as file:
             text = file.attrs["model_config"]
     parts = [json.loads(text)]

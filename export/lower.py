@@ -21,8 +21,8 @@ from export.lowering.weights import (
     unsigned_,
     unsigned_weights_,
 )
-from runtime.errors import InputRejectedError, MissingDependencyError, RecipeError
-from runtime.requirements import pip_line
+from runtime.errors import InputRejectedError, RecipeError
+from runtime.ort import imported
 from runtime.target import Target
 
 Pass = Callable[[ir.Graph], None]
@@ -113,13 +113,7 @@ def float_left(path: Path) -> tuple[str, ...]:
 
 def _optimise(path: Path, optimised: Path) -> None:
     """Let ONNX Runtime write the graph that it would run here."""
-    try:
-        import onnxruntime
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"{path}: needs onnxruntime, which is not installed; "
-            f"run: {pip_line('onnx')}"
-        ) from error
+    onnxruntime = imported(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1

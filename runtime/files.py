@@ -18,6 +18,18 @@ _CHUNK_BYTES = 1 << 20
 SEAL = "record_sha256"
 
 
+def cache_folder() -> Path:
+    """Where things that several runs share are kept (EDGEPRESS_CACHE, else XDG)."""
+    named = os.environ.get("EDGEPRESS_CACHE")
+    return Path(named) if named else own_cache_folder()
+
+
+def own_cache_folder() -> Path:
+    """This user's own cache, whatever they share with others."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "edgepress"
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Hand out a draft beside `path` that takes its place only if the block succeeds.

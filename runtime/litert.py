@@ -3,6 +3,7 @@
 import importlib
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -26,7 +27,7 @@ class LiteRTSession:
 
     def __init__(self, artifact: Artifact, *, threads: int) -> None:
         """Load the file; one inference uses `threads` threads."""
-        interpreter, self.runtime = _interpreter(artifact)
+        interpreter, self.runtime = imported(artifact.path)
         started_ns = time.perf_counter_ns()
         try:
             with quiet(2):  # it announces its delegate, and says what it refuses
@@ -128,8 +129,8 @@ class _Tensor:
         return (real - np.float32(self.zero_point)) * np.float32(self.scale or 1.0)
 
 
-def _interpreter(artifact: Artifact) -> tuple[object, str]:
-    """The interpreter's class, and its name with version."""
+def imported(path: Path) -> tuple[object, str]:
+    """The interpreter's class for the file at `path`, and its name with version."""
     from importlib.metadata import version
 
     for module, distribution in _INTERPRETERS:
@@ -141,6 +142,6 @@ def _interpreter(artifact: Artifact) -> tuple[object, str]:
             continue
         return found.Interpreter, f"{distribution} {version(distribution)}"
     raise MissingDependencyError(
-        f"{artifact.path}: needs ai-edge-litert, which is not installed; "
+        f"{path}: needs ai-edge-litert, which is not installed; "
         f"run: {pip_line('tflite')}"
     )

@@ -1,12 +1,13 @@
 """How much memory a model needs, measured in a process of its own."""
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
+
+from runtime.child import python_module
 
 _PATIENCE_S: Final = 120.0
 _INFERENCES: Final = 3
@@ -25,17 +26,9 @@ def memory_of(path: Path, *, threads: int) -> Memory | None:
 
     It shares nothing with its parent, whose memory would otherwise count.
     """
-    folder = str(Path(__file__).resolve().parents[1])
-    search = [folder, *filter(None, [os.environ.get("PYTHONPATH")])]
-    command = [sys.executable, "-m", "runtime.memory", str(path), str(threads)]
+    words = (str(path), str(threads))
     try:
-        done = subprocess.run(  # noqa: S603  # our own module, no shell
-            command,
-            capture_output=True,
-            check=True,
-            timeout=_PATIENCE_S,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(search)},
-        )
+        done = python_module("runtime.memory", *words, patience_s=_PATIENCE_S)
         before, after = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError, TypeError):
         return None
@@ -61,24 +54,13 @@ def high_water_bytes() -> int:
 
 def _main(path: Path, *, threads: int) -> None:
     """Be the fresh process: print the high-water marks without and with the model."""
-    import importlib
-
     import numpy as np
 
     from runtime.artifact import Artifact
-    from runtime.session import open_session
+    from runtime.session import load_interpreter, open_session
 
     artifact = Artifact.read(path)
-    names = {
-        "onnx": ("onnxruntime",),
-        "tflite": ("ai_edge_litert.interpreter", "tflite_runtime.interpreter"),
-    }
-    for name in names[artifact.format]:
-        try:
-            importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-        break
+    load_interpreter(artifact)
     before = high_water_bytes()
     session = open_session(artifact, threads=threads)
     batch = np.zeros(session.input_shape, np.float32)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from types import ModuleType
 from typing import Final
 
 import numpy as np
@@ -18,8 +19,8 @@ _INPUT_TYPES: Final = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
 }
-# Severity 3 is errors only; ONNX Runtime otherwise writes warnings over our stderr.
-_ERRORS_ONLY: Final = 3
+# Severity 4 is what ends the process; errors are raised, and need not be on stderr too.
+_FATAL_ONLY: Final = 4
 
 
 class OrtSession:
@@ -33,24 +34,21 @@ class OrtSession:
         With `trace`, what a file's name begins with, each operator is timed until
         `end_trace`.
         """
-        try:
-            import onnxruntime
-        except ModuleNotFoundError as error:
-            raise MissingDependencyError(
-                f"{artifact.path}: needs onnxruntime, which is not installed; "
-                f"run: {pip_line('onnx')}"
-            ) from error
+        onnxruntime = imported(artifact.path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
-        options.log_severity_level = _ERRORS_ONLY
+        options.log_severity_level = _FATAL_ONLY
         if trace is not None:
             options.enable_profiling = True
             options.profile_file_prefix = str(trace)
         started_ns = time.perf_counter_ns()
         try:
             self._session = onnxruntime.InferenceSession(
-                str(artifact.path), options, providers=["CPUExecutionProvider"]
+                str(artifact.path),
+                options,
+                providers=["CPUExecutionProvider"],
+                enable_fallback=False,  # it would say so on our stdout
             )
         except Exception as error:  # ONNX Runtime's errors share no narrower class
             raise InputRejectedError(
@@ -106,3 +104,21 @@ class OrtSession:
         feed = {self._input: np.ascontiguousarray(batch, self._dtype)}
         scores = self._session.run(self._outputs, feed)[0]
         return np.asarray(scores, np.float32)
+
+
+def imported(where: Path | str) -> ModuleType:
+    """ONNX Runtime, which `where` needs; every import of it goes through here.
+
+    `runtime.private` keeps it from reporting; where somebody else had loaded it before
+    that, it is told here, and events that it has not sent yet are not sent.
+    """
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"{where}: needs onnxruntime, which is not installed; "
+            f"run: {pip_line('onnx')}"
+        ) from error
+    onnxruntime.disable_telemetry_events()
+    loaded: ModuleType = onnxruntime
+    return loaded

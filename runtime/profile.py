@@ -72,6 +72,7 @@ def execute(options: argparse.Namespace, screen: Voice) -> Profile:
             f"profile: needs numpy, which is not installed; run: {pip_line('')}"
         ) from error
     from runtime.artifact import Artifact
+    from runtime.contained import try_out
     from runtime.files import write_text
     from runtime.measure import measure, measure_together
     from runtime.profiled import Profile
@@ -79,6 +80,8 @@ def execute(options: argparse.Namespace, screen: Voice) -> Profile:
     threads = 1 if options.threads is None else options.threads
     rng = np.random.default_rng(options.seed or 0)
     artifacts = _named([Artifact.read(path) for path in files])
+    for artifact in artifacts.values():
+        try_out(artifact)
     with ExitStack() as opened:
         sessions: dict[str, Session] = {}
         for name, artifact in artifacts.items():

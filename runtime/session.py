@@ -67,3 +67,15 @@ def open_session(artifact: Artifact | Path | str, *, threads: int = 1) -> Sessio
     from runtime.litert import LiteRTSession
 
     return LiteRTSession(artifact, threads=threads)
+
+
+def load_interpreter(artifact: Artifact) -> str:
+    """Import what runs a file of this format; give its name and version."""
+    if artifact.format == "onnx":
+        from runtime.ort import imported as onnxruntime_for
+
+        return f"onnxruntime {onnxruntime_for(artifact.path).__version__}"
+    from runtime.litert import imported as litert_for
+
+    _, name = litert_for(artifact.path)
+    return name

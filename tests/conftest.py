@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+import runtime  # noqa: F401  # before any test imports a library that would report
+
 # Two test processes on two cores: one thread each, or they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

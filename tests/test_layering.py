@@ -84,7 +84,7 @@ def test_the_runtime_needs_numpy_and_the_standard_library() -> None:
 
 
 def test_only_the_file_of_its_format_imports_an_interpreter() -> None:
-    """LiteRT goes by two names; memory.py loads either one in a process apart."""
+    """LiteRT goes by two names."""
     importing = {each.file.name for each in of("runtime") if each.top in INTERPRETERS}
     assert importing == {"ort.py"}
     by_name = [
@@ -92,7 +92,13 @@ def test_only_the_file_of_its_format_imports_an_interpreter() -> None:
         for file in (ROOT / "runtime").glob("*.py")
         if "import_module(" in file.read_text()
     ]
-    assert sorted(by_name) == ["litert.py", "memory.py"]
+    assert by_name == ["litert.py"]
+    assert not [
+        each
+        for package in ("compress", "export")
+        for each in of(package)
+        if each.top == "onnxruntime"
+    ]
 
 
 def test_the_runtime_loads_where_nothing_heavy_exists() -> None:

@@ -15,6 +15,7 @@ from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
 from compress.parity import in_layout_of
 from compress.quantizer import written
 from runtime.artifact import Artifact
+from runtime.ort import imported
 
 Numbers = npt.NDArray[np.generic]
 
@@ -74,8 +75,8 @@ def first_difference(net: QuantizedNet, file: Artifact, images: Tensor) -> str |
 def _in_onnx(file: Artifact, kernels: Sequence[_Kernel], image: Tensor) -> _Inside:
     """The steps that an ONNX file writes; its nodes are called after the graph's."""
     import onnx
-    import onnxruntime
 
+    onnxruntime = imported(file.path)
     model = onnx.load(file.path)
     rounded = [
         node.output[0] for node in model.graph.node if node.name.endswith(_SUFFIX)

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from compress.int8.calibrate import Batches
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
+from runtime.ort import imported
 from runtime.quiet import silence
 from runtime.requirements import pip_line
 
@@ -118,8 +119,7 @@ def _validated(
 
     It could rank by the answers' noise, which is finer, but not for ONNX.
     """
-    import onnxruntime
-
+    onnxruntime = imported("--engine nncf")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.log_severity_level = 1, 3
     session = onnxruntime.InferenceSession(

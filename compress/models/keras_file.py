@@ -19,6 +19,7 @@ from compress.models.keras_weights import (
     named,
     stored_names,
 )
+from export.hdf5 import try_out
 from runtime.archive import BAD_ZIP
 from runtime.errors import EdgepressError, InputRejectedError, RecipeError, one_line
 
@@ -56,6 +57,7 @@ def opened(path: Path) -> Iterator[KerasFile]:
         raise RecipeError(f"{path}: is a folder; give the .h5 or .keras file itself")
     if not path.is_file():
         raise RecipeError(f"{path}: no such file")
+    try_out(path)
     try:
         with _zip(path) if path.suffix == ".keras" else _hdf5(path) as found:
             yield found

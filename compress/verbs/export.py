@@ -9,6 +9,8 @@ from compress.own_data import with_own_data
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
+    add_trust_flag,
+    check_trust,
     execute_recipe,
     folder_of,
     plain,
@@ -32,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model, the formats, the images to prove it on."""
     parser.usage = "compress export --model M|RUN [--weights F] [--data D] [options]"
     add_recipe_flags(parser, stage=None, model=MODEL)
+    add_trust_flag(parser)
 
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
@@ -39,8 +42,14 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     options = with_own_data(options, screen)
     name = f"export-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage=None, name=name, model=MODEL)
+    check_trust(recipe.model, trusted=options.trust)
     if is_saved_model(recipe.model.name):
         from compress.saved_model import convert
 
-        return convert(recipe, folder_of(recipe, options), screen=screen)
+        return convert(
+            recipe,
+            folder_of(recipe, options),
+            screen=screen,
+            trusted=options.trust,
+        )
     return execute_recipe(recipe, options, screen)

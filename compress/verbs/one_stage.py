@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final
 from compress.checked import Location, Naming, record_from
 from compress.data.spec import DataSpec
 from compress.flags import Names, add_flags, flag_of, given
-from compress.models.spec import ModelSpec
+from compress.models.spec import ModelSpec, is_saved_model
 from compress.recipe import Export, Limits, Recipe
 from compress.stages import STAGES
+from runtime.errors import RecipeError
 from runtime.files import file_name
 
 if TYPE_CHECKING:
@@ -57,6 +58,25 @@ def add_recipe_flags(
     add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
     add_flags(parser, Export, title="export", names=EXPORT_FLAGS, prefix="export")
     add_flags(parser, Limits, title="budget", names={}, prefix="budget")
+
+
+def add_trust_flag(parser: argparse.ArgumentParser) -> None:
+    """Let the user vouch for a model that is a program; no recipe can."""
+    parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="let TensorFlow run the program that a SavedModel is; only if you know "
+        "who made it",
+    )
+
+
+def check_trust(spec: ModelSpec, *, trusted: bool) -> None:
+    """Refuse to be trusted with what is no program anyway."""
+    if trusted and not is_saved_model(spec.name):
+        raise RecipeError(
+            f"--trust: is for TensorFlow SavedModels, and {spec.name} is none; leave "
+            "it out"
+        )
 
 
 def recipe_of(  # noqa: PLR0913  # what each part of a recipe is called as a flag

@@ -14,6 +14,8 @@ from compress.verbs.one_stage import (
     DATA_FLAGS,
     EXPORT_FLAGS,
     MODEL,
+    add_trust_flag,
+    check_trust,
     execute_recipe,
     folder_of,
     plain,
@@ -50,6 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "[options]"
     )
     add_flags(parser, ModelSpec, title="model", names=MODEL, prefix="model")
+    add_trust_flag(parser)
     parser.add_argument(
         "--mode",
         choices=MODES,
@@ -89,6 +92,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         recipe = recipe_of(options, stage="ptq", name=f"{name}-nncf", model=MODEL)
         return quantize_with_nncf(recipe, folder_of(recipe, options), screen)
     recipe = recipe_of(options, stage=mode, name=name, model=MODEL)
+    check_trust(recipe.model, trusted=options.trust)
     if is_saved_model(recipe.model.name):
         from compress.saved_model import convert
 
@@ -100,7 +104,13 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
                 "--accuracy-drop, --flips: TensorFlow quantises a SavedModel, which "
                 "has no doctor; leave them out"
             )
-        return convert(recipe, folder_of(recipe, options), screen=screen, ptq=stage)
+        return convert(
+            recipe,
+            folder_of(recipe, options),
+            screen=screen,
+            trusted=options.trust,
+            ptq=stage,
+        )
     return execute_recipe(recipe, options, screen)
 
 

@@ -387,6 +387,7 @@ def test_a_saved_model_becomes_tflite_files(
     )
     net.export(tmp_path / "net", verbose=False)
     words = ("--model", str(tmp_path / "net"), "--data", str(data), "--to", "tflite")
+    words = (*words, "--trust")
     out = tmp_path / "run"
     capsys.readouterr()
     code = main(["quantize", *words, "--json", "-q", "--out", str(out)])
@@ -399,3 +400,60 @@ def test_a_saved_model_becomes_tflite_files(
     missed = {each["limit"] for each in report["checks"] if not each["kept"]}
     assert missed == {"chance"}
     assert len(list((out / "artifacts").glob("*.tflite"))) == 2
+
+
+@pytest.mark.parametrize("verb", ["export", "quantize"])
+def test_a_saved_model_is_a_program_and_not_run_unasked(
+    verb: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its initializer writes a file as soon as TensorFlow opens it."""
+    tf = pytest.importorskip("tensorflow", reason="TensorFlow is not installed")
+    proof = tmp_path / "ran"
+
+    class Program(tf.saved_model.experimental.TrackableResource):  # type: ignore[misc]  # untyped
+        """What TensorFlow sets up when it opens the model, as it would a table."""
+
+        def _create_resource(self) -> object:
+            return tf.raw_ops.MutableHashTableV2(
+                key_dtype=tf.string, value_dtype=tf.int64
+            )
+
+        def _initialize(self) -> None:
+            tf.io.write_file(str(proof), "ran")
+
+    class Net(tf.Module):  # type: ignore[misc]  # untyped
+        """An average, and what comes along with it."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.program = Program()
+
+        @tf.function(input_signature=[tf.TensorSpec([1, 32, 32, 3], tf.float32)])  # type: ignore[untyped-decorator]
+        def __call__(self, image: object) -> object:
+            """One score a colour."""
+            return tf.reduce_mean(image, axis=(1, 2))
+
+    tf.saved_model.save(Net(), str(tmp_path / "net"))
+    proof.unlink(missing_ok=True)  # it ran here, whose program it is
+    words = ("--model", str(tmp_path / "net"), "--data", str(data), "--to", "tflite")
+    words = (*words, "-q", "--out", str(tmp_path / "o"))
+    capsys.readouterr()
+
+    assert main([verb, *words]) == Exit.REJECTED
+
+    told = capsys.readouterr().err
+    assert "a SavedModel is a program" in told
+    assert "--trust" in told
+    assert told.count("\n") == 1
+    assert not proof.exists()
+    assert not (tmp_path / "o").exists()
+    main([verb, *words, "--trust"])
+    assert proof.exists()
+
+
+def test_nothing_but_a_saved_model_can_be_trusted(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("export", "--model", "lenet5", "--data", str(data), "--trust", "-q")
+    assert main(words) == Exit.USAGE
+    assert "lenet5 is none" in capsys.readouterr().err

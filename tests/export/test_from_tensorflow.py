@@ -75,6 +75,7 @@ def test_a_file_answers_as_tensorflow_does(
         images=[images()[:40], images()[40:]],
         classes=tuple("abcde"),
         preprocess=PREPROCESS,
+        trusted=saved.is_dir(),
     )
 
     assert Artifact.read(path) == artifact
@@ -117,7 +118,8 @@ def test_it_says_nothing(saved: Path, tmp_path: Path) -> None:
         "from pathlib import Path; from export.from_tensorflow import to_tflite;"
         "import numpy as np;"
         f"to_tflite(Path({str(saved)!r}), Path({str(tmp_path / 'a.tflite')!r}), "
-        "dtype='int8', images=[np.zeros((2, 16, 16, 3), np.float32)]); print('done')"
+        "dtype='int8', images=[np.zeros((2, 16, 16, 3), np.float32)], trusted=True); "
+        "print('done')"
     )
     quiet = {k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"}
     done = subprocess.run(
@@ -150,7 +152,9 @@ def test_what_tensorflow_does_not_load_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "net.keras").write_bytes(b"nonsense")
     for name in ("folder", "net.h5", "net.keras"):
         with pytest.raises(InputRejectedError, match="does not convert it") as found:
-            to_tflite(tmp_path / name, tmp_path / "a.tflite", dtype="float32")
+            to_tflite(
+                tmp_path / name, tmp_path / "a.tflite", dtype="float32", trusted=True
+            )
         assert "\n" not in str(found.value)
 
 
