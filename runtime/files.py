@@ -4,12 +4,14 @@ import hashlib
 import json
 import os
 import re
+import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from runtime.errors import InputRejectedError, RecipeError
+from runtime.plain_json import LARGEST_BYTES, json_record
 
 _CHUNK_BYTES = 1 << 20
 
@@ -52,19 +54,38 @@ def write_json(path: Path, record: Mapping[str, object]) -> None:
     write_text(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> dict[str, object]:
-    """Read the object that `path` holds."""
+def read_bytes(path: Path, *, largest: int) -> bytes:
+    """The content of a plain file of at most `largest` bytes.
+
+    A pipe would be waited for and a device has no end, so neither is opened. Raises
+    RecipeError where there is no file, InputRejectedError for what is none.
+    """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no plain file"
+            raise InputRejectedError(f"{path}: is {kind}; give the file itself")
+        if found.st_size > largest:
+            raise InputRejectedError(
+                f"{path}: has {found.st_size} bytes; allowed: {largest}"
+            )
+        with path.open("rb") as stream:
+            # What /proc shows has no size until it is read.
+            content = stream.read(largest + 1)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RecipeError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputRejectedError(f"{path}: not readable as JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise InputRejectedError(
-            f"{path}: holds a {type(record).__name__}, not a record"
-        )
-    return record
+    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
+        reason = getattr(error, "strerror", None) or error
+        raise InputRejectedError(f"{path}: not readable: {reason}") from error
+    if len(content) > largest:
+        raise InputRejectedError(f"{path}: has over {largest} bytes")
+    return content
+
+
+def read_json(path: Path) -> dict[str, object]:
+    """Read the record that `path` holds; see `runtime.plain_json` for its limits."""
+    content = read_bytes(path, largest=LARGEST_BYTES)
+    return json_record(content, source=str(path))
 
 
 def sha256_of(path: Path) -> str:
@@ -84,6 +105,21 @@ def gzip_bytes_of(path: Path) -> int:
         while chunk := stream.read(_CHUNK_BYTES):
             total += len(packer.compress(chunk))
     return total + len(packer.flush())
+
+
+def path_within(folder: Path, name: str) -> Path:
+    """The file that a record of `folder` calls `name`, which lies within it.
+
+    A record may come from elsewhere, and `/` or `../` would lead there. Raises
+    InputRejectedError.
+    """
+    there = PurePosixPath(name)
+    if there.is_absolute() or ".." in there.parts or not there.parts or "\0" in name:
+        raise InputRejectedError(
+            f"{folder}: its record names the file {name!r:.60}; allowed: paths within "
+            "the folder"
+        )
+    return folder / there
 
 
 def file_name(text: str) -> str:
