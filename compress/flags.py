@@ -9,6 +9,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from compress.models.spec import CodePath
+
 # Key -> flag, where the flag is not simply `--key`; None leaves the key to recipes.
 Names = Mapping[str, str | None]
 
@@ -102,4 +104,5 @@ _CONVERSIONS: Final[Mapping[object, tuple[Callable[[str], object], str]]] = {
     int: (int, "N"),
     float: (float, "X"),
     tuple: (_names, "NAME,NAME"),
+    CodePath: (CodePath, "FILE.py:FUNCTION"),
 }

@@ -26,6 +26,7 @@ from compress.models.opening import open_model
 from compress.outcome import report_of
 from compress.prove import prove
 from compress.recipe import Recipe
+from compress.report import records
 from compress.report.report import Report
 from compress.rows import Row, row_of
 from compress.screen import Screen
@@ -149,7 +150,7 @@ class _Run:
         clock = here.folder / SECONDS
         if is_model(here.folder):
             here.screen.tell(f"{here.folder.name}: done earlier, taken from there")
-            seconds = float(str(read_json(clock).get("seconds", 0.0)))
+            seconds = records.number(read_json(clock), "seconds") or 0.0
             return load_model(here.folder, factory=model.spec.factory), seconds
         started = time.monotonic()
         made = stage(model, data, here, guide)
