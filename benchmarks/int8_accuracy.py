@@ -21,7 +21,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -117,8 +116,7 @@ def shown(model: Model, source: Path, count: int) -> Callable[[], Iterator[Tenso
     found = find(DataSpec(source=str(source)), seed=0, screen=SILENT, cache=cache)
     images = found.images(model.preprocess)
     rows = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
-    few = replace(images, pixels=images.pixels[rows], labels=images.labels[rows])
-    return batches_of(model, few)
+    return batches_of(model, images.taken(rows))
 
 
 def answers(net: Callable[[Tensor], Tensor], images: Iterator[Tensor]) -> Tensor:

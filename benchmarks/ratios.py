@@ -44,7 +44,7 @@ def bare_loop(model: Model, data: Catalogue) -> None:
     """What one writes without any tool: the least work that trains the network."""
     v2 = torchvision.transforms.v2
     images = training_images(data.open(model.preprocess))
-    pixels = torch.from_numpy(np.array(images.pixels)).permute(0, 3, 1, 2)
+    pixels = torch.from_numpy(images.read(np.arange(len(images)))).permute(0, 3, 1, 2)
     labels = torch.from_numpy(images.labels)
     vary = v2.Compose(
         [

@@ -2,14 +2,45 @@
 
 import argparse
 import difflib
+import re
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from runtime.errors import RecipeError
+from runtime.units import SHARE
 
 
 class Parser(argparse.ArgumentParser):
     """argparse, complaining in one sentence; overriding `error` is its own way."""
+
+    rare: frozenset[str] = frozenset()  # flags that only the long help shows
+
+    def add_help_flags(self) -> None:
+        """`--help` for what most people need, `--help-all` for all there is."""
+        self.add_argument(
+            "-h", "--help", action=_Help, help="the flags most people use"
+        )
+        self.add_argument("--help-all", action=_Help, help="every flag")
+
+    def short_help(self) -> str:
+        """The help without rare flags, and how to see those."""
+        hidden = [
+            action
+            for action in self._actions
+            if self.rare.intersection(action.option_strings)
+        ]
+        helps = [action.help for action in hidden]
+        for action in hidden:
+            action.help = argparse.SUPPRESS
+        try:
+            text = self.format_help()
+        finally:
+            for action, told in zip(hidden, helps, strict=True):
+                action.help = told
+        if hidden:
+            text += f"\n{len(hidden)} more flags: `{self.prog} --help-all`\n"
+        return text
 
     def error(self, message: str) -> NoReturn:
         """Turn a complaint into our exit code and one sentence."""
@@ -29,6 +60,31 @@ class Parser(argparse.ArgumentParser):
         raise RecipeError(
             f"unknown {kind} {word!r}; {hint or f'`{self.prog} --help` lists them all'}"
         )
+
+
+class _Help(argparse.Action):
+    """Print the short help, or the long one, and leave."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002  # argparse's own name
+        """A flag without a value, which leaves no trace."""
+        super().__init__(
+            option_strings, dest, nargs=0, default=argparse.SUPPRESS, help=help
+        )
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> NoReturn:
+        """As argparse's own help does, to stdout."""
+        del namespace, values
+        short = isinstance(parser, Parser) and option_string != "--help-all"
+        text = parser.short_help() if short else parser.format_help()  # type: ignore[attr-defined]
+        with suppress(BrokenPipeError):
+            print(text, end="", flush=True)  # noqa: T201
+        parser.exit()
 
 
 def meant(word: str, known: Iterable[str]) -> str | None:
@@ -55,16 +111,28 @@ def whole(least: int, most: int) -> Callable[[str], int]:
     return convert
 
 
+def byte_count(text: str) -> int:
+    """Convert `5GB`, `500 MB` or `12345` to bytes; 1 MB is 10^6 bytes, 1 MiB 2^20."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMGT]?)(i?)B?", text.strip())
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, which should be a size such as 5GB, 500MB or 12345"
+        )
+    step = 1024.0 if found[3] else 1000.0
+    power = " kMGT".index(found[2].replace("K", "k") or " ")
+    return round(float(found[1]) * step**power)
+
+
 def share(text: str) -> float:
-    """Convert to a fraction from 0 to 1."""
+    """Convert to a fraction from 0 to 1; `2%` is 0.02."""
     try:
-        number = float(text)
+        number = SHARE.number(text)
     except ValueError:
         number = -1.0
     if 0 <= number <= 1:
         return number
     raise argparse.ArgumentTypeError(
-        f"found {text!r}, which should be a fraction from 0 to 1"
+        f"found {text!r}, which should be a fraction from 0 to 1, or a percentage"
     )
 
 

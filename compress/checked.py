@@ -5,11 +5,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import PydanticCustomError
 
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.typed import shown
 
 UNKNOWN_KEY: Final = "extra_forbidden"
+# A complaint of our own that names its place itself.
+PLACED: Final = "placed"
 Record = TypeVar("Record", bound=BaseModel)
 # A place in a record, such as ("stages", 0, "distill", "alpha"), and what the user
 # calls it: a key of a file, or a flag.
@@ -24,6 +27,12 @@ def keys_of(origin: str) -> Naming:
         return ": ".join(filter(None, (origin, ".".join(map(str, location)))))
 
     return named
+
+
+def complaint_about(place: Location, reason: str) -> PydanticCustomError:
+    """What a validator of a whole record raises about one place in it."""
+    known = {"place": place, "reason": reason}
+    return PydanticCustomError(PLACED, "{reason}", known)
 
 
 def record_from(kind: type[Record], record: object, named: Naming) -> Record:
@@ -52,6 +61,9 @@ def explained(error: ValidationError, kind: type[BaseModel], named: Naming) -> s
     if trouble == UNKNOWN_KEY:
         known = known_keys(kind, tuple(first["loc"][:-1]))
         return f"{where}: unknown key{nearest(str(first['loc'][-1]), known)}{more}"
+    if trouble == PLACED:
+        place = (*first["loc"], *first["ctx"]["place"])
+        return f"{named(place)}: {first['msg']}{more}"
     if trouble == "missing":
         return f"{where}: is missing{more}"
     reason = (

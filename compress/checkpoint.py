@@ -5,6 +5,7 @@ A network that was cut is its architecture's name and what was done to it
 """
 
 import json
+import zlib
 from pathlib import Path
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 
 from compress.model_record import check_room, model_record
 from compress.models.model import Model
+from compress.stages.stage import Precision
 from compress.surgery.rebuild import check_runs
 from compress.surgery.record import UNTOUCHED, Surgery
 from runtime.errors import InputRejectedError, RecipeError
@@ -42,6 +44,7 @@ def save_model(model: Model, folder: Path) -> None:
             "int8": _int8_record(model.net),
             "sha256": sha256_of(tensors),
         },
+        sealed=True,
     )
 
 
@@ -56,6 +59,11 @@ def saved_classes(folder: Path) -> tuple[str, ...]:
     return model_record(record, source=str(folder / RECORD)).classes
 
 
+def saved_precision(folder: Path) -> Precision:
+    """Whether a saved model computes in float or in INT8; its weights are not read."""
+    return "float" if read_json(folder / RECORD).get("int8") is None else "int8"
+
+
 def load(folder: Path | str) -> nn.Module:
     """The network of a saved model, in eval mode, on the CPU; see `load_model`.
 
@@ -65,15 +73,18 @@ def load(folder: Path | str) -> nn.Module:
     return load_model(Path(folder)).net
 
 
-def load_model(folder: Path, *, factory: str | None = None) -> Model:
+def load_model(
+    folder: Path, *, factory: str | None = None, sealed: bool = False
+) -> Model:
     """Read back what `save_model` wrote.
 
     A model that came from the user's own factory needs it again: code is never taken
-    from a file. Raises InputRejectedError where bytes and record disagree.
+    from a file. Raises InputRejectedError where bytes and record disagree, or where
+    `sealed` is asked for and the record, as an older edgepress wrote it, is not.
     """
     from compress.models.build import skeleton
 
-    record = read_json(folder / RECORD)
+    record = read_json(folder / RECORD, sealed=sealed)
     if (number := record.get("format")) != FORMAT:
         raise InputRejectedError(
             f"{folder / RECORD}: format {number}, this edgepress reads {FORMAT}; "
@@ -91,7 +102,7 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
     if not tensors.is_file() or sha256_of(tensors) != found.sha256:
         raise InputRejectedError(
             f"{tensors}: missing, truncated or changed since it was written; "
-            "run the stage again"
+            "make it again (in a run, remove the folder and give the command again)"
         )
     spec = spec.model_copy(update={"factory": factory})
     try:
@@ -178,13 +189,29 @@ def weights_digest(model: Model) -> str:
 def write_tensors(
     path: Path, tensors: dict[str, Tensor], record: dict[str, object] | None = None
 ) -> None:
-    """Write tensors, and a record beside them in the same file, whole or not at all."""
-    notes = None if record is None else {"record": json.dumps(record, sort_keys=True)}
+    """Write tensors, and a record beside them in the same file, whole or not at all.
+
+    With a record comes a checksum of it all, which reading holds it against.
+    """
+    notes = None
+    if record is not None:
+        text = json.dumps(record, sort_keys=True)
+        notes = {"record": text, "crc32": str(_checksum(tensors, text))}
     with written_whole(path) as draft:
         try:
             save_file(tensors, draft, metadata=notes)
         except SafetensorError as error:
             raise OSError(str(error)) from error
+
+
+def _checksum(tensors: dict[str, Tensor], text: str) -> int:
+    """CRC-32 of a record and every tensor; quick, since states are saved often."""
+    total = zlib.crc32(text.encode())
+    for name, tensor in sorted(tensors.items()):
+        total = zlib.crc32(name.encode(), total)
+        content = tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+        total = zlib.crc32(content.data, total)
+    return total
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -195,7 +222,10 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
 def read_tensors_and_record(
     path: Path,
 ) -> tuple[dict[str, Tensor], dict[str, object]]:
-    """Every tensor of a safetensors file, and the record written beside them."""
+    """Every tensor of a safetensors file, and the record written beside them.
+
+    A file that cannot be read, or was changed since, is an InputRejectedError.
+    """
     try:
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  # no mapping
@@ -204,4 +234,7 @@ def read_tensors_and_record(
         raise InputRejectedError(
             f"{path}: not a whole safetensors file: {error}"
         ) from error
+    expected = notes.get("crc32")
+    if expected is not None and expected != str(_checksum(tensors, notes["record"])):
+        raise InputRejectedError(f"{path}: was changed since it was written")
     return tensors, json_record(notes.get("record", "{}"), source=str(path))

@@ -37,8 +37,10 @@ VERBS: Final[Mapping[str, str]] = {
     "eval": "top-1 and top-5 of a model, a run or a model file",
     "profile": "measure model files on this machine",
     "show": "print the report of a run again",
+    "cache": "what runs share on this machine: list it, check it, make room",
     "models": "list architectures with parameters and MACs",
     "doctor": "what is installed, what is missing, what that would enable",
+    "completion": "a script that lets a shell complete verbs and flags",
 }
 
 EPILOG: Final = """\
@@ -52,7 +54,16 @@ exit codes:  0 fit to ship, 1 a bug, 2 usage or recipe, 3 input rejected,
 # Verbs that make nothing but their answer, which `--out DIR` keeps as DIR/VERB.json;
 # the others know what belongs there.
 ONLY_ANSWER: Final = frozenset(
-    {"sensitivity", "verify", "eval", "show", "models", "doctor"}
+    {
+        "sensitivity",
+        "verify",
+        "eval",
+        "show",
+        "cache",
+        "models",
+        "doctor",
+        "completion",
+    }
 )
 # What a disk may answer instead of taking a file; none of them is a bug of ours.
 REFUSALS: Final = frozenset(
@@ -98,11 +109,7 @@ def _run(words: Sequence[str]) -> int:
     if words[0] != verb:
         raise RecipeError(f"{words[0]}: the verb comes first: `compress {verb} …`")
     module = importlib.import_module(f"compress.verbs.{verb}")
-    parser = Parser(
-        prog=f"compress {verb}", description=module.__doc__, allow_abbrev=False
-    )
-    module.add_arguments(parser)
-    add_shared_flags(parser)
+    parser = parser_of(verb, module)
     options = parser.parsed(words[1:])
     answer = _answer(module, options)
     if verb in ONLY_ANSWER and options.out is not None:
@@ -116,6 +123,23 @@ def _run(words: Sequence[str]) -> int:
             text = None if options.json else printable(answer.as_text(), lines=True)
             print(answer.as_json() if text is None else text)  # noqa: T201
     return int(answer.exit_code)
+
+
+def parser_of(verb: str, module: object) -> Parser:
+    """The parser of a verb, with its examples below."""
+    lines = "\n".join(f"  {line}" for line in module.EXAMPLES)  # type: ignore[attr-defined]
+    parser = Parser(
+        prog=f"compress {verb}",
+        description=module.__doc__,
+        epilog=f"for example:\n{lines}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        add_help=False,
+    )
+    parser.add_help_flags()
+    module.add_arguments(parser)  # type: ignore[attr-defined]
+    add_shared_flags(parser)
+    return parser
 
 
 def _version() -> str:
@@ -200,7 +224,8 @@ def _failure(sentence: str, code: Exit) -> str:
 
 def _extra(error: ModuleNotFoundError) -> str | None:
     """The command that brings a missing library; None if no extra has it."""
-    from compress.extras import missing_extra, pip_line
+    from compress.extras import missing_extra
+    from runtime.requirements import pip_line
 
     extra = missing_extra(error.name or "")
     return None if extra is None else pip_line(extra)

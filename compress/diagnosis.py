@@ -8,9 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from typing import Final
 
-from compress.extras import EXTRAS, Library, pip_line
+from compress.extras import EXTRAS, Library
 from runtime.errors import Exit
 from runtime.machine import Machine, this_machine
+from runtime.requirements import pip_line
 
 _COLUMNS: Final = 80  # of the terminal that everything fits into
 

@@ -91,7 +91,7 @@ def _of_file(path: Path, data: Catalogue, *, threads: int) -> Accuracy:
             f"{path}: does not say how its images are prepared; keep the .json twin "
             "that edgepress wrote beside it"
         )
-    preprocess = artifact.preprocess
+    preprocess = data.asked(artifact.preprocess)
     if artifact.classes:
         _check_classes(str(path), len(artifact.classes), data)
     session = open_session(artifact, threads=threads)

@@ -77,7 +77,7 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
         )
     found = [
         each
-        for format_ in _formats(export)
+        for format_ in formats_of(export)
         for dtype in dtypes
         if dtype in WRITES[format_]
         for each in _variants(role, model, format_, dtype, export)
@@ -92,7 +92,7 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
     )
 
 
-def _formats(export: Export) -> tuple[Format, ...]:
+def formats_of(export: Export) -> tuple[Format, ...]:
     """The formats asked for, and those that the named targets read."""
     named = (target(name).format for name in export.target)
     return tuple(dict.fromkeys((*export.to, *named)))

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from typing import Final, NamedTuple
 
 from runtime.errors import MissingDependencyError
+from runtime.requirements import pip_line
 
 
 class Library(NamedTuple):
@@ -37,6 +38,7 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
         Library("pydantic", "pydantic", "recipes"),
         Library("pyyaml", "yaml", "recipes in YAML"),
         Library("rich", "rich", "progress bars"),
+        Library("shtab", "shtab", "shell completion"),
         Library("safetensors", "safetensors", "checkpoints"),
         Library("scikit-learn", "sklearn", "the embedded digits data"),
         Library("pillow", "PIL", "image folders and archives"),
@@ -91,11 +93,6 @@ def missing_extra(module_name: str) -> str | None:
         if any(library.module == top for library in libraries):
             return extra
     return None
-
-
-def pip_line(*extras: str) -> str:
-    """Spell the command that installs `extras`."""
-    return f"pip install 'edgepress[{','.join(extras)}]'"
 
 
 def check_installed(*modules: str) -> None:

@@ -9,7 +9,9 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from compress.arguments import Parser
 from compress.models.spec import CodePath
+from compress.quantities import Given
 
 # Key -> flag, where the flag is not simply `--key`; None leaves the key to recipes.
 Names = Mapping[str, str | None]
@@ -25,13 +27,33 @@ def add_flags(
 ) -> None:
     """Give `parser` a flag for every key of `record`, except nested records.
 
-    A flag that is not given leaves no trace, so that the record's default holds.
+    A flag that is not given leaves no trace, so that the record's default holds. What
+    `Training` offers to every stage that trains is for the long help, but for the first
+    few of it.
     """
     group = parser.add_argument_group(title)
+    rare = _rare(record)
+    if isinstance(parser, Parser):
+        flags = {flag_of(key, names) for key in rare}
+        parser.rare |= {each for flag in flags if flag for each in _spellings(flag)}
     for key, field in record.model_fields.items():
         flag = flag_of(key, names)
         if flag is not None:
             _add(group, flag, f"{prefix}.{key}", field)
+
+
+def _rare(record: type[BaseModel]) -> frozenset[str]:
+    """Keys that few people set."""
+    from compress.training.options import ESSENTIAL, Training
+
+    if not issubclass(record, Training):
+        return frozenset()
+    return frozenset(Training.model_fields) - ESSENTIAL
+
+
+def _spellings(flag: str) -> tuple[str, str]:
+    """A flag, and what turns it off where it is on by default."""
+    return flag, flag.replace("--", "--no-", 1)
 
 
 def flag_of(key: str, names: Names) -> str | None:
@@ -58,6 +80,15 @@ def _add(
     """Add one flag with the field's type, help and default."""
     kind = _plain(field.annotation)
     text = (field.description or "").replace("%", "%%")
+    if kind is bool and field.default is None:  # either way differs from saying nothing
+        group.add_argument(
+            flag,
+            dest=destination,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            help=text,
+        )
+        return
     if kind is bool:
         # What is on by default is turned off by `--no-key`.
         group.add_argument(
@@ -69,11 +100,19 @@ def _add(
         )
         return
     if field.default not in (None, (), PydanticUndefined):
-        text += f" (default: {field.default})"
+        several = isinstance(field.default, tuple)
+        shown = ",".join(field.default) if several else field.default
+        text += f" (default: {shown})"
     choices = get_args(kind) if get_origin(kind) is Literal else None
+    quantity = next(
+        (each.quantity for each in field.metadata if isinstance(each, Given)), None
+    )
     convert, metavar = _CONVERSIONS.get(
         tuple if get_origin(kind) is tuple else kind, (str, "TEXT")
     )
+    if quantity is not None:
+        # The record reads it, as it reads a recipe, and complains in the same words.
+        convert, metavar = str, quantity.metavar
     group.add_argument(
         flag,
         dest=destination,

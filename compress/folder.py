@@ -2,13 +2,15 @@
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
 from compress.job import is_main_process
 from compress.recipe import Recipe, read_recipe, written
+from runtime.drafts import sweep
 from runtime.errors import RecipeError
 from runtime.files import sha256_of, write_json, write_text
 
@@ -52,6 +54,7 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
                 f"--out {folder}: another process is running in it; wait for it, or "
                 "choose another --out"
             ) from error
+        sweep(folder)  # nobody else writes here now
         try:
             if not (folder / RECIPE).is_file():
                 write_text(folder / RECIPE, written(recipe))
@@ -104,14 +107,20 @@ def _check_contents(folder: Path, recipe: Recipe) -> None:
         )
 
 
-def write_manifest(folder: Path) -> None:
-    """List every file of the run with its size and digest."""
+def write_manifest(folder: Path, coming: Mapping[str, str] | None = None) -> None:
+    """List every file of the run with its size and digest.
+
+    `coming`: texts of files that are yet to be written, by name.
+    """
+    later = {name: text.encode("utf-8") for name, text in (coming or {}).items()}
     files = sorted(
         path
         for path in folder.rglob("*")
         if path.is_file()
         and path.name not in {MANIFEST, LOCK, JOURNAL}
-        and path.suffix != ".part"  # left by a process that was killed
+        and path.relative_to(folder).as_posix() not in later
+        # Left by a process that was killed.
+        and not any(part.endswith(".part") for part in path.relative_to(folder).parts)
     )
     entries = [
         {
@@ -120,5 +129,9 @@ def write_manifest(folder: Path) -> None:
             "sha256": sha256_of(path),
         }
         for path in files
+    ]
+    entries += [
+        {"path": name, "bytes": len(content), "sha256": sha256(content).hexdigest()}
+        for name, content in later.items()
     ]
     write_json(folder / MANIFEST, {"files": entries})

@@ -9,8 +9,14 @@ from compress.screen import Screen
 
 def cache_folder() -> Path:
     """Where things that several runs share are kept (EDGEPRESS_CACHE, else XDG)."""
+    named = os.environ.get("EDGEPRESS_CACHE")
+    return Path(named) if named else own_cache_folder()
+
+
+def own_cache_folder() -> Path:
+    """This user's own cache, whatever they share with others."""
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(os.environ.get("EDGEPRESS_CACHE") or Path(home) / "edgepress")
+    return Path(home) / "edgepress"
 
 
 def is_main_process() -> bool:

@@ -15,13 +15,14 @@ from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.nncf_engine import nncf_quantised
 from compress.job import Job
 from compress.models.model import Model
-from compress.models.opening import open_model
+from compress.models.opening import check_start, open_model
 from compress.nncf_limit import limit_of
 from compress.outcome import report_of
 from compress.parity import FileJudge
 from compress.placing import Placed
 from compress.proof import Proof, Proven, quantisation_of
 from compress.prove import THREADS, timed
+from compress.reachable import check_reachable
 from compress.recipe import Recipe
 from compress.report.report import Report
 from compress.rows import row_of
@@ -47,6 +48,7 @@ def quantize_with_nncf(recipe: Recipe, folder: Path, screen: Screen) -> Report:
             "--engine nncf: works on the ONNX file and gives no other; leave --to out, "
             "or use --engine edgepress"
         )
+    check_start(recipe.model, tuple(recipe.steps()))
     options = _options(recipe)
     if options.accuracy_drop is not None and options.flips is not None:
         raise RecipeError(
@@ -62,6 +64,7 @@ def _carried_out(recipe: Recipe, job: Job) -> Report:
     """The files, what they keep of float32, their latencies, and the report of it."""
     data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
     model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=False)
+    check_reachable(recipe, model)
     row = row_of("start", model, data, job, seconds=0.0)
     judge = FileJudge(data=data, before=model)
     plain = Wanted(role="start", model=model, format="onnx", dtype="float32")

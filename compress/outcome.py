@@ -1,6 +1,5 @@
 """From what a run did to what it reports: rows, files, latencies, the verdict."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from compress.data.catalogue import Catalogue
 from compress.folder import JOURNAL
 from compress.int8.record import RECORD as QUANTISATION
 from compress.job import Job
+from compress.journal import doubts, points
 from compress.lowrank.record import RECORD as FACTORISATION
 from compress.models.names import family
 from compress.proof import Proof, Proven
@@ -21,6 +21,8 @@ from compress.rows import Row, chain_of
 from compress.shipping import advice, shipped
 from compress.sparsity.record import RECORD as SPARSITY
 from compress.training.options import Training
+from compress.training.teacher import larger
+from compress.training.views import training_images
 from compress.verdict import Evidence, checks_of
 from runtime.checks import Check
 from runtime.errors import Exit
@@ -68,11 +70,11 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         refused=tuple({"file": e.name, "reason": e.reason} for e in proof.refused),
         data={
             "name": data.name,
-            "train": len(data.train) if data.train else 0,
-            "val": len(data.val) if data.val else 0,
+            "train": data.used("train"),
+            "val": data.used("val"),
             "classes": len(data.classes),
         },
-        recipe=resolved(recipe, rows),
+        recipe=resolved(recipe, rows, data),
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
         artifacts=tuple(
@@ -81,27 +83,34 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         measurements=tuple(measurements),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
         budget=_budget(found, checks),
-        curves=tuple(_curves(job.folder / JOURNAL)),
+        curves=tuple(points(job.folder / JOURNAL)),
         quantisation=found.quantisation,
         pruning=_newest(job.folder, PRUNING),
         sparsity=sparsity,
         factorisation=_newest(job.folder, FACTORISATION),
         advice=advice(found, ship),
+        doubts=doubts(job.folder / JOURNAL),
         # Measure it where it is going to run.
         next=f"compress profile {job.folder / ship[0].path}" if ship else "",
         folder=job.folder,
     )
 
 
-def resolved(recipe: Recipe, rows: Sequence[Row]) -> Record:
-    """The recipe, with what each stage decided by the model it was given filled in."""
+def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalogue) -> Record:
+    """The recipe, with what each stage decided by model and data filled in."""
     stages = []
     given = [row.model for row in chain_of(rows)]
     for place, (name, stage) in enumerate(recipe.steps()):
         options = stage.model_dump(mode="json", exclude_none=True)  # type: ignore[attr-defined]
         if isinstance(stage, Training) and stage.epochs and place < len(given):
             model = given[place]
-            chosen = stage.training(family(model.spec.name), trained=model.trained)
+            teachers = [row.model for row in rows if row.name == "teacher"]
+            seen = data.open(larger(model, *teachers).preprocess)  # decoded long ago
+            chosen = stage.training(
+                family(model.spec.name),
+                trained=model.trained,
+                images=len(training_images(seen)),
+            )
             options |= chosen.model_dump(mode="json", exclude_none=True)
         stages.append({name: options})
     return {**recipe.as_record(), "stages": stages}
@@ -142,14 +151,3 @@ def _newest(folder: Path, name: str) -> Record:
     """What the last stage that keeps such a record found; empty where there is none."""
     written = sorted(folder.glob(f"*/{name}"))
     return read_json(written[-1]) if written else {}
-
-
-def _curves(journal: Path) -> list[Record]:
-    """The training curves that the journal kept; a repeated epoch counts once."""
-    points: dict[tuple[str, float], Record] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines():
-        event = json.loads(line)
-        if event["kind"] == "epoch":
-            point = json.loads(event["text"])
-            points[point["stage"], point["epoch"]] = point
-    return list(points.values())

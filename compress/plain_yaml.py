@@ -16,7 +16,7 @@ from runtime.errors import RecipeError
 from runtime.files import read_bytes
 
 # A recipe is small; a file beyond this is something else (10 kB is a long recipe).
-LARGEST_BYTES: Final = 200_000
+LARGEST_BYTES: Final = 1_000_000
 # Values, aliases written out; a recipe has some hundreds.
 _MOST_VALUES: Final = 20_000
 _DEEPEST: Final = 20

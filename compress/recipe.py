@@ -16,12 +16,13 @@ from pydantic import (
     model_validator,
 )
 
-from compress.checked import keys_of, record_from
+from compress.checked import complaint_about, keys_of, record_from
 from compress.data.spec import DataSpec, from_source
 from compress.models.spec import ModelSpec, from_name
 from compress.plain_yaml import yaml_value
-from compress.stages import CUTTING, QUANTISING, STAGES
-from compress.stages.stage import Stage
+from compress.quantities import Given, Share
+from compress.stages import STAGES
+from compress.stages.stage import Stage, misplaced
 from runtime.budget import Budget
 from runtime.errors import RecipeError
 from runtime.files import digest_of
@@ -86,7 +87,7 @@ class Export(BaseModel):
     batch: Literal["static", "dynamic"] = Field(
         default="static", description="one image a call, or any number"
     )
-    agreement: float = Field(
+    agreement: Share = Field(
         default=0.99,
         ge=0,
         le=1,
@@ -119,7 +120,10 @@ else:
         __config__=STRICT,
         **{
             limit.name: (
-                get_type_hints(Budget)[limit.name],
+                Annotated[
+                    get_type_hints(Budget)[limit.name],
+                    Given(limit.metadata["quantity"]),
+                ],
                 Field(default=None, description=limit.metadata["help"]),
             )
             for limit in fields(Budget)
@@ -149,15 +153,11 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def in_an_order_that_works(self) -> "Recipe":
-        """Refuse to cut a network whose grids were made for the channels it has."""
-        names = [name for name, _ in self.steps()]
-        for place, name in enumerate(names):
-            before = next((n for n in names[:place] if n in QUANTISING), None)
-            if name in CUTTING and before is not None:
-                raise ValueError(
-                    f"{name} comes after {before}, whose grids and integer weights "
-                    f"belong to the channels there were; put {name} before {before}"
-                )
+        """Refuse a stage that cannot take what the one before it gives."""
+        if (found := misplaced(tuple(self.steps()))) is not None:
+            place, reason = found
+            name = self.stages[place].name
+            raise complaint_about(("stages", place, name), reason)
         return self
 
     def steps(self) -> Iterator[tuple[str, Stage]]:

@@ -12,19 +12,20 @@ from compress.data.catalogue import Catalogue, find
 from compress.device import check_device
 from compress.exports import wanted
 from compress.extras import check_installed
+from compress.finished import conclude, settled
 from compress.folder import (
     JOURNAL,
     REPORT,
     claimed,
     stage_folder,
-    write_manifest,
 )
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
 from compress.models.model import Model
-from compress.models.opening import open_model
+from compress.models.opening import check_start, open_model
 from compress.outcome import report_of
 from compress.prove import prove
+from compress.reachable import check_reachable
 from compress.recipe import Recipe
 from compress.report import records
 from compress.report.report import Report
@@ -33,6 +34,7 @@ from compress.screen import Screen
 from compress.stages import QUANTISING, STAGES, keeps_answers
 from compress.stages.stage import Stage
 from compress.training.resume import forget_state
+from runtime.errors import InputRejectedError
 from runtime.files import read_json, write_json
 
 SECONDS = "seconds.json"
@@ -72,8 +74,9 @@ def in_run_directory(
     """Let `work` carry out `recipe` in `folder`, unless its report is there already."""
     with claimed(folder, recipe):
         if (folder / REPORT).is_file():
-            screen.tell(f"{folder}: this run is complete; here is its report")
-            return Report.read(folder)
+            report = settled(folder, screen)
+            if report is not None:
+                return report
         job = Job(
             folder=folder,
             seed=recipe.seed,
@@ -89,10 +92,9 @@ def in_run_directory(
 
 
 def handed_over(report: Report, job: Job) -> Report:
-    """Write every form of `report`, then the list of what there is."""
-    for sentence in report.write(job.folder):
+    """Write every form of `report` and the list of what there is, itself last."""
+    for sentence in conclude(report, job.folder):
         job.screen.tell(sentence)
-    write_manifest(job.folder)
     return report
 
 
@@ -108,11 +110,13 @@ class _Run:
         """Every stage, then the files, then the report."""
         recipe, job = self.recipe, self.job
         steps = list(recipe.steps())
+        check_start(recipe.model, steps)
         data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
         adapt = not all(keeps_answers(name, stage) for name, stage in steps)
         model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=adapt)
         if not any(name in QUANTISING for name, _ in steps):
             list(wanted("model", model, recipe.export))  # better refused now than later
+        check_reachable(recipe, model)
         self.take("start", model, data, seconds=0.0)
         for number, (name, stage) in enumerate(steps, start=1):
             here = job.within(stage_folder(number, name), title=name)
@@ -149,9 +153,17 @@ class _Run:
         """What `stage` makes of `model`, and in how many seconds; made once, kept."""
         clock = here.folder / SECONDS
         if is_model(here.folder):
-            here.screen.tell(f"{here.folder.name}: done earlier, taken from there")
-            seconds = records.number(read_json(clock), "seconds") or 0.0
-            return load_model(here.folder, factory=model.spec.factory), seconds
+            try:
+                kept = load_model(here.folder, factory=model.spec.factory)
+                seconds = records.number(read_json(clock), "seconds") or 0.0
+            except InputRejectedError as error:
+                reason = str(error).partition(";")[0]
+                here.screen.tell(f"{here.folder.name}: made again, because {reason}")
+            else:
+                if is_main_process():  # a kill may have come between them
+                    forget_state(here.folder)
+                here.screen.tell(f"{here.folder.name}: done earlier, taken from there")
+                return kept, seconds
         started = time.monotonic()
         made = stage(model, data, here, guide)
         seconds = time.monotonic() - started

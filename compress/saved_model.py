@@ -173,7 +173,7 @@ class _Writer:
         job.screen.tell(f"export: {source.name} to TFLite, float32")
         bare = to_tflite(source, _path(source, job, "float32"), dtype="float32")
         with closing(open_session(bare, threads=THREADS)) as session:
-            preprocess = _fed(session, recipe, source)
+            preprocess = data.asked(_fed(session, recipe, source))
             classes = data.classes if data.judges(_outputs(session)) else ()
         plain = replace(
             bare,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal
 
+from compress.journal import append
 from runtime.printable import printable
 
 Advance = Callable[[int, str], None]
@@ -26,8 +27,8 @@ def _ignore(steps: int, note: str) -> None:
 
 
 def _say(sentence: str) -> None:
-    """One line on stderr; a run goes on when nobody is left to listen."""
-    with suppress(BrokenPipeError):
+    """One line on stderr; a run goes on when nobody can listen, or no disk keep it."""
+    with suppress(OSError):
         print(printable(sentence), file=sys.stderr, flush=True)  # noqa: T201
 
 
@@ -44,6 +45,12 @@ class Screen:
         if self.verbosity != "quiet":
             _say(sentence)
 
+    def doubt(self, sentence: str) -> None:
+        """Say why the result may not be worth much; the report says it again."""
+        self.note("doubt", sentence)
+        if self.verbosity != "quiet":
+            _say(f"doubt: {sentence}")
+
     def detail(self, sentence: str) -> None:
         """Say what only the curious want to hear (`-v`)."""
         self.note("detail", sentence)
@@ -59,8 +66,7 @@ class Screen:
         if self.journal is None:
             return
         event = {"time": round(time.time(), 3), "kind": kind, "text": sentence}
-        with self.journal.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps(event) + "\n")
+        append(self.journal, event)
 
     @contextmanager
     def progress(self, title: str, total: int) -> Iterator[Advance]:

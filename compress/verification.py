@@ -16,6 +16,7 @@ from compress.checked import record_of_file
 from compress.data.batches import evaluation_batches
 from compress.data.catalogue import find
 from compress.data.spec import DataSpec
+from compress.finished import whole
 from compress.folder import REPORT
 from compress.int8.divergence import first_difference
 from compress.int8.simulate import QuantizedNet
@@ -31,7 +32,6 @@ from compress.screen import Screen
 from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare
 from runtime.artifact import Artifact
 from runtime.errors import Exit, RecipeError
-from runtime.files import path_within
 from runtime.printable import printable
 from runtime.session import Session, open_session
 
@@ -156,11 +156,11 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     Float files are compared with the float network, INT8 files with the quantised one
     and with each other.
     """
-    report = Report.read(run)
+    report = whole(run)
     model = _model_of(run, report, factory, seed, screen)
     spec = data or _data_of(report)
     catalogue = find(spec, seed=seed, screen=screen, cache=cache_folder())
-    shown = thinned(catalogue.images(model.preprocess), images)
+    shown = thinned(catalogue.images(catalogue.asked(model.preprocess)), images)
 
     def batches() -> Iterator[Scores]:
         for batch in evaluation_batches(shown, _BATCH):
@@ -230,7 +230,7 @@ def _pairs(
     for record in report.artifacts:
         if text(record, "role") not in _OURS:
             continue
-        path = path_within(report.folder, text(record, "path"))
+        path = report.folder / text(record, "path")
         session = open_session(Artifact.read(path), threads=threads)
         opened.enter_context(closing(session))
         net = _reference(model.net, record)

@@ -23,6 +23,7 @@ from runtime.files import sha256_of, written_whole
 from runtime.plain_json import LARGEST_BYTES, json_record
 from runtime.preprocess import Preprocess
 from runtime.quiet import silence
+from runtime.requirements import pip_line
 
 Dtype = Literal["float32", "float16", "int8"]
 Image = npt.NDArray[np.float32]
@@ -113,7 +114,7 @@ def _converted(model: Path, *, dtype: Dtype, images: Iterable[Image] | None) -> 
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
                 f"export: {model}: needs {error.name}, which is not installed; "
-                "run: pip install 'edgepress[tensorflow]'"
+                f"run: {pip_line('tensorflow')}"
             ) from error
         source = tf.lite.TFLiteConverter
         if model.is_dir():

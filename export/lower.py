@@ -14,6 +14,7 @@ from export.lowering.graph import WEIGHTED, dequantizer, given, nodes_of
 from export.lowering.names import named_
 from export.lowering.normal import is_quantised, macs, merged_, normal_
 from export.lowering.padding import pads_join_convolutions_
+from export.lowering.tokens import tokens_are_rows_
 from export.lowering.weights import (
     signed_,
     symmetric_,
@@ -21,6 +22,7 @@ from export.lowering.weights import (
     unsigned_weights_,
 )
 from runtime.errors import InputRejectedError, MissingDependencyError, RecipeError
+from runtime.requirements import pip_line
 from runtime.target import Target
 
 Pass = Callable[[ir.Graph], None]
@@ -31,6 +33,7 @@ IR_VERSION: Final = 8
 # what saturates: the clamps.
 _X86: Final[tuple[Pass, ...]] = (
     unsigned_,
+    tokens_are_rows_,
     pads_join_convolutions_,
     depthwise_widths_,
     clamps_saturate_,
@@ -39,6 +42,7 @@ _X86: Final[tuple[Pass, ...]] = (
 )
 _ARM: Final[tuple[Pass, ...]] = (
     signed_,
+    tokens_are_rows_,
     pads_join_convolutions_,
     clamps_saturate_,
     gates_are_clips_,
@@ -114,7 +118,7 @@ def _optimise(path: Path, optimised: Path) -> None:
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"{path}: needs onnxruntime, which is not installed; "
-            "run: pip install 'edgepress[onnx]'"
+            f"run: {pip_line('onnx')}"
         ) from error
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3

@@ -18,6 +18,7 @@ from runtime.errors import (
 )
 from runtime.files import sha256_of, written_whole
 from runtime.preprocess import Preprocess
+from runtime.requirements import pip_line
 from runtime.target import Target
 
 if TYPE_CHECKING:
@@ -151,7 +152,7 @@ def _model(
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"export: needs {error.name}, which is not installed; "
-            "run: pip install 'edgepress[export]'"
+            f"run: {pip_line('export')}"
         ) from error
     return onnx_graph(net, images, dynamic=dynamic, name=name)
 

@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from runtime.checks import Bound, Check, Unit
 from runtime.errors import RecipeError
+from runtime.units import SHARE, SIZE_BYTES, TIME_MS, Quantity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,20 +33,28 @@ class Spent:
         return self.top1_start - self.top1
 
 
-def _limit(text: str) -> Any:  # noqa: ANN401  # as `dataclasses.field` itself is typed
-    """A field without a limit; `text` is its help wherever it can be set."""
-    return field(default=None, metadata={"help": text})
+def _limit(text: str, quantity: Quantity) -> Any:  # noqa: ANN401  # as `dataclasses.field` itself is typed
+    """A field without a limit; `text` is its help, `quantity` what it counts."""
+    return field(default=None, metadata={"help": text, "quantity": quantity})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
     """Limits; accuracies are fractions in [0, 1]."""
 
-    top1_drop: float | None = _limit("points of top-1 that may be lost, a fraction")
-    top1_min: float | None = _limit("least top-1 accuracy, a fraction")
-    size_bytes: int | None = _limit("largest file, bytes")
-    latency_ms: float | None = _limit("longest median latency, milliseconds")
-    peak_rss_bytes: int | None = _limit("most memory of the process, bytes")
+    top1_drop: float | None = _limit(
+        "top-1 accuracy that may be lost, such as 0.02 or 2%", SHARE
+    )
+    top1_min: float | None = _limit("least top-1 accuracy, such as 0.9 or 90%", SHARE)
+    size_bytes: int | None = _limit(
+        "largest file: bytes, or such as 2MB, 500kB, 2MiB", SIZE_BYTES
+    )
+    latency_ms: float | None = _limit(
+        "longest median latency: milliseconds, or such as 15ms, 1.5s", TIME_MS
+    )
+    peak_rss_bytes: int | None = _limit(
+        "most memory of the process: bytes, or such as 300MB", SIZE_BYTES
+    )
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can meet or that mean nothing."""
@@ -53,7 +62,8 @@ class Budget:
             value = getattr(self, name)
             if value is not None and not 0 <= value <= 1:
                 raise RecipeError(
-                    f"budget.{name}: {value}; allowed: a fraction from 0 to 1"
+                    f"budget.{name}: {value}; allowed: a fraction from 0 to 1, or a "
+                    "percentage such as 2%"
                 )
         for name in ("size_bytes", "latency_ms", "peak_rss_bytes"):
             value = getattr(self, name)

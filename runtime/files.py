@@ -8,12 +8,15 @@ import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
+from runtime.drafts import draft_of
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.plain_json import LARGEST_BYTES, json_record
 
 _CHUNK_BYTES = 1 << 20
+# In a record of JSON: the digest of all the rest of it.
+SEAL = "record_sha256"
 
 
 @contextmanager
@@ -23,19 +26,24 @@ def written_whole(path: Path) -> Iterator[Path]:
     Any library may write to the draft. A full disk, or any other refusal of the
     operating system, becomes one sentence and leaves nothing half-written.
     """
-    draft = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        yield draft
-        draft.replace(path)
+        with draft_of(path) as draft:
+            yield draft
+            # What others may read is the user's umask, not a library's caution.
+            draft.chmod(draft.parent.stat().st_mode & 0o666)
+            draft.replace(path)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise RecipeError(
-            f"{path}: cannot be written: {reason}; what was finished before is kept; "
-            "make room (or choose another --out) and run the same command again"
-        ) from error
-    finally:
-        draft.unlink(missing_ok=True)
+        raise unwritable(path, error) from error
+
+
+def unwritable(path: Path, error: OSError) -> RecipeError:
+    """The sentence for a disk that refuses `path`."""
+    reason = error.strerror or str(error)
+    return RecipeError(
+        f"{path}: cannot be written: {reason}; what was finished is kept; "
+        "make room (or choose another --out) and run the same command again"
+    )
 
 
 def write_bytes(path: Path, content: bytes) -> None:
@@ -49,43 +57,75 @@ def write_text(path: Path, text: str) -> None:
     write_bytes(path, text.encode("utf-8"))
 
 
-def write_json(path: Path, record: Mapping[str, object]) -> None:
-    """Replace `path` in one step with `record`, keys sorted."""
-    write_text(path, json.dumps(record, indent=2, sort_keys=True) + "\n")
+def write_json(
+    path: Path, record: Mapping[str, object], *, sealed: bool = False
+) -> None:
+    """Replace `path` in one step with `record`, keys sorted.
+
+    `sealed`: with a digest of itself, which `read_json` holds it against.
+    """
+    text = json.dumps(record, indent=2, sort_keys=True)
+    if sealed:  # of what a reader will find: keys are texts then
+        whole = {**record, SEAL: digest_of(json.loads(text))}
+        text = json.dumps(whole, indent=2, sort_keys=True)
+    write_text(path, text + "\n")
 
 
 def read_bytes(path: Path, *, largest: int) -> bytes:
-    """The content of a plain file of at most `largest` bytes.
+    """`regular_bytes` whose complaints are sentences about `path`.
 
-    A pipe would be waited for and a device has no end, so neither is opened. Raises
-    RecipeError where there is no file, InputRejectedError for what is none.
+    Raises RecipeError where there is no file, InputRejectedError for what is none.
     """
     try:
-        found = path.stat()
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "no plain file"
-            raise InputRejectedError(f"{path}: is {kind}; give the file itself")
-        if found.st_size > largest:
-            raise InputRejectedError(
-                f"{path}: has {found.st_size} bytes; allowed: {largest}"
-            )
-        with path.open("rb") as stream:
-            # What /proc shows has no size until it is read.
-            content = stream.read(largest + 1)
+        return regular_bytes(path, largest=largest)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RecipeError(f"{path}: no such file") from error
-    except (OSError, ValueError) as error:  # a name with a zero byte is a ValueError
-        reason = getattr(error, "strerror", None) or error
-        raise InputRejectedError(f"{path}: not readable: {reason}") from error
-    if len(content) > largest:
-        raise InputRejectedError(f"{path}: has over {largest} bytes")
-    return content
+    except OSError as error:
+        raise InputRejectedError(f"{path}: not readable: {error.strerror}") from error
+    except ValueError as error:
+        raise InputRejectedError(f"{path}: {error}") from error
 
 
-def read_json(path: Path) -> dict[str, object]:
-    """Read the record that `path` holds; see `runtime.plain_json` for its limits."""
+def read_json(path: Path, *, sealed: bool = False) -> dict[str, object]:
+    """Read the record that `path` holds, without its seal.
+
+    A seal that is there must hold; `sealed`: and one must be there. What JSON may hold
+    has limits, see `runtime.plain_json`.
+    """
     content = read_bytes(path, largest=LARGEST_BYTES)
-    return json_record(content, source=str(path))
+    record = json_record(content, source=str(path))
+    seal = record.pop(SEAL, None)
+    if sealed and seal is None:
+        raise InputRejectedError(f"{path}: has no {SEAL}, so nothing vouches for it")
+    if seal is not None and seal != digest_of(record):
+        raise InputRejectedError(
+            f"{path}: was changed since it was written; make it again (or, to keep the "
+            f"change, remove the line {SEAL!r} from it)"
+        )
+    return record
+
+
+def regular_bytes(path: Path, *, largest: int) -> bytes:
+    """Read a regular file of at most `largest` bytes; ValueError for anything else.
+
+    A pipe would make the reader wait and a device never ends. No more is read than the
+    file is said to be long, so that neither does a file of /proc.
+    """
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise ValueError("is a pipe, a device or a folder, not a file")
+    # Between looking and opening it may become a pipe, which must not make us wait.
+    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as stream:
+        facts = os.fstat(stream.fileno())
+        if not stat.S_ISREG(facts.st_mode):
+            raise ValueError("is a pipe, a device or a folder, not a file")
+        if facts.st_size > largest:
+            raise ValueError(too_large(facts.st_size, largest))
+        return stream.read(facts.st_size)
+
+
+def too_large(size_bytes: int, largest: int) -> str:
+    """What is wrong with a file that would exhaust the memory."""
+    return f"{size_bytes / 1e6:.0f} MB is more than the {largest / 1e6:.0f} MB allowed"
 
 
 def sha256_of(path: Path) -> str:
@@ -105,21 +145,6 @@ def gzip_bytes_of(path: Path) -> int:
         while chunk := stream.read(_CHUNK_BYTES):
             total += len(packer.compress(chunk))
     return total + len(packer.flush())
-
-
-def path_within(folder: Path, name: str) -> Path:
-    """The file that a record of `folder` calls `name`, which lies within it.
-
-    A record may come from elsewhere, and `/` or `../` would lead there. Raises
-    InputRejectedError.
-    """
-    there = PurePosixPath(name)
-    if there.is_absolute() or ".." in there.parts or not there.parts or "\0" in name:
-        raise InputRejectedError(
-            f"{folder}: its record names the file {name!r:.60}; allowed: paths within "
-            "the folder"
-        )
-    return folder / there
 
 
 def file_name(text: str) -> str:

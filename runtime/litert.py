@@ -14,6 +14,7 @@ from runtime.artifact import Artifact
 from runtime.batch import Batch, check_fits, check_scores, check_size, in_slices
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.quiet import quiet
+from runtime.requirements import pip_line
 
 # Import name and distribution, the one to prefer first: tflite-runtime ended at 2.14.
 _INTERPRETERS: Final = (
@@ -169,5 +170,5 @@ def _interpreter(artifact: Artifact) -> tuple[object, str]:
         return found.Interpreter, f"{distribution} {version(distribution)}"
     raise MissingDependencyError(
         f"{artifact.path}: needs ai-edge-litert, which is not installed; "
-        "run: pip install 'edgepress[tflite]'"
+        f"run: {pip_line('tflite')}"
     )

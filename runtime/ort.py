@@ -11,6 +11,7 @@ import numpy as np
 from runtime.artifact import Artifact
 from runtime.batch import Batch, check_fits, check_scores, check_size, in_slices
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
+from runtime.requirements import pip_line
 
 _INPUT_TYPES: Final = {
     "tensor(float)": np.float32,
@@ -44,7 +45,7 @@ class OrtSession:
         except ModuleNotFoundError as error:
             raise MissingDependencyError(
                 f"{artifact.path}: needs onnxruntime, which is not installed; "
-                "run: pip install 'edgepress[onnx]'"
+                f"run: {pip_line('onnx')}"
             ) from error
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads

@@ -1,5 +1,6 @@
 """How pixels become what a network was trained on: one record, for every format."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Annotated, Final, Literal
 
@@ -26,8 +27,9 @@ Deviation = Annotated[float, Between(1e-6, 1e6)]
 class Preprocess:
     """From uint8 RGB pixels to network input.
 
-    The shorter side is resized to `resize`, the middle `size` x `size` is kept,
-    values are divided by 255, then `(x - mean) / std` for each channel.
+    With `exif` an image is first turned upright, as its EXIF orientation says, else it
+    is taken as stored. The shorter side is resized to `resize`, the middle `size` x
+    `size` is kept, values are divided by 255, then `(x - mean) / std` for each channel.
     """
 
     size: Side
@@ -36,6 +38,7 @@ class Preprocess:
     mean: tuple[Mean, Mean, Mean] = IMAGENET_MEAN
     std: tuple[Deviation, Deviation, Deviation] = IMAGENET_STD
     layout: Literal["NCHW", "NHWC"] = "NCHW"
+    exif: bool = True
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Normalise `images` [n, size, size, 3] and put them into `layout`."""
@@ -56,9 +59,14 @@ class Preprocess:
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: object, *, source: str = "preprocess") -> "Preprocess":
+    def from_record(
+        cls, record: Mapping[str, object], *, source: str = "preprocess"
+    ) -> "Preprocess":
         """Read back what `as_record` wrote, also after a journey through JSON.
 
-        An unknown key is an error: it would be a step that is left out in silence.
+        A record that says nothing of EXIF was written when it was not looked at. An
+        unknown key is an error: it would be a step that is left out in silence.
         """
+        if isinstance(record, Mapping):
+            record = {"exif": False, **record}
         return record_as(cls, record, source=source)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from runtime.errors import DeviceError, MissingDependencyError, RecipeError
+from runtime.requirements import pip_line
 
 if TYPE_CHECKING:
     import argparse
@@ -69,7 +70,7 @@ def execute(options: argparse.Namespace, screen: Voice) -> Profile:
         import numpy as np
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
-            "profile: needs numpy, which is not installed; run: pip install edgepress"
+            f"profile: needs numpy, which is not installed; run: {pip_line('')}"
         ) from error
     from runtime.artifact import Artifact
     from runtime.files import write_text

@@ -72,7 +72,7 @@ def augmented(
 
     rows: int64 [n]. An image's view does not depend on the images beside it.
     """
-    stored = torch.from_numpy(images.pixels[rows]).permute(0, 3, 1, 2)
+    stored = torch.from_numpy(images.read(rows)).permute(0, 3, 1, 2)
     size = images.size
     if augment.crop == "pad":
         parts = _shifted(stored, size, uniforms("shift", seed, view, rows, 2))

@@ -92,8 +92,7 @@ def _batch(
     """Make one batch. rows: int64 [n]."""
     if augment is None or len(rows) == 0:
         begin = middle(images.pixels.shape[1], images.size)
-        end = begin + images.size
-        plain = images.pixels[rows, begin:end, begin:end]
+        plain = images.read(rows, slice(begin, begin + images.size))
         pixels = torch.from_numpy(np.ascontiguousarray(plain)).permute(0, 3, 1, 2)
     else:
         pixels = augmented(images, rows, augment=augment, seed=seed, view=view)

@@ -5,7 +5,7 @@ import itertools
 import os
 import warnings
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median_low
 from typing import Final, Literal
@@ -17,7 +17,7 @@ from compress.data.data import Data, Images
 from compress.data.decode import UNREADABLE, Geometry
 from compress.data.folders import from_folders, has_classes
 from compress.data.listing import Found, Listing, Place
-from compress.data.pixels import open_images
+from compress.data.pixels import open_images, remarks
 from compress.data.shelf import FileShelf, FolderShelf, ZipShelf
 from compress.data.spec import DataSpec
 from compress.data.split import stratified
@@ -36,6 +36,7 @@ class Catalogue:
 
     native_size: shorter side of a typical image, pixels; `indexed`: classes are bare
     output indices. A split that does not exist is None (no train: evaluation only).
+    exif: what was asked for; None leaves it to the network.
     """
 
     name: str
@@ -44,8 +45,21 @@ class Catalogue:
     native_size: int
     train: Listing | None
     val: Listing | None
+    exif: bool | None = None
     cache: Path = field(repr=False)
     screen: Screen = field(repr=False)
+    # How many images of a split could be decoded, once it was opened.
+    _decoded: dict[str, int] = field(default_factory=dict, repr=False)
+    _said: set[str] = field(default_factory=set, repr=False)
+
+    def used(self, split: Literal["train", "val"]) -> int:
+        """How many images there are; those that proved unusable do not count."""
+        listing = self.train if split == "train" else self.val
+        return self._decoded.get(split, 0 if listing is None else len(listing))
+
+    def asked(self, preprocess: Preprocess) -> Preprocess:
+        """How a network is fed these images: `preprocess`, and what was asked for."""
+        return preprocess if self.exif is None else replace(preprocess, exif=self.exif)
 
     def judges(self, outputs: int) -> bool:
         """Whether the labels can tell right from wrong for so many outputs."""
@@ -64,13 +78,19 @@ class Catalogue:
         def opened(listing: Listing | None, title: str) -> Images | None:
             if listing is None:
                 return None
-            return open_images(
+            images = open_images(
                 listing,
                 geometry,
                 cache=self.cache / "pixels",
                 screen=self.screen,
                 title=f"{self.name} {title}",
             )
+            self._decoded[title] = len(images)
+            for sentence in remarks(images, listing, title=f"{self.name} {title}"):
+                if sentence not in self._said:
+                    self.screen.tell(sentence)
+                    self._said.add(sentence)
+            return images
 
         trained = opened(self.train, "train") if train else None
         if trained is not None:
@@ -119,6 +139,7 @@ def find(spec: DataSpec, *, seed: int, screen: Screen, cache: Path) -> Catalogue
         native_size=_typical_side(shown, found.name),
         train=train,
         val=found.val,
+        exif=spec.exif,
         cache=cache,
         screen=screen,
     )
@@ -168,6 +189,11 @@ def _at(
         raise RecipeError(
             f"data {place or '(empty)'}: no such file or folder; expected {allowed} or "
             "a .zip"
+        )
+    if not (path.is_file() or path.is_dir()):
+        raise RecipeError(
+            f"data {place}: is a pipe or a device; expected a folder, a CSV file or a "
+            ".zip"
         )
     fraction = spec.val_fraction
     if path.is_file() and path.suffix.lower() == ".csv" and kind != "folder":

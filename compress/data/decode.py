@@ -1,10 +1,12 @@
 """Files become pixels: any format to uint8 RGB squares, corrupt ones to a reason."""
 
 import os
+import threading
 import zlib
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple
 
@@ -13,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from compress.data.listing import Listing
+from compress.data.picture import LARGEST_PIXELS, check_size, plain
 from runtime.errors import RecipeError
 from runtime.preprocess import Preprocess
 
@@ -25,6 +28,9 @@ _CHUNK_IMAGES: Final = 256
 # Below this many pixels Python takes longer than the decoder, and threads only wait
 # for each other: CIFAR takes 5 s with one and 11 s with two on two cores.
 _WORTH_THREADS: Final = 128 * 128
+# Of decoded pixels for each thread: photographs do not wait for each other, a few
+# huge images do.
+_PIXELS_EACH: Final = 16 * 2**20
 _FILTERS: Final = {
     "bilinear": Image.Resampling.BILINEAR,
     "bicubic": Image.Resampling.BICUBIC,
@@ -35,12 +41,14 @@ _FILTERS: Final = {
 class Geometry:
     """What of each image is kept: the middle `store` x `store` of the resized image.
 
-    size: the side that an evaluation looks at, pixels; size <= store.
+    size: the side that an evaluation looks at, pixels; size <= store. exif: whether
+    images are turned upright first.
     """
 
     size: int
     store: int
     interpolation: Literal["bilinear", "bicubic"]
+    exif: bool = True
 
     @classmethod
     def of(cls, preprocess: Preprocess) -> "Geometry":
@@ -54,7 +62,13 @@ class Geometry:
             size=preprocess.size,
             store=preprocess.resize,
             interpolation=preprocess.interpolation,
+            exif=preprocess.exif,
         )
+
+    @property
+    def stored(self) -> tuple[object, ...]:
+        """What the pixels on disk depend on: one place for every key and digest."""
+        return (self.store, self.interpolation, "upright" if self.exif else "as stored")
 
     @property
     def image_bytes(self) -> int:
@@ -64,13 +78,13 @@ class Geometry:
     def fitted(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
         """Resize the shorter side to `store` and keep the middle, uint8 [s, s, 3].
 
-        Sides and offsets are rounded as torchvision's Resize and CenterCrop do.
+        `picture` has eight bits. Sides and offsets are rounded as torchvision's Resize
+        and CenterCrop do.
         """
-        picture = _rgb(picture)
         width, height = picture.size
         short, long = min(width, height), max(width, height)
         side = self.store * long // short
-        if Image.MAX_IMAGE_PIXELS and side * self.store > Image.MAX_IMAGE_PIXELS:
+        if side * self.store > LARGEST_PIXELS:
             raise ValueError(f"{width}x{height} is too long and narrow to resize")
         if short != self.store:
             target = (self.store, side) if width <= height else (side, self.store)
@@ -80,36 +94,54 @@ class Geometry:
         box = (left, top, left + self.store, top + self.store)
         if short != long:
             picture = picture.crop(box)
-        return np.asarray(picture, np.uint8)
-
-
-def _rgb(picture: Image.Image) -> Image.Image:
-    """Convert to three channels of eight bits; transparency is dropped."""
-    if picture.mode.startswith("I"):  # 16-bit grey; Pillow would clip it to white
-        wide = np.asarray(picture).astype(np.int64)
-        return Image.fromarray((wide >> 8).clip(0, 255).astype(np.uint8)).convert("RGB")
-    if picture.mode == "P" and "transparency" in picture.info:
-        picture = picture.convert("RGBA")
-    return picture if picture.mode == "RGB" else picture.convert("RGB")
+        return np.asarray(picture.convert("RGB"), np.uint8)
 
 
 class Decoded(NamedTuple):
-    """One image: its pixels, or why there are none, and what its bytes were."""
+    """One image: its pixels, or why there are none, and what its bytes were.
+
+    notes: what its owner would not have expected of it.
+    """
 
     row: int
     pixels: npt.NDArray[np.uint8] | None
     fact: str
     reason: str
+    notes: tuple[str, ...] = ()
 
 
-def _decoded(listing: Listing, geometry: Geometry, row: int) -> Decoded:
+class _Room:
+    """How many pixels are decoded at once: whoever would exceed that waits."""
+
+    def __init__(self, pixels: int) -> None:
+        self._free = pixels
+        self._changed = threading.Condition()
+
+    @contextmanager
+    def of(self, pixels: int) -> Iterator[None]:
+        """Hold room for so many pixels, at most all there is, while the block runs."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._free >= pixels)
+            self._free -= pixels
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._free += pixels
+                self._changed.notify_all()
+
+
+def _decoded(listing: Listing, geometry: Geometry, row: int, room: _Room) -> Decoded:
     """Decode one image; a corrupt one gives a reason."""
     fact = "unreadable"
     try:
         content = listing.shelf.content(listing.names[row])
         fact = f"{len(content)}:{zlib.crc32(content):08x}"
         with listing.shelf.picture(content) as picture:
-            return Decoded(row, geometry.fitted(picture), fact, "")
+            check_size(picture)
+            with room.of(picture.width * picture.height):
+                flat, notes = plain(picture, exif=geometry.exif)
+                return Decoded(row, geometry.fitted(flat), fact, "", notes)
     except UNREADABLE as error:
         reason = " ".join(str(error).split()) or type(error).__name__
         return Decoded(row, None, fact, reason.partition(" <_io")[0])
@@ -129,11 +161,12 @@ def _threads(listing: Listing) -> int:
 def decoded_images(listing: Listing, geometry: Geometry) -> Iterator[list[Decoded]]:
     """Decode in order on all cores; what is in flight does not grow with the data."""
     threads = _threads(listing)
+    room = _Room(max(LARGEST_PIXELS, threads * _PIXELS_EACH))
     chunk = max(1, min(_CHUNK_IMAGES, _CHUNK_BYTES // geometry.image_bytes))
 
     def work(start: int) -> list[Decoded]:
         rows = range(start, min(start + chunk, len(listing)))
-        return [_decoded(listing, geometry, row) for row in rows]
+        return [_decoded(listing, geometry, row, room) for row in rows]
 
     ahead: deque[Future[list[Decoded]]] = deque()
     pool = ThreadPoolExecutor(threads, "decode")

@@ -4,8 +4,10 @@ import hashlib
 import shutil
 import warnings
 import zlib
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -16,13 +18,18 @@ from PIL import Image
 from compress.data.data import Images
 from compress.data.decode import Decoded, Geometry, decoded_images
 from compress.data.listing import Listing
-from compress.screen import Screen
+from compress.data.seal import CHECKSUM_BYTES, Seal, checksums
+from compress.screen import Screen, counted
+from compress.shared import hold, making, places
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, write_json, written_whole
 
-_FORMAT: Final = 1  # of the cache; counts up when pixels or twin change their meaning
-_PIXELS, _TWIN = "pixels.u8", "pixels.json"
-_CHECKED_BYTES: Final = 64 * 2**20  # decoded pixels whose checksum is verified
+_FORMAT: Final = 2  # of the cache; counts up when pixels or twin change their meaning
+PIXELS: Final = "pixels.u8"
+TWIN: Final = "pixels.json"
+# Decoded pixels that are all looked at before they are opened; the rows of a larger
+# file are looked at as they are used.
+_CHECKED_BYTES: Final = 64 * 2**20
 _MARGIN_BYTES: Final = 64 * 2**20  # of disk left for what else the run writes
 _TOLD: Final = 5  # skipped images that a sentence names
 
@@ -44,44 +51,72 @@ def _mapped(path: Path, count: int, geometry: Geometry) -> npt.NDArray[np.uint8]
     return np.memmap(path, np.uint8, mode="r", shape=shape)
 
 
-def _checksum(file: Path, row_bytes: int) -> int:
-    """CRC of rows spread over the file: all of a small one, a sample of a large one.
+def seal_of(folder: Path) -> Seal:
+    """What vouches for the pixels in `folder`, once a process for the same file.
 
-    Read, not mapped: pages that are looked at once would count as memory for ever.
+    Raises what `read_json` does, or a LookupError, ValueError or OSError, where there
+    are none or they are not whole.
     """
-    count = file.stat().st_size // row_bytes
-    rows = max(1, min(count, _CHECKED_BYTES // row_bytes))
-    total = 0
-    with file.open("rb") as stream:
-        for turn in range(rows):
-            stream.seek(turn * count // rows * row_bytes)
-            total = zlib.crc32(stream.read(row_bytes), total)
-    return total
+    twin = read_json(folder / TWIN, sealed=True)
+    count, row_bytes = twin["images"], twin["row_bytes"]
+    file = folder / PIXELS
+    facts = file.stat()
+    if not isinstance(count, int) or not isinstance(row_bytes, int) or count < 1:
+        raise ValueError(f"{folder / TWIN}: counts no images")
+    if facts.st_size != count * (row_bytes + CHECKSUM_BYTES):
+        raise ValueError(f"{file}: is not whole")
+    made = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+    seal = _seal(file, count, made)
+    if zlib.crc32(seal.expected.tobytes()) != twin["checksum"]:
+        raise ValueError(f"{file}: its checksums were changed")
+    return seal
+
+
+@lru_cache(maxsize=64)
+def _seal(file: Path, count: int, made: tuple[int, ...]) -> Seal:
+    """A seal of which no row has been looked at."""
+    del made  # tells files of the same name apart
+    return Seal(
+        file=file,
+        twin=file.with_name(TWIN),
+        expected=checksums(file, count),
+        matched=np.zeros(count, np.bool_),
+    )
 
 
 def _kept(shot: _Shot) -> Images | None:
     """Open a cache, or None if it is not there, not whole or of other images."""
+    held = hold(shot.folder)
     try:
-        twin = read_json(shot.folder / _TWIN)
-        count, skipped = twin["images"], twin["skipped"]
+        twin = read_json(shot.folder / TWIN, sealed=True)
+        count, skipped, notes = twin["images"], twin["skipped"], twin["notes"]
         if not isinstance(count, int) or not isinstance(skipped, dict):
+            return None
+        if not isinstance(notes, dict):
             return None
         gone = {int(row) for row in skipped}
         keep = [row for row in range(len(shot.listing)) if row not in gone]
-        file = shot.folder / _PIXELS
         whole = (
             (twin["format"], twin["key"]) == (_FORMAT, shot.key)
-            and len(keep) == count > 0
-            and file.stat().st_size == count * shot.geometry.image_bytes
+            and len(keep) == count
+            and twin["row_bytes"] == shot.geometry.image_bytes
         )
-        if not whole or _checksum(file, shot.geometry.image_bytes) != twin["checksum"]:
+        if not whole:
+            return None
+        seal = seal_of(shot.folder)
+        small = count * shot.geometry.image_bytes <= _CHECKED_BYTES
+        if small and not seal.matched.all() and any(True for _ in seal.altered()):
             return None
         return Images(
-            pixels=_mapped(file, count, shot.geometry),
+            pixels=_mapped(seal.file, count, shot.geometry),
             labels=shot.listing.labels[keep],
             size=shot.geometry.size,
             digest=digest_of(twin["digest"], shot.geometry.size),
             skipped=tuple(shot.listing.names[row] for row in sorted(gone)),
+            seal=seal,
+            hold=held,
+            reasons=tuple(str(skipped[str(row)]) for row in sorted(gone)),
+            notes=tuple(f"{counted(n, 'image')} {note}" for note, n in notes.items()),
         )
     except (OSError, RecipeError, InputRejectedError, KeyError, ValueError, IndexError):
         return None
@@ -92,7 +127,7 @@ def _room(shot: _Shot) -> None:
     above = (shot.folder, *shot.folder.resolve().parents)
     there = next(at for at in above if at.exists())
     count, side = len(shot.listing), shot.geometry.store
-    need = count * shot.geometry.image_bytes + _MARGIN_BYTES
+    need = count * (shot.geometry.image_bytes + CHECKSUM_BYTES) + _MARGIN_BYTES
     free = shutil.disk_usage(there).free
     if need > free:
         raise RecipeError(
@@ -102,43 +137,35 @@ def _room(shot: _Shot) -> None:
         )
 
 
-def _abandoned(folder: Path) -> Iterator[Path]:
-    """Find drafts whose process was killed."""
-    for draft in folder.glob(f".{_PIXELS}.*.part"):
-        owner = draft.name.split(".")[-2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
-            yield draft
-
-
 @dataclass(eq=False)
 class _Tally:
     """What decoding has seen so far."""
 
     content: "hashlib._Hash"
-    images: int = 0
+    checksums: list[int] = field(default_factory=list)  # CRC-32 of each image
     skipped: dict[str, str] = field(default_factory=dict)  # row -> reason
+    notes: Counter[str] = field(default_factory=Counter)  # note -> images
 
     def take(self, image: Decoded, listing: Listing, stream: BinaryIO) -> None:
         """Append one image to `stream`, or remember why there is none."""
         name, label = listing.names[image.row], listing.labels[image.row]
         line = f"{name}\0{label}\0{image.fact}\n"
         self.content.update(line.encode("utf-8", "surrogateescape"))
+        self.notes.update(image.notes)
         if image.pixels is None:
             self.skipped[str(image.row)] = image.reason
         else:
-            stream.write(image.pixels.tobytes())
-            self.images += 1
+            pixels = image.pixels.tobytes()
+            stream.write(pixels)
+            self.checksums.append(zlib.crc32(pixels))
 
 
 def _build(shot: _Shot, screen: Screen) -> None:
     """Decode all images; the twin is written last and vouches for the pixels."""
-    for draft in _abandoned(shot.folder):
-        draft.unlink(missing_ok=True)
-    _room(shot)
     listing, geometry = shot.listing, shot.geometry
-    looks = (_FORMAT, geometry.store, geometry.interpolation)
+    looks = (_FORMAT, *geometry.stored)
     tally = _Tally(hashlib.sha256(repr(looks).encode()))
-    with written_whole(shot.folder / _PIXELS) as draft:
+    with written_whole(shot.folder / PIXELS) as draft:
         # Appending, not mapping: on a full disk a write fails, a mapping kills.
         with (
             draft.open("wb") as stream,
@@ -151,23 +178,27 @@ def _build(shot: _Shot, screen: Screen) -> None:
                 for image in chunk:
                     tally.take(image, listing, stream)
                 advance(len(chunk), "decoded once, then kept")
-        if not tally.images:
+            behind = np.array(tally.checksums, "<u4").tobytes()
+            stream.write(behind)
+        if not tally.checksums:
             raise InputRejectedError(
                 f"{shot.title}: none of its {len(listing)} images can be decoded; the "
                 f"first one, {listing.names[0]}: {tally.skipped['0']}"
             )
-        checksum = _checksum(draft, geometry.image_bytes)
     write_json(
-        shot.folder / _TWIN,
+        shot.folder / TWIN,
         {
             "format": _FORMAT,
             "key": shot.key,
             "digest": tally.content.hexdigest(),
-            "images": tally.images,
+            "images": len(tally.checksums),
             "store": geometry.store,
-            "checksum": checksum,
+            "row_bytes": geometry.image_bytes,
+            "checksum": zlib.crc32(behind),
             "skipped": tally.skipped,
+            "notes": dict(sorted(tally.notes.items())),
         },
+        sealed=True,
     )
 
 
@@ -177,9 +208,9 @@ def open_images(
     """Find `listing` decoded below `cache`, or decode it there.
 
     A cache of other images, or one that was cut off or altered, is built again.
-    Corrupt images are skipped, counted and named; if all are, InputRejectedError.
+    Corrupt images are skipped and named; if all are, InputRejectedError.
     """
-    key = listing.key(_FORMAT, geometry.store, geometry.interpolation)
+    key = listing.key(_FORMAT, *geometry.stored)
     shot = _Shot(
         title=title,
         listing=listing,
@@ -187,19 +218,30 @@ def open_images(
         folder=cache / key[:32],
         key=key,
     )
-    images = _kept(shot)
+    shots = [replace(shot, folder=place) for place in places(shot.folder)]
+    images = next((found for each in shots if (found := _kept(each))), None)
     if images is None:
-        if (shot.folder / _TWIN).exists():
+        shot = shots[-1]
+        if (shot.folder / TWIN).exists():
             screen.tell(f"{title}: its pixel cache is stale or damaged; built again")
-        _build(shot, screen)
-        images = _kept(shot)
+        _room(shot)
+        with making(shot.folder):
+            _build(shot, screen)
+            images = _kept(shot)
     if images is None:
         raise InputRejectedError(f"{shot.folder}: changed while it was read; run again")
-    if images.skipped:
-        first = ", ".join(images.skipped[:_TOLD])
-        more = len(images.skipped) - _TOLD
-        screen.tell(
-            f"{title}: {len(images.skipped)} of {len(listing)} images are corrupt and "
-            f"were skipped: {first}{f' and {more} more' if more > 0 else ''}"
-        )
     return images
+
+
+def remarks(images: Images, listing: Listing, *, title: str) -> Iterator[str]:
+    """What the owner of `images` should hear of them, a sentence each."""
+    if images.skipped:
+        pairs = zip(images.skipped[:_TOLD], images.reasons, strict=False)
+        first = ", ".join(f"{name} ({reason})" for name, reason in pairs)
+        more = len(images.skipped) - _TOLD
+        yield (
+            f"{title}: {len(images.skipped)} of {len(listing)} images cannot be used "
+            f"and were skipped: {first}{f' and {more} more' if more > 0 else ''}"
+        )
+    if images.notes:
+        yield f"{title}: {'; '.join(images.notes)}"

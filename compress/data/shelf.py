@@ -1,7 +1,5 @@
 """Where images lie: a folder, a zip or an array, each read one image at a time."""
 
-import io
-import os
 import posixpath
 import zipfile
 import zlib
@@ -14,8 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from compress.data.picture import opened
+from compress.data.walk import below, hidden
 from runtime.archive import BAD_ZIP
 from runtime.errors import InputRejectedError, RecipeError
+from runtime.files import regular_bytes, too_large
 
 # As torchvision.datasets.folder.IMG_EXTENSIONS.
 IMAGE_SUFFIXES: Final = frozenset(
@@ -64,15 +65,14 @@ class FileShelf(Shelf, Protocol):
         """Spell `name` relative to the shelf; None if it points outside."""
         ...
 
+    def size_bytes(self, name: str) -> int:
+        """How many bytes `content` would give."""
+        ...
+
 
 def is_image(name: str) -> bool:
     """Whether a file's name says that it is an image."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
-
-
-def _hidden(name: str) -> bool:
-    """Whether `name` belongs to an editor or an operating system, not to the data."""
-    return any(part.startswith((".", "__MACOSX")) for part in name.split("/"))
 
 
 def _spelt(name: str) -> str | None:
@@ -85,15 +85,6 @@ def _spelt(name: str) -> str | None:
     return clean
 
 
-def _capped(size_bytes: int) -> None:
-    """Refuse to read a file whole that is no photograph."""
-    if size_bytes > LARGEST_FILE_BYTES:
-        raise ValueError(
-            f"{size_bytes / 1e6:.0f} MB is more than the {LARGEST_FILE_BYTES / 1e6:.0f}"
-            " MB that one image may take"
-        )
-
-
 @dataclass(frozen=True)
 class FolderShelf:
     """Image files below a folder."""
@@ -102,23 +93,7 @@ class FolderShelf:
 
     def contents(self) -> Contents:
         """Walk the folder; links are followed, loops are not."""
-        if not os.access(self.root, os.R_OK | os.X_OK):
-            raise RecipeError(f"{self.root}: may not be read; check its permissions")
-        files: list[str] = []
-        folders: list[str] = []
-        seen: set[str] = set()
-        for here, below, names in os.walk(self.root, followlinks=True):
-            real = os.path.realpath(here)
-            if real in seen:
-                below.clear()
-                continue
-            seen.add(real)
-            below[:] = [name for name in below if not _hidden(name)]
-            prefix = Path(here).relative_to(self.root).as_posix()
-            start = "" if prefix == "." else f"{prefix}/"
-            folders.extend(start + name for name in below)
-            files.extend(start + name for name in names if not _hidden(name))
-        return Contents(tuple(sorted(files)), tuple(sorted(folders)))
+        return Contents(*below(self.root))
 
     def has(self, name: str) -> bool:
         """Whether there is such a file."""
@@ -133,13 +108,15 @@ class FolderShelf:
 
     def content(self, name: str) -> bytes:
         """Read one file's bytes."""
-        path = self.root / name
-        _capped(path.stat().st_size)
-        return path.read_bytes()
+        return regular_bytes(self.root / name, largest=LARGEST_FILE_BYTES)
+
+    def size_bytes(self, name: str) -> int:
+        """How long the file is."""
+        return (self.root / name).stat().st_size
 
     def picture(self, content: bytes) -> Image.Image:
-        """Open an image of any format that Pillow knows."""
-        return Image.open(io.BytesIO(content))
+        """Open an image of a format that is allowed."""
+        return opened(content)
 
     def stamp(self, name: str) -> str:
         """Path, bytes and time of the last change."""
@@ -184,7 +161,7 @@ class ZipShelf:
                     f"{path}: member {info.filename!r} is encrypted; make the zip "
                     "again without a password"
                 )
-            if _hidden(name):
+            if hidden(name):
                 continue
             if info.is_dir():
                 folders.append(name)
@@ -207,12 +184,17 @@ class ZipShelf:
     def content(self, name: str) -> bytes:
         """Read one member's bytes; the zip's own checksum is verified."""
         info = self.members[name]
-        _capped(info.file_size)
+        if info.file_size > LARGEST_FILE_BYTES:
+            raise ValueError(too_large(info.file_size, LARGEST_FILE_BYTES))
         return self.archive.read(info)
 
+    def size_bytes(self, name: str) -> int:
+        """How long the member is when it is unpacked."""
+        return self.members[name].file_size
+
     def picture(self, content: bytes) -> Image.Image:
-        """Open an image of any format that Pillow knows."""
-        return Image.open(io.BytesIO(content))
+        """Open an image of a format that is allowed."""
+        return opened(content)
 
     def stamp(self, name: str) -> str:
         """Bytes and checksum as the zip's directory gives them."""

@@ -31,6 +31,11 @@ class DataSpec(BaseModel):
     train_images: int | None = Field(
         default=None, ge=1, description="use a seeded, stratified subset of this size"
     )
+    exif: bool | None = Field(
+        default=None,
+        description="turn images upright as their EXIF orientation says, or leave them "
+        "as stored; by default as the network was trained, a new one upright",
+    )
 
 
 def from_source(found: object) -> object:

@@ -2,8 +2,11 @@
 
 import csv
 import io
+import itertools
 import posixpath
+import sys
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Final, NamedTuple
 
@@ -23,6 +26,7 @@ from compress.data.shelf import FileShelf, is_image
 from compress.screen import Screen
 from runtime.archive import BAD_ZIP
 from runtime.errors import InputRejectedError
+from runtime.files import too_large
 
 _SPLITS: Final = {
     "train": "train",
@@ -35,6 +39,11 @@ _SPLITS: Final = {
 # ImageNet-21k, the largest set of classes in use, has 21,841; an index far above is
 # a mistake, and one class for every index below it would fill the memory.
 _LARGEST_INDEX: Final = 99_999
+# ImageNet's list has 1.3 million lines of about 40 bytes; a line is a path, at most
+# 4,096 bytes (PATH_MAX), and a name. What is beyond would fill the memory.
+LARGEST_BYTES: Final = 128 * 2**20
+_LARGEST_LINES: Final = 2_000_000
+_LONGEST_LINE: Final = 2**16
 
 
 class _Row(NamedTuple):
@@ -69,9 +78,45 @@ def _columns(where: str, first: list[str]) -> tuple[_Columns, bool]:
     return _Columns(words.index("path"), words.index("label"), split), True
 
 
-def _rows(shelf: FileShelf, where: str, name: str, text: str) -> list[_Row]:
+def _content(shelf: FileShelf, where: str, file: str) -> bytes:
+    """Read the list's bytes, if there are not too many."""
+    try:
+        size = shelf.size_bytes(file)
+        if size > LARGEST_BYTES:
+            raise ValueError(too_large(size, LARGEST_BYTES))
+        content = shelf.content(file)
+    except (OSError, *BAD_ZIP) as error:
+        raise InputRejectedError(f"{where}: cannot be read: {error}") from error
+    lines = max(content.count(b"\n"), content.count(b"\r"))
+    if lines > _LARGEST_LINES:
+        raise InputRejectedError(
+            f"{where}: has {lines} lines; allowed: {_LARGEST_LINES}, one an image"
+        )
+    return content
+
+
+def _lines(where: str, content: bytes) -> Iterator[str]:
+    """Give the lines as text, with their ends, as `csv` wants them."""
+    stream = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+    try:
+        for number in itertools.count(1):
+            line = stream.readline(_LONGEST_LINE + 1)
+            if not line:
+                return
+            if len(line) > _LONGEST_LINE:
+                raise InputRejectedError(
+                    f"{where}, line {number}: is longer than {_LONGEST_LINE} "
+                    "characters; expected path,label"
+                )
+            yield line
+    except UnicodeDecodeError as error:
+        raise InputRejectedError(f"{where}: not readable as text: {error}") from error
+
+
+def _rows(shelf: FileShelf, where: str, name: str) -> list[_Row]:
     """Read the lines; a broken one is named by its number."""
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    content = _content(shelf, where, name)
+    reader = csv.reader(_lines(where, content), strict=True)
     rows: list[_Row] = []
     columns: _Columns | None = None
     try:
@@ -114,7 +159,7 @@ def _row(where: str, line: int, cells: list[str], columns: _Columns) -> _Row:
             raise InputRejectedError(
                 f"{where}: unknown split {word!r}; known: {', '.join(_SPLITS)}"
             )
-    return _Row(line, path, label, split)
+    return _Row(line, path, sys.intern(label), split)
 
 
 def _within(shelf: FileShelf, where: str, name: str, path: str) -> str:
@@ -160,11 +205,7 @@ def from_table(place: Place, file: str, *, fraction: float, screen: Screen) -> F
     where every class has images enough; else the whole list is for evaluation.
     """
     shelf, where = place.shelf, place.where
-    try:
-        text = shelf.content(file).decode("utf-8-sig")
-    except (OSError, *BAD_ZIP) as error:
-        raise InputRejectedError(f"{where}: not readable as text: {error}") from error
-    rows = _rows(shelf, where, file, text)
+    rows = _rows(shelf, where, file)
     missing = {row.path for row in rows if not shelf.has(row.path)}
     if missing:
         raise InputRejectedError(

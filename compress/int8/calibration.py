@@ -1,7 +1,6 @@
 """The images that ranges are measured on: never those that judge the result."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -87,8 +86,7 @@ def drawn(images: Images, count: int, *, seed: int) -> Images:
     else:
         rng = np.random.default_rng(seed)
         rows = rng.choice(len(images), count, replace=False)
-    rows = np.sort(rows)
-    return replace(images, pixels=images.pixels[rows], labels=images.labels[rows])
+    return images.taken(np.sort(rows))
 
 
 def _warn_of_overlap(images: Images, judging: Images, job: Job) -> None:
@@ -105,4 +103,5 @@ def _warn_of_overlap(images: Images, judging: Images, job: Job) -> None:
 def _middle_rows(images: Images) -> Iterator[np.ndarray]:
     """The middle line of pixels of each image, enough to tell images apart."""
     middle = images.pixels.shape[1] // 2
-    return (np.ascontiguousarray(image[middle]) for image in images.pixels)
+    rows = (np.array([row]) for row in range(len(images)))
+    return (np.ascontiguousarray(images.read(row)[0, middle]) for row in rows)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from compress.int8.calibrate import Batches
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.quiet import silence
+from runtime.requirements import pip_line
 
 if TYPE_CHECKING:
     import onnx
@@ -45,7 +46,7 @@ def nncf_quantised(
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"--engine nncf: needs {error.name}, which is not installed; "
-            "run: pip install 'edgepress[quantize]'"
+            f"run: {pip_line('quantize')}"
         ) from error
     model = onnx.load(source)
     name = model.graph.input[0].name

@@ -9,6 +9,7 @@ to be moved to other grids before it is exported.
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final, cast
 
 import torch
@@ -25,13 +26,15 @@ from compress.int8.qat_graph import (
     of_input,
     shares_of_scales,
 )
-from compress.int8.qat_layer import Layer, unfolded
+from compress.int8.qat_layer import Layer, Norm, unfolded
 from compress.int8.qat_rounding import Learnt, Pass
 from compress.int8.rewrites import canonical_
-from compress.int8.rules import Range, grids_of, pixel_levels
+from compress.int8.rules import MEAN, Range, calmed, grids_of, pixel_levels
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
 from compress.quantizer import bias_of, weight_of
+from compress.training.statistics import Batches as Images
+from compress.training.statistics import Moments, arrived
 
 # The share of a new batch in a range; Jacob et al. 2018 average over many batches. The
 # first ones count more: normalised by themselves, batches look unlike calibration.
@@ -100,7 +103,39 @@ class QatNet(nn.Module):
         """Take note of how much of the training is over."""
         self.watches = share < self.watch_until
         for layer in self.layers().values():
-            layer.gathers = share < self.gather_until
+            layer.gathers = self.gathers(share)
+
+    def gathers(self, share: float) -> bool:
+        """Whether statistics for batch normalisation are gathered at this share."""
+        return share < self.gather_until
+
+    def regather_(self, images: Images, *, steps: int) -> None:
+        """Set statistics that `steps` steps were too few for to those of `images`.
+
+        Of the sums as they are in training, of rounded weights on the grids of now. A
+        norm that gathers in enough steps keeps what it gathered, and so does one that
+        never gathers: it has those of the float network, which it was trained with.
+        """
+        layers = [layer for layer in self.layers().values() if layer.norm is not None]
+        norms = [cast("Norm", layer.norm) for layer in layers]
+        if all(arrived(norm.momentum, steps) for norm in norms):
+            return
+        before = self.training, self.watches, [layer.gathers for layer in layers]
+        self.train()
+        self.watches = False
+        for layer, norm in zip(layers, norms, strict=True):
+            layer.gathers, norm.pooled = True, Moments()
+        with torch.no_grad():
+            for batch in images():
+                self(batch)
+        for norm in norms:
+            if not arrived(norm.momentum, steps):
+                norm.settle_()
+            norm.pooled = None
+        training, self.watches, gathering = before
+        self.train(training)
+        for layer, gathers in zip(layers, gathering, strict=True):
+            layer.gathers = gathers
 
     def layers(self) -> dict[str, Layer]:
         """Every weighted layer, by its node."""
@@ -120,15 +155,33 @@ class QatNet(nn.Module):
             )
         }
         if self.widths is None:
-            ranges = cast("list[Range]", self.ranges.tolist())
-            now = grids_of(graph, plan, dict(zip(self.groups, ranges, strict=True)))
+            found = cast("list[Range]", self.ranges.tolist())
+            ranges = dict(zip(self.groups, found, strict=True))
             # Pixels have the range they have, and their grid avoids ties.
-            return now | {node: first[node] for node in of_input(plan)}
+            held = {node: first[node] for node in of_input(plan) if node in ranges}
+            plan = replace(plan, fixed={**plan.fixed, **held})
+            rest = {name: ends for name, ends in ranges.items() if name not in held}
+            return grids_of(graph, plan, rest)
         made: dict[str, Grid | Learnt] = dict(first)
         for node, share in self.shares.items():
             scale = self.widths[share].clamp(min=0.01) * first[node].scale
             made[node] = Learnt(scale, first[node].zero_point)
-        return made
+        return made | self._calm_means(made)
+
+    def _calm_means(self, grids: Mapping[str, Grid | Learnt]) -> dict[str, Learnt]:
+        """The learnt grids of means, moved off ties; they go on learning."""
+        graph, plan = self.origin
+        now = {
+            node: Grid(float(torch.as_tensor(grid.scale).detach()), grid.zero_point)
+            for node, grid in grids.items()
+        }
+        moved = calmed(graph, plan, now, kinds={MEAN})
+        return {
+            node: Learnt(grid.scale * (moved[node].scale / now[node].scale), zero)
+            for node, grid in grids.items()
+            if isinstance(grid, Learnt) and moved[node] != now[node]
+            for zero in [moved[node].zero_point]
+        }
 
     def quantized(self) -> QuantizedNet:
         """What was learnt, as a graph and grids for integer kernels."""

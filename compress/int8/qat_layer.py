@@ -7,7 +7,7 @@ normalised by those of the batch all the same (Krishnamoorthi 2018, section 3.2.
 """
 
 from collections.abc import Mapping
-from typing import Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
@@ -15,9 +15,12 @@ from torch import Tensor, fx, nn
 
 from compress.int8.capture import ATEN, parameter
 from compress.int8.grids import weight_scales
+from compress.int8.norms import BATCH_NORM, layer_normalised
 from compress.int8.qat_rounding import Pass, fake_quantized_bias, fake_quantized_weight
-from compress.int8.rewrites import BATCH_NORM
 from compress.quantizer import bias_of, weight_of
+
+if TYPE_CHECKING:
+    from compress.training.statistics import Moments
 
 # A channel is divided by its factor again where the batch normalises it.
 _SMALLEST: Final = 1e-6
@@ -37,6 +40,7 @@ class Norm(nn.Module):
         ones = torch.ones_like(self.mean)
         self.weight = nn.Parameter(_read(graph, weight, ones).clone())
         self.bias = nn.Parameter(_read(graph, bias, 0 * ones).clone())
+        self.pooled: Moments | None = None  # of all batches, while they are pooled
 
     mean: Tensor
     variance: Tensor
@@ -46,7 +50,9 @@ class Norm(nn.Module):
         return self.weight * (self.variance + self.epsilon).rsqrt()
 
     def by_batch(self, sums: Tensor) -> Tensor:
-        """Normalise sums by their own statistics, and gather those."""
+        """Normalise sums by their own statistics, and gather those or pool them."""
+        if self.pooled is not None:
+            self.pooled.add_maps(sums)
         return F.batch_norm(
             sums,
             self.mean,
@@ -54,9 +60,15 @@ class Norm(nn.Module):
             self.weight,
             self.bias,
             training=True,
-            momentum=self.momentum,
+            momentum=self.momentum if self.pooled is None else 0.0,
             eps=self.epsilon,
         )
+
+    def settle_(self) -> None:
+        """Take the pooled statistics for those that were gathered."""
+        if self.pooled is not None and self.pooled.count:
+            self.mean.copy_(self.pooled.mean)
+            self.variance.copy_(self.pooled.unbiased)
 
 
 class Layer(nn.Module):
@@ -102,10 +114,13 @@ class Layer(nn.Module):
         weight = fake_quantized_weight(
             folded, self.scales(folded), learnt=self.widths is not None
         )
-        sums = self.sums(images, weight, None) / scale.view(1, -1, 1, 1)
+        shape = (-1,) if self.linear else (-1, 1, 1)
+        sums = self.sums(images, weight, None) / scale.view(shape)
         if self.bias is not None:
-            sums = sums + self.bias.view(1, -1, 1, 1)
-        return norm.by_batch(sums)
+            sums = sums + self.bias.view(shape)
+        if not self.linear:
+            return norm.by_batch(sums)
+        return norm.by_batch(sums.flatten(0, -2)).view(sums.shape)
 
     def folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias as an integer kernel gets them, before they are rounded."""
@@ -131,7 +146,7 @@ class Layer(nn.Module):
 
 
 class Unfolded(NamedTuple):
-    """A convolution's weight and bias, and the normalisation that comes after it."""
+    """A layer's weight and bias, and the normalisation that comes after it."""
 
     norm: Norm
     weight: Tensor
@@ -139,13 +154,11 @@ class Unfolded(NamedTuple):
 
 
 def unfolded(graph: fx.GraphModule) -> dict[str, Unfolded]:
-    """Every convolution of a traced graph that a batch normalisation follows."""
+    """Every layer of a traced graph that a batch normalisation follows."""
     found = {}
     for node in graph.graph.nodes:
-        source = node.args[0] if node.target is BATCH_NORM else None
-        if not isinstance(source, fx.Node) or len(source.users) != 1:
-            continue
-        if source.target is ATEN.conv2d.default:
+        source = layer_normalised(node) if node.target is BATCH_NORM else None
+        if source is not None:
             bias = bias_of(source)
             found[source.name] = Unfolded(
                 norm=Norm(graph, node),

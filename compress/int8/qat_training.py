@@ -13,6 +13,7 @@ from compress.job import is_main_process
 from compress.models.names import family
 from compress.training.fit import fit
 from compress.training.taught import taught
+from compress.training.views import training_images
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -42,6 +43,12 @@ def quantization_aware_training(
 ) -> Model:
     """`model` in INT8, trained as `options` say; findings go to `job.folder`."""
     check(model, options)
+    if options.distill < 1 and not data.judges(len(model.classes)):
+        raise RecipeError(
+            f"qat: {model.spec.name} tells {len(model.classes)} classes apart and "
+            f"{data.name} has {len(data.classes)}, so labels cannot teach it; leave "
+            "--distill at 1, its float self, or name data of its own classes"
+        )
     images = calibration_images(
         model, data, job, source=None, count=options.calib_images
     )
@@ -68,7 +75,9 @@ def prepared(model: Model, images: Batches, options: Qat) -> QatNet:
 
 def learnt(model: Model, net: QatNet, data: Data, job: Job, options: Qat) -> QatNet:
     """A copy of `net`, which stands for `model` on its grids, trained."""
-    suited = options.training(family(model.spec.name), trained=True)
+    suited = options.training(
+        family(model.spec.name), trained=True, images=len(training_images(data))
+    )
     if options.learning_rate is None and suited.learning_rate is not None:
         rate = suited.learning_rate * RATE_SHARE
         options = options.model_copy(update={"learning_rate": rate})

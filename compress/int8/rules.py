@@ -5,6 +5,7 @@ in different ways that float rounding or a tie would show; a test runs both.
 """
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Final, cast
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, fx
 
 from compress.int8.capture import ATEN, INPUT, parameter
 from compress.int8.grids import HIGH, LOW, Grid, float32, grid_between
+from compress.int8.means import calm_mean, counts_of
 from compress.int8.plan import Plan
 
 Range = tuple[float, float]
@@ -23,6 +25,9 @@ _NUDGE: Final = 1e-4
 # The same for products, of which there are many more than pixels.
 _PRODUCT_NUDGES: Final = 48
 _PRODUCT_NUDGE: Final = 2e-5
+MEAN: Final = ATEN.adaptive_avg_pool2d.default
+# What gives numbers that may lie near ties.
+CALM: Final[frozenset[object]] = frozenset({ATEN.mul.Tensor, MEAN})
 
 
 def grids_of(
@@ -52,7 +57,7 @@ def grids_of(
         node: grids[first] for first, nodes in plan.groups.items() for node in nodes
     }
     by_node |= swish_grids(graph, by_node)
-    return _with_calm_products(graph, plan, by_node)
+    return calmed(graph, plan, by_node)
 
 
 def _even_groups(graph: fx.GraphModule, plan: Plan) -> frozenset[str]:
@@ -117,26 +122,47 @@ def _calm(grid: Grid, levels: Tensor) -> Grid:
     return best[1]
 
 
-def _with_calm_products(
-    graph: fx.GraphModule, plan: Plan, grids: dict[str, Grid]
+def calmed(
+    graph: fx.GraphModule,
+    plan: Plan,
+    grids: Mapping[str, Grid],
+    *,
+    kinds: AbstractSet[object] = CALM,
 ) -> dict[str, Grid]:
-    """The grids, those of products moved a little so that no product lies near a tie.
+    """The grids, those of means and products moved a little, away from all ties.
 
-    MLAS adds the zero point in float32 before it rounds, which may carry a product over
-    a tie that it nearly meets. What is added up elsewhere keeps its shared scale.
+    A product is rounded alike only off ties, as MLAS adds the zero point in float32
+    before; for a mean, see `means`. What is added up elsewhere keeps its shared scale,
+    and a grid that was read to settle another keeps still from then on. kinds: of
+    operators.
     """
     calm = dict(grids)
     summed = {name for cluster in plan.sums for name in cluster}
     first_of = plan.first_of()
+    settled: set[str] = set()
     for node in graph.graph.nodes:
         first = first_of.get(node.name)
-        if node.target is not ATEN.mul.Tensor or first is None or first in summed:
+        if first is None or first in summed | settled or node.target not in kinds:
             continue
-        found = _products(graph, node, calm)
-        if found is not None:
-            grid = _calm_product(*found, calm[node.name])
+        grid = _calm_grid(graph, node, calm)
+        if grid is not None:
             calm |= dict.fromkeys(plan.groups[first], grid)
+            sources = {first_of.get(each.name) for each in node.all_input_nodes}
+            settled |= {first, *(each for each in sources if each is not None)}
     return calm
+
+
+def _calm_grid(
+    graph: fx.GraphModule, node: fx.Node, grids: Mapping[str, Grid]
+) -> Grid | None:
+    """The grid that a product or a mean would do well to write to."""
+    if node.target is ATEN.mul.Tensor:
+        found = _products(graph, node, grids)
+        return None if found is None else _calm_product(*found, grids[node.name])
+    source = grids.get(cast("fx.Node", node.args[0]).name)
+    if source is None:
+        return None
+    return calm_mean(source, grids[node.name], counts_of(node))
 
 
 def _products(

@@ -109,7 +109,7 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
         "latency": latency.as_record() if latency else None,
         "layers": [each.as_record() for each in chosen],
     }
-    write_json(job.folder / RECORD, record)
+    write_json(job.folder / RECORD, record, sealed=True)
     job.screen.tell(
         f"factorize: {len(hows)} of {len(layers)} layers are products now, "
         f"{count_params(net) / count_params(model.net):.0%} of the parameters are left"

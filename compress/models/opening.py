@@ -1,28 +1,36 @@
 """A model by whatever name the user gave: an architecture, a run, a saved model."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compress.checkpoint import TENSORS, is_model, load_model, saved_classes
+from compress.checkpoint import (
+    TENSORS,
+    is_model,
+    load_model,
+    saved_classes,
+    saved_precision,
+)
 from compress.data.catalogue import Catalogue
 from compress.job import Job
 from compress.models.build import build, fits
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from compress.stages.stage import CALLED, Stage
 from runtime.errors import RecipeError
 
 
 def open_model(
     spec: ModelSpec, data: Catalogue, job: Job, *, size: int | None, adapt: bool
 ) -> Model:
-    """The model that `spec` names.
+    """The model that `spec` names, fed as it was, or as `data` was asked for.
 
     With `adapt` its head has one output for each class of `data`, and a network whose
     weights were made for other classes gets a fresh one; without, the head stays.
     """
     folder = saved_model(spec.name)
     if folder is not None:
-        model = load_model(folder, factory=spec.factory)
+        model = _fed(load_model(folder, factory=spec.factory), data)
         if not adapt:
             return model
         if len(model.classes) == len(data.classes):
@@ -42,7 +50,33 @@ def open_model(
             f"{model.spec.name}: has no weights, so it answers at random; name some "
             "with --weights"
         )
-    return model
+    return _fed(model, data)
+
+
+def _fed(model: Model, data: Catalogue) -> Model:
+    """The model, fed the images of `data` as the user asked for."""
+    return replace(model, preprocess=data.asked(model.preprocess))
+
+
+def check_start(spec: ModelSpec, steps: Sequence[tuple[str, Stage]]) -> None:
+    """Refuse a model that the first stage cannot take, before it is read.
+
+    Of an INT8 run no stage makes anything: the float model is what can still learn.
+    """
+    folder = saved_model(spec.name) if steps else None
+    if folder is None:
+        return
+    name, stage = steps[0]
+    if saved_precision(folder) == stage.takes:
+        return
+    beside = [each for each in sorted(folder.parent.iterdir()) if is_model(each)]
+    fit = [str(each) for each in beside if saved_precision(each) == stage.takes]
+    which = f": {' or '.join(fit)}" if fit else ""
+    raise RecipeError(
+        f"model: {spec.name} is quantised already, to INT8, and {name} takes "
+        f"{CALLED[stage.takes]}; name the model that it was made from{which} "
+        "(`compress quantize --mode qat` trains that in INT8)"
+    )
 
 
 def is_trained_for(spec: ModelSpec, data: Catalogue) -> bool:

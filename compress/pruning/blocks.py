@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from compress.pruning.recover import Batches
 from compress.surgery.rebuild import rebuilt
 from compress.surgery.record import Surgery
+from compress.training.statistics import Batches
 from runtime.errors import RecipeError
 
 

@@ -79,12 +79,7 @@ class Ranking:
         least = [allowed[0] for allowed in self.allowed]
         if (floor := cost(least)) > most:
             full = cost([allowed[-1] for allowed in self.allowed])
-            raise RecipeError(
-                f"prune: a budget of {most:,.0f}{unit} cannot be met: the closest that "
-                f"can be reached is {floor:,.0f}{unit} of {full:,.0f}, with every "
-                "layer that may be cut at its least width; spare fewer layers, round "
-                "to a smaller multiple, remove blocks, or choose a smaller network"
-            )
+            raise beyond_reach(most, floor, full, unit=unit)
         low, high = 0.0, 1.0
         for _ in range(_HALVINGS):
             share = (low + high) / 2
@@ -115,6 +110,16 @@ class Ranking:
         """What the next units of a group are worth, on average."""
         ordered = self.scores[index].sort(descending=True).values
         return float(ordered[kept:wider].mean())
+
+
+def beyond_reach(most: float, floor: float, full: float, *, unit: str) -> RecipeError:
+    """What to say of a budget below what any cut leaves."""
+    return RecipeError(
+        f"prune: a budget of {most:,.0f}{unit} cannot be met: the closest that can be "
+        f"reached is {floor:,.0f}{unit} of {full:,.0f}, with every layer that may be "
+        "cut at its least width; spare fewer layers, round to a smaller multiple, "
+        "remove blocks, or choose a smaller network"
+    )
 
 
 def allowed_units(group: Group, *, round_to: int) -> tuple[int, ...]:

@@ -12,13 +12,12 @@ from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_
 from compress.pruning.criteria import CRITERIA, scores
 from compress.pruning.cutting import cut, left_of
 from compress.pruning.deadline import deadline_of
+from compress.pruning.floor import may_be_cut
 from compress.pruning.gradients import gradients_of
-from compress.pruning.graph import groups_of
-from compress.pruning.keep import check_names, spared
+from compress.pruning.keep import check_names
 from compress.pruning.layout import Layout, asked_for
 from compress.pruning.lean import stay_whole
 from compress.pruning.missed import missed
-from compress.pruning.proof import proved
 from compress.pruning.record import Cut
 from compress.pruning.recover import reconstructed, renormalised
 from compress.pruning.staircase import MULTIPLE
@@ -34,8 +33,8 @@ if TYPE_CHECKING:
     from compress.models.model import Model
     from compress.pruning.deadline import Timely
     from compress.pruning.group import Group
-    from compress.pruning.recover import Batches
     from compress.stages.prune import Prune
+    from compress.training.statistics import Batches
 
 
 class Cutter:
@@ -85,10 +84,9 @@ class Cutter:
     def groups(self, net: nn.Module) -> Sequence[Group]:
         """The groups that the recipe allows to be cut."""
         name, screen = self.whole.spec.name, self.job.screen
-        found = proved(net, groups_of(net, size=self.size, name=name), size=self.size)
+        groups, found = may_be_cut(net, self.options, size=self.size, name=name)
         if found.left_whole:
             screen.detail(f"prune: left whole: {', '.join(found.left_whole)}")
-        groups = [g for g in found.groups if not spared(g, self.options.keep)]
         if not groups:
             raise RecipeError(
                 f"prune: {name}: no layer is left whose channels may be cut; spare "

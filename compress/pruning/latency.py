@@ -1,6 +1,8 @@
 """A network's latency table, measured once: which widths are timed, where it lies."""
 
+import json
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Final
@@ -12,7 +14,9 @@ from compress.pruning.latency_table import LatencyTable, tabulated
 from compress.pruning.layout import Kept, Layout
 from compress.pruning.staircase import MULTIPLE
 from compress.pruning.stopwatch import Stopwatch
-from runtime.files import digest_of, write_text
+from compress.shared import hold, places, room_for
+from runtime.errors import InputRejectedError, RecipeError
+from runtime.files import digest_of, read_json, write_json
 
 # Networks that are timed: the whole one, and others with widths drawn at random.
 _PROBES: Final = 9
@@ -34,12 +38,13 @@ def latency_table(
     """
     layers = [asdict(layer) for layer in layout.whole]
     name = digest_of(LatencyTable.model_json_schema(), stopwatch.place, layers)
-    path = cache / "latencies" / f"{name}.json"
-    if path.is_file():
-        try:
-            return LatencyTable.model_validate_json(path.read_bytes())
-        except ValueError:
-            path.unlink()
+    at = places(cache / "latencies" / f"{name}.json")
+    for path in at:
+        with suppress(InputRejectedError, RecipeError, ValueError):
+            record = read_json(path, sealed=True)
+            table = LatencyTable.model_validate_json(json.dumps(record))
+            hold(path)  # and note that it was used
+            return table
     rng = np.random.default_rng(0)
     table = tabulated(
         [
@@ -48,7 +53,8 @@ def latency_table(
         ],
         place=stopwatch.place,
     )
-    write_text(path, table.model_dump_json(indent=2) + "\n")
+    room_for(at[-1])
+    write_json(at[-1], table.model_dump(mode="json"), sealed=True)
     return table
 
 

@@ -203,9 +203,16 @@ def asked_for(
 ) -> tuple[Cost, float, str]:
     """What a recipe counts, how much of it there may be, and its unit."""
     if options.macs is not None:
-        return layout.macs, options.macs * count_macs(whole, size=size), " MACs"
+        most = so_many(options.macs, count_macs(whole, size=size))
+        return layout.macs, most, " MACs"
     if options.params is not None:
-        return layout.params, options.params * count_params(whole), " parameters"
+        most = so_many(options.params, count_params(whole))
+        return layout.params, most, " parameters"
     if options.size_mb is not None:
         return layout.bytes, options.size_mb * 1e6, " bytes"
     raise TypeError("no budget")  # pragma: no cover  # the recipe has seen to it
+
+
+def so_many(asked: float, there: int) -> float:
+    """What was asked for, a share of what is `there` or a count."""
+    return asked * there if asked < 1 else asked

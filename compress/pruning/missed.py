@@ -15,8 +15,9 @@ from compress.pruning.budget import least_missed
 from compress.pruning.cutting import Chosen, cut, left_of
 from compress.pruning.group import Group
 from compress.pruning.least_squares import LeastSquares, Reading, fits
-from compress.pruning.recover import Batches, give_, running_order, takes_shift
+from compress.pruning.recover import give_, running_order, takes_shift
 from compress.training.losses import distillation_loss
+from compress.training.statistics import Batches
 
 # Units that are taken away between two looks at what the others are worth, as a share
 # of them: one by one for few, some at a time for a thousand.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -19,7 +20,7 @@ from compress.training.resume import forget_state
 from compress.training.taught import taught
 from compress.training.views import augmentation
 from runtime.errors import RecipeError
-from runtime.files import write_json
+from runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +77,7 @@ class _Pruning:
         model = self.trained(model, self.job, options.epochs)
         if is_main_process():
             record = written(self.whole, model, options, self.cuts)
-            write_json(self.job.folder / RECORD, record)
+            write_json(self.job.folder / RECORD, record, sealed=True)
         return model
 
     def once(self, here: Job, make: Callable[[], Model]) -> Model:
@@ -113,13 +114,14 @@ class _Pruning:
             net, one = self.cutter.thinned(model.net, step)
             self.cuts.append(one)
             if is_main_process():
-                write_json(here.folder / RECORD, one.model_dump(mode="json"))
+                kept = one.model_dump(mode="json")
+                write_json(here.folder / RECORD, kept, sealed=True)
             return self.recorded(net)
 
         found = self.once(here, make)
         if len(self.cuts) < step:  # it was made earlier
-            record = (here.folder / RECORD).read_bytes()
-            self.cuts.append(Cut.model_validate_json(record))
+            record = read_json(here.folder / RECORD)
+            self.cuts.append(Cut.model_validate_json(json.dumps(record)))
             self.cutter.sensitive = self.cuts[-1].spared
         return found
 

@@ -1,7 +1,7 @@
 """A cut network brought back near its whole self, from unlabelled images alone."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import torch
@@ -9,9 +9,8 @@ from torch import Tensor, nn
 
 from compress.pruning.cutting import Left
 from compress.pruning.least_squares import LeastSquares, fits
+from compress.training.statistics import Batches, Moments, norms_of
 
-# Gives float32 [n, 3, size, size] batches, the same ones each time it is called.
-Batches = Callable[[], Iterator[Tensor]]
 _Norm = nn.modules.batchnorm._BatchNorm  # noqa: SLF001  # of images, lines and volumes
 # A channel that varies less than this in the whole network says nothing.
 _STILL: Final = 1e-12
@@ -28,25 +27,25 @@ def renormalised(
     one whose norms were folded.
     """
     made = copy.deepcopy(cut).eval()
-    before = {name: _Moments() for name in _norms(whole)}
+    before = {name: Moments() for name in norms_of(whole)}
 
     def note(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
-        return lambda _, given: before[name].add(given[0])
+        return lambda _, given: before[name].add_maps(given[0])
 
     def adjust(name: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         def hook(module: nn.Module, given: tuple[Tensor, ...]) -> None:
-            after[name].add(given[0])
+            after[name].add_maps(given[0])
             # Later layers see this batch as they will see the average one.
-            seen = _Moments()
-            seen.add(given[0])
+            seen = Moments()
+            seen.add_maps(given[0])
             _set_(module, stated[name], aims[name], seen)
 
         return hook
 
     _pass(whole, {name: note(name) for name in before}, images)
     aims = {name: m.only(left.get((name, "out"))) for name, m in before.items()}
-    norms = {name: module for name, module in _norms(made).items() if name in aims}
-    after = {name: _Moments() for name in norms}
+    norms = {name: module for name, module in norms_of(made).items() if name in aims}
+    after = {name: Moments() for name in norms}
     stated = {name: _stated(module) for name, module in norms.items()}
     _pass(made, {name: adjust(name) for name in norms}, images)
     for name, module in norms.items():
@@ -110,42 +109,8 @@ def _mean_of(norm: nn.Module | None) -> object:
     return None if norm is None else norm.running_mean
 
 
-class _Moments:
-    """Mean and variance of each channel over all images and positions."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.sum = self.squares = torch.zeros(())
-
-    def add(self, maps: Tensor) -> None:
-        """[n, c, ...] more."""
-        rows = maps.detach().double().transpose(0, 1).flatten(1)
-        self.count += rows.shape[1]
-        self.sum = self.sum + rows.sum(1)
-        self.squares = self.squares + rows.square().sum(1)
-
-    def only(self, channels: Tensor | None) -> "_Moments":
-        """Those of some channels."""
-        if channels is None:
-            return self
-        some = _Moments()
-        some.count = self.count
-        some.sum, some.squares = self.sum[channels], self.squares[channels]
-        return some
-
-    @property
-    def mean(self) -> Tensor:
-        """[c]."""
-        return self.sum / self.count
-
-    @property
-    def variance(self) -> Tensor:
-        """[c]."""
-        return (self.squares / self.count - self.mean.square()).clamp(min=0.0)
-
-
 def _set_(
-    norm: nn.Module, stated: tuple[Tensor, Tensor], aim: _Moments, seen: _Moments
+    norm: nn.Module, stated: tuple[Tensor, Tensor], aim: Moments, seen: Moments
 ) -> None:
     """Let `norm` make of what it has `seen` what it made of `aim` as `stated`."""
     mean, variance = (each.double() for each in stated)
@@ -162,15 +127,6 @@ def _stated(norm: nn.Module) -> tuple[Tensor, Tensor]:
     if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
         raise TypeError(f"{type(norm).__name__} has no statistics")
     return mean.clone(), variance.clone()
-
-
-def _norms(net: nn.Module) -> dict[str, nn.Module]:
-    """Batch norms that have statistics."""
-    return {
-        name: module
-        for name, module in net.named_modules()
-        if isinstance(module, _Norm) and module.running_mean is not None
-    }
 
 
 def _pass(

@@ -26,7 +26,7 @@ from compress.pruning.graph import groups_of
 from compress.pruning.group import Group
 from compress.pruning.proof import proved
 from compress.report import charts
-from compress.report.columns import RULE, aligned
+from compress.report.columns import aligned, rule
 from compress.screen import Screen
 from runtime.errors import Exit, RecipeError
 
@@ -94,9 +94,9 @@ class Sensitivity:
                     f"judged by {self.judged_by};"
                 ),
                 "below, with a share of one group's channels cut and nothing recovered",
-                RULE,
+                rule(),
                 *aligned([head, *rows]),
-                RULE,
+                rule(),
                 f"most sensitive: compress prune --keep {spare}",
             )
         )

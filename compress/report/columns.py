@@ -1,22 +1,39 @@
 """Text in columns: aligned for a terminal, wrapped, or as a Markdown table."""
 
+import os
 import re
+import shutil
+import sys
 import textwrap
 from collections.abc import Sequence
 from typing import Final
 
+# What a page is cut to, and what a terminal may change it to.
 WIDTH: Final = 80
-RULE: Final = "─" * WIDTH
+NARROWEST: Final = 60
+WIDEST: Final = 120
+
+
+def width() -> int:
+    """Columns to write in: the terminal's, within reason; 80 where there is none."""
+    if not (sys.stdout.isatty() or "COLUMNS" in os.environ):
+        return WIDTH
+    return min(WIDEST, max(NARROWEST, shutil.get_terminal_size((WIDTH, 24)).columns))
+
+
+def rule() -> str:
+    """A line across."""
+    return "─" * width()
 
 
 def aligned(rows: Sequence[tuple[str, ...]]) -> list[str]:
     """Lines as wide as a terminal: names to the left and cut to fit, numbers right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)][1:]
-    room = WIDTH - sum(widths) - 2 * len(widths)
+    room = width() - sum(widths) - 2 * len(widths)
     return [
         cut(name, room).ljust(room)
         + "".join(
-            f"  {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)
+            f"  {cell:>{columns}}" for cell, columns in zip(cells, widths, strict=True)
         )
         for name, *cells in rows
     ]

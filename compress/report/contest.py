@@ -12,11 +12,16 @@ Part = Literal["before", "after", "other"]
 # Rows that are neither what a run began with nor what it made: rivals.
 _RIVALS: Final = ("alone",)
 _MOST_IMAGES: Final = 1e15  # whole numbers beyond are none that a float tells apart
+# Roles of the files that a run made.
+_MADE: Final = ("student", "model")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A model in the final table; None is not known."""
+    """A model in the final table; None is not known.
+
+    size_bytes: of its file where it has one, else of its weights.
+    """
 
     label: str
     model: str
@@ -27,6 +32,8 @@ class Entry:
     params: float | None
     macs: float | None
     size_bytes: float | None
+    weight_bytes: float | None
+    file_bytes: float | None
     p50_ms: float | None
     measurement: Record
 
@@ -68,6 +75,8 @@ def entries(report: Report) -> tuple[Entry, ...]:
         if not stages and name == "start":
             part, label = "after", "model"
         measured = _measured(report, part, label)
+        weights = number(row, "size_bytes")
+        file = _file_bytes(report, part, label, number(row, "params"))
         found.append(
             Entry(
                 label=label,
@@ -78,7 +87,9 @@ def entries(report: Report) -> tuple[Entry, ...]:
                 top5=number(row, "top5"),
                 params=number(row, "params"),
                 macs=number(row, "macs"),
-                size_bytes=number(row, "size_bytes"),
+                size_bytes=weights if file is None else file,
+                weight_bytes=weights,
+                file_bytes=file,
                 p50_ms=number(measured, "p50_ms"),
                 measurement=measured,
             )
@@ -104,7 +115,9 @@ def gain(report: Report) -> Gain | None:
         ),
         params=_ratio(before.params, after.params),
         macs=_ratio(before.macs, after.macs),
-        size=_ratio(before.size_bytes, after.size_bytes),
+        # Like with like: a file holds more than its weights.
+        size=_ratio(before.file_bytes, after.file_bytes)
+        or _ratio(before.weight_bytes, after.weight_bytes),
         speed=speed,
         speed_low=low,
         speed_high=high,
@@ -119,9 +132,34 @@ def interval(row: Record) -> tuple[float, float] | None:
     return wilson(top1, int(images))
 
 
+def _file_bytes(
+    report: Report, part: Part, label: str, params: float | None
+) -> float | None:
+    """The size of an entry's file, in the format of what the run made.
+
+    A stage between need not have one; as many parameters in float32 take as much.
+    """
+    made = next((a for a in report.artifacts if text(a, "role") in _MADE), {})
+    alike = [f for f in report.artifacts if text(f, "format") == text(made, "format")]
+    own = _MADE if part == "after" else (label,)
+    found = [file for file in alike if text(file, "role") in own]
+    if not found:
+        same = {
+            text(row, "stage") for row in report.rows if number(row, "params") == params
+        }
+        last = text(report.rows[-1], "stage") if report.rows else ""
+        same |= set(_MADE) if last in same else set()
+        found = [
+            file
+            for file in alike
+            if text(file, "role") in same and text(file, "dtype") == "float32"
+        ]
+    return number(found[0], "size_bytes") if found else None
+
+
 def _measured(report: Report, part: Part, label: str) -> Record:
     """The latency of an entry; the file of a run's result is `student` or `model`."""
-    roles = ("student", "model") if part == "after" else (label,)
+    roles = _MADE if part == "after" else (label,)
     for measurement in report.measurements:
         if text(measurement, "role") in roles:
             return measurement

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from compress.report import units
-from compress.report.columns import RULE, WIDTH, aligned, cut, piped, wrapped
+from compress.report.columns import aligned, cut, piped, rule, width, wrapped
 from compress.report.int8_tables import (
     LETTERS,
     Table,
@@ -42,10 +42,10 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
         noise = "" if sqnr is None else f", SQNR {decibels(sqnr)}"
         images = units.count(number(verdict, "images"))
         of = "the" if images == units.NOTHING else images
-        yield (
-            "int8",
-            f"{units.percent(flips)} of {of} answers changed against float32{noise}",
-        )
+        what = f"{of} answers changed"
+        if text(verdict, "counted") == "variance":  # of a single output
+            what = "the answer's variance lost"
+        yield "int8", f"{units.percent(flips)} of {what} against float32{noise}"
     if told := noisiest(report):
         yield "int8", told
     for artifact in filter(is_int8, report.artifacts):
@@ -67,9 +67,9 @@ def printed(report: Report) -> Iterator[str]:
     if table is None:
         return
     heads, *rows = aligned([("ladder", *table.heads[1:]), *table.rows])
-    yield from (heads, RULE, *rows, RULE)
+    yield from (heads, rule(), *rows, rule())
     for remark in table.remarks:
-        yield from wrapped(remark, WIDTH)
+        yield from wrapped(remark, width())
 
 
 def markdown(report: Report) -> list[str]:

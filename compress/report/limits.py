@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
-from compress.report.columns import RULE, aligned, piped
+from compress.report.columns import aligned, piped, rule
 from compress.report.records import Record, number, text
 from compress.report.report import Report
 from compress.report.units import NOTHING
@@ -64,7 +64,7 @@ def printed(report: Report) -> Iterator[str]:
         lines.append((f"  {limit}", *cells))
         previous = file
     heads, *rest = aligned(lines)
-    yield from (heads, RULE, *(line.rstrip() for line in rest), RULE)
+    yield from (heads, rule(), *(line.rstrip() for line in rest), rule())
 
 
 def markdown(report: Report) -> list[str]:

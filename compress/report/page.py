@@ -20,6 +20,7 @@ from compress.report.records import (
 )
 from compress.report.report import Report
 from runtime.errors import Exit, MissingDependencyError
+from runtime.requirements import pip_line
 
 _TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
 _COLOURS: Final = ("c1", "c2", "c3", "c4")  # of charts and of the table's keys
@@ -89,7 +90,7 @@ def page(report: Report) -> str:
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"report.html: needs {error.name}, which is not installed; "
-            "run: pip install 'edgepress[report]'"
+            f"run: {pip_line('report')}"
         ) from error
     environment = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
@@ -113,6 +114,7 @@ def page(report: Report) -> str:
         headlines=tuple(_headlines(report, gained)) if gained else (),
         entries=found,
         ratios=ratios(gained) if gained else (),
+        doubts=report.doubts,
         notes=[note for note in notes(report) if note[0] not in _SHOWN_ELSEWHERE],
         figures=(*_scatter(found), *_curves(report)) if drawing else (),
         int8=int8 if int8.shown(report) else None,

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from compress.report import factorisation, int8, limits, pruning, sparsity, units
-from compress.report.columns import RULE, WIDTH, aligned, piped, wrapped
+from compress.report.columns import aligned, piped, rule, width, wrapped
 from compress.report.contest import Entry, Gain, entries, gain
 from compress.report.records import Record, inner, number, sentences, text
 from compress.report.report import Report
@@ -17,7 +17,7 @@ _COPIED: Final = ("file", "report", "next", "ship")
 def printed(report: Report) -> str:
     """The verdict and what it rests on, then the table, the proof, the files."""
     parts = (
-        [title(report)],
+        wrapped(title(report), width()),
         _told(verdicts(report)),
         limits.printed(report),
         _table(report),
@@ -56,7 +56,8 @@ def markdown(report: Report) -> str:
             units.percent(number(row, "top5")),
             units.size(number(row, "activation_bytes")),
             units.size(number(row, "training_bytes")),
-            units.seconds(number(row, "seconds")),
+            # What the run was given took it no time, which is no measurement.
+            units.seconds(number(row, "seconds") or None),
         )
         for row in report.rows
     ]
@@ -111,6 +112,8 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
     yield from factorisation.notes(report)
     if measured := _circumstances(report):
         yield "latency", measured
+    for reason in report.doubts:
+        yield "doubt", reason
     for measurement in report.measurements:
         for doubt in sentences(measurement, "doubts"):
             yield "doubt", f"{text(measurement, 'path')}: {doubt}"
@@ -135,7 +138,7 @@ def _table(report: Report) -> Iterator[str]:
     if gained:
         named.append((f"{names['before']} / {names['after']}", *ratios(gained)))
     heads, *lines = aligned([("", *_HEADS), *named])
-    yield from (heads, RULE, *lines[: len(rows)], RULE, *lines[len(rows) :])
+    yield from (heads, rule(), *lines[: len(rows)], rule(), *lines[len(rows) :])
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
@@ -155,7 +158,7 @@ def _told(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
     """Notes, wrapped behind their words; what one may copy stays on its line."""
     previous = ""
     for word, note in notes:
-        lines = [note] if word in _COPIED else wrapped(note, WIDTH - _WORD - 1)
+        lines = [note] if word in _COPIED else wrapped(note, width() - _WORD - 1)
         for index, line in enumerate(lines):
             shown = word if index == 0 and word != previous else ""
             yield f"{shown:<{_WORD}} {line}"

@@ -20,9 +20,13 @@ from compress.report.shown import in_markdown, shown_as
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.files import read_json, write_text
 from runtime.printable import printable
+from runtime.requirements import pip_line
 
 # Version of the contract; keys are only ever added.
 SCHEMA: Final = 1
+# The two forms of the report for people.
+PLAIN: Final = "report.md"
+PAGE: Final = "report.html"
 _NUMBERS: Final = re.compile(r"\[\n\s+(-?\d[^\[\]{}\"]*?)\n\s+\]")
 
 
@@ -40,10 +44,11 @@ class Report:
     channels or blocks took, see compress.pruning.record; sparsity: what one that made
     weights zero left, {pattern, weights, zeros, layers}, and artifacts have gzip_bytes
     then; factorisation: what became of each layer, {layers}; advice: sentences on
-    which file to take. budget: {limits, reference, violations}; reference: the row that
-    accuracy is held against. checks: every limit, ours included, held against every
-    file that was delivered, `runtime.checks.Check.as_record`; ship: one file for each
-    target, {target, path, reason}; refused: files that were asked for and cannot be
+    which file to take; doubts: why the training itself may be worth little. budget:
+    {limits, reference, violations}; reference: the row that accuracy is held
+    against. checks: every limit, ours included, held against every file that was
+    delivered, `runtime.checks.Check.as_record`; ship: one file for each target,
+    {target, path, reason}; refused: files that were asked for and cannot be
     written, {file, reason}; trained: whether the network ever learned; made: date,
     command, version and revision, `compress.provenance`. next: the
     command to run next. verdict and exit_code follow from these.
@@ -64,6 +69,7 @@ class Report:
     sparsity: Record = field(default_factory=dict)
     factorisation: Record = field(default_factory=dict)
     advice: tuple[str, ...] = ()
+    doubts: tuple[str, ...] = ()
     checks: tuple[Record, ...] = ()
     ship: tuple[Record, ...] = ()
     refused: tuple[Record, ...] = ()
@@ -144,6 +150,7 @@ class Report:
             "sparsity": self.sparsity,
             "factorisation": self.factorisation,
             "advice": list(self.advice),
+            "doubts": list(self.doubts),
             "next": self.next,
             "folder": str(self.folder),
         }
@@ -173,24 +180,33 @@ class Report:
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Write every form into `folder`; give a sentence for what is left out."""
+        told = self.write_forms(folder)
+        write_text(folder / REPORT, self.content(folder))
+        return told
+
+    def content(self, folder: Path) -> str:
+        """What report.json holds in `folder`."""
+        return replace(self, folder=folder).as_json() + "\n"
+
+    def write_forms(self, folder: Path) -> tuple[str, ...]:
+        """Write all but report.json; give a sentence for what is left out."""
         from importlib.util import find_spec
 
         from compress.report import charts
 
         here = replace(self, folder=folder)
-        write_text(folder / REPORT, here.as_json() + "\n")
-        write_text(folder / "report.md", here.as_markdown())
+        write_text(folder / PLAIN, here.as_markdown())
         if find_spec("jinja2") is None:
             skipped = (
                 "report.html: skipped, because jinja2 is not installed; "
-                "run: pip install 'edgepress[report]'"
+                f"run: {pip_line('report')}"
             )
             return (skipped,)
-        write_text(folder / "report.html", here.as_html())
+        write_text(folder / PAGE, here.as_html())
         if not charts.available():
             plain = (
                 "report.html: has no charts, because matplotlib is not installed; "
-                "run: pip install 'edgepress[report]'"
+                f"run: {pip_line('report')}"
             )
             return (plain,)
         return ()
@@ -239,6 +255,7 @@ class Report:
             sparsity=inner(record, "sparsity"),
             factorisation=inner(record, "factorisation"),
             advice=sentences(record, "advice"),
+            doubts=sentences(record, "doubts"),
             next=text(record, "next"),
             folder=path.parent,
         )

@@ -47,10 +47,8 @@ def sparsified(model: Model, data: Catalogue, job: Job, options: Sparsify) -> Mo
         )
         thinning = Thinning(goal=goal, until=options.thin_until) if gradual else None
         made = fit(made, opened, loss, options, job, thinning=thinning)
-        # All are gone by now, unless there were too few steps for the last to go in.
-        apply_(made.net, goal.masks(made.net, goal.sparsity))
     if is_main_process():
-        write_json(job.folder / RECORD, found_in(made.net, goal))
+        write_json(job.folder / RECORD, found_in(made.net, goal), sealed=True)
     return made
 
 

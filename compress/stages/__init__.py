@@ -23,9 +23,9 @@ STAGES: Final[Mapping[str, type[Stage]]] = {
     "qat": Qat,
 }
 # Those that give back an INT8 network.
-QUANTISING: Final = frozenset({"ptq", "qat"})
-# Those that change which channels there are, for which grids would have been chosen.
-CUTTING: Final = frozenset({"prune"})
+QUANTISING: Final = frozenset(
+    name for name, kind in STAGES.items() if kind.gives == "int8"
+)
 
 
 def keeps_answers(name: str, stage: Stage) -> bool:

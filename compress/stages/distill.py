@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
 from compress.models.spec import ModelSpec, from_name
+from compress.quantities import Share
 from compress.stages.finetune import FineTune
+from compress.stages.stage import Precision
 from compress.training.options import Training
 
 if TYPE_CHECKING:
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 class Distill(Training):
     """Learn from a teacher's soft answers (Hinton et al. 2015)."""
 
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "float"
+
     # A student needs more passes than its teacher: what it is told is cheap to look up.
     epochs: int = Field(default=20, ge=1, description="passes over the training images")
     teacher: Annotated[ModelSpec, BeforeValidator(from_name)] = Field(
@@ -40,7 +45,7 @@ class Distill(Training):
     temperature: float = Field(
         default=4.0, gt=0, description="softens the answers of teacher and student"
     )
-    alpha: float = Field(
+    alpha: Share = Field(
         default=0.7, ge=0, le=1, description="weight of the teacher against the labels"
     )
     views: int = Field(
@@ -57,8 +62,13 @@ class Distill(Training):
         """The teacher, fine-tuned for `data` where it has to be."""
         from compress.training.teacher import teacher_for
 
-        del model
-        return teacher_for(self.teacher, data, job, epochs=self.teacher_epochs)
+        return teacher_for(
+            self.teacher,
+            data,
+            job,
+            epochs=self.teacher_epochs,
+            exif=model.preprocess.exif,
+        )
 
     def __call__(
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None

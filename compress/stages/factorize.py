@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from compress.stages.stage import Alone
+from compress.quantities import OptionalShare
+from compress.stages.stage import Alone, Precision
 from compress.training.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -18,16 +19,19 @@ if TYPE_CHECKING:
 class Factorize(Alone, Recovery):
     """Split layers by SVD and Tucker-2, fitted to what they gave on images."""
 
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "float"
+
     epochs: int = Field(
         default=0, ge=0, description="passes over the training images; 0 trains nothing"
     )
-    energy: float | None = Field(
+    energy: OptionalShare = Field(
         default=None,
         gt=0,
         lt=1,
         description="share of the variance of its responses that each layer keeps",
     )
-    latency: float | None = Field(
+    latency: OptionalShare = Field(
         default=None,
         gt=0,
         lt=1,

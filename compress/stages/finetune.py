@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from compress.stages.stage import Alone
+from compress.stages.stage import Alone, Precision
 from compress.training.options import Training
 
 if TYPE_CHECKING:
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 class FineTune(Alone, Training):
     """Train on the labels alone."""
+
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "float"
 
     epochs: int = Field(default=10, ge=1, description="passes over the training images")
 

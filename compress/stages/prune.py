@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from compress.stages.stage import Alone
+from compress.quantities import (
+    OptionalShare,
+    OptionalShareOrCount,
+    OptionalSizeMb,
+    OptionalTimeMs,
+)
+from compress.stages.stage import Alone, Precision
 from compress.training.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -16,28 +22,42 @@ if TYPE_CHECKING:
 
 # What may be asked for; exactly one of them is.
 BUDGETS = ("ratio", "macs", "params", "size_mb", "latency", "latency_ms")
+# From here on a number of MACs or parameters is a count; below 1 it is a share, and
+# what lies between is a percentage that lacks its sign.
+LEAST_COUNT = 1000
 
 
 class Prune(Alone, Recovery):
     """Cut what is missed least, within a budget; the whole network is the teacher."""
 
-    ratio: float | None = Field(
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "float"
+
+    ratio: OptionalShare = Field(
         default=None, gt=0, lt=1, description="share of all channels to cut"
     )
-    macs: float | None = Field(
-        default=None, gt=0, lt=1, description="multiply-accumulates left, as a share"
+    macs: OptionalShareOrCount = Field(
+        default=None,
+        gt=0,
+        description="multiply-accumulates left: a share (0.5, 50%) or so many (300M)",
     )
-    params: float | None = Field(
-        default=None, gt=0, lt=1, description="parameters left, as a share"
+    params: OptionalShareOrCount = Field(
+        default=None,
+        gt=0,
+        description="parameters left: a share (0.5, 50%) or so many (1.5M)",
     )
-    size_mb: float | None = Field(
-        default=None, gt=0, description="weights left, 10^6 bytes of float32"
+    size_mb: OptionalSizeMb = Field(
+        default=None,
+        gt=0,
+        description="weights left in float32: 10^6 bytes, or such as 2MB, 500kB",
     )
-    latency: float | None = Field(
+    latency: OptionalShare = Field(
         default=None, gt=0, lt=1, description="measured latency left, as a share"
     )
-    latency_ms: float | None = Field(
-        default=None, gt=0, description="latency, measured on the target, ms"
+    latency_ms: OptionalTimeMs = Field(
+        default=None,
+        gt=0,
+        description="latency, measured on the target: ms, or such as 15ms, 1.5s",
     )
     target: str = Field(
         default="local", description="the device that a latency is measured on"
@@ -84,7 +104,7 @@ class Prune(Alone, Recovery):
     keep: tuple[str, ...] = Field(
         default=(), strict=False, description="layers whose channels stay, by name"
     )
-    spare: float | None = Field(
+    spare: OptionalShare = Field(
         default=None,
         ge=0,
         lt=1,
@@ -101,6 +121,17 @@ class Prune(Alone, Recovery):
     epochs: int = Field(
         default=5, ge=0, description="epochs of training after the last cut; 0: none"
     )
+
+    @field_validator("macs", "params")
+    @classmethod
+    def a_share_or_a_count(cls, given: float | None) -> float | None:
+        """Tell half of them from 300 million; anything between is neither."""
+        if given is not None and 1 <= given < LEAST_COUNT:
+            raise ValueError(
+                "should be a share below 1, such as 0.5 or 50%, or so many from "
+                f"{LEAST_COUNT} on, such as 300M"
+            )
+        return given
 
     @model_validator(mode="after")
     def with_one_budget(self) -> Prune:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from compress.stages.stage import Alone
+from compress.quantities import OptionalShare
+from compress.stages.stage import Alone, Precision
 
 if TYPE_CHECKING:
     from compress.data.catalogue import Catalogue
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 
 class Ptq(Alone, BaseModel):
     """Round weights to int8 and activations to grids measured on images."""
+
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "int8"
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", strict=True, allow_inf_nan=False
@@ -46,14 +50,14 @@ class Ptq(Alone, BaseModel):
         default=False,
         description="round weights so that the error of sums is least, not their own",
     )
-    accuracy_drop: float | None = Field(
+    accuracy_drop: OptionalShare = Field(
         default=None,
         ge=0,
         lt=1,
         description="call the doctor: try harder until no more than this share of "
         "held-out images is lost",
     )
-    flips: float | None = Field(
+    flips: OptionalShare = Field(
         default=None,
         ge=0,
         lt=1,

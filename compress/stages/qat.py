@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from compress.stages.stage import Alone
+from compress.quantities import Share
+from compress.stages.stage import Alone, Precision
 from compress.training.options import Training
 
 if TYPE_CHECKING:
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 class Qat(Alone, Training):
     """Train what integer kernels will compute, with the float network as teacher."""
 
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "int8"
+
     # The network is trained already; it only has to get used to its grids.
     epochs: int = Field(default=3, ge=1, description="passes over the training images")
     learning_rate: float | None = Field(
@@ -28,7 +32,7 @@ class Qat(Alone, Training):
     calib_images: int = Field(
         default=256, ge=1, description="training images that the first ranges come from"
     )
-    distill: float = Field(
+    distill: Share = Field(
         default=1.0,
         ge=0,
         le=1,
@@ -40,14 +44,14 @@ class Qat(Alone, Training):
     # A trained network gains nothing from new statistics, and the noise of those of a
     # batch costs it (Nagel et al. 2021, section 4.2.1): MobileNetV3's answers, 0.005
     # away from its float self at the first step, are 0.6 away where it gathers them.
-    freeze_batchnorm_after: float = Field(
+    freeze_batchnorm_after: Share = Field(
         default=0.0,
         ge=0,
         le=1,
         description="share of the training in which statistics for batch normalisation "
         "are gathered, before it is folded with them for good",
     )
-    freeze_observers_after: float = Field(
+    freeze_observers_after: Share = Field(
         default=0.75,
         ge=0,
         le=1,

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from compress.stages.stage import Alone
+from compress.quantities import OptionalShare, Share
+from compress.stages.stage import Alone, Precision
 from compress.training.recovery import Recovery
 
 if TYPE_CHECKING:
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
 class Sparsify(Alone, Recovery):
     """Set the smallest weights to zero, with the dense network as teacher."""
 
+    takes: ClassVar[Precision] = "float"
+    gives: ClassVar[Precision] = "float"
+
     epochs: int = Field(
         default=5, ge=0, description="passes over the training images; 0 trains nothing"
     )
-    sparsity: float | None = Field(
+    sparsity: OptionalShare = Field(
         default=None,
         gt=0,
         lt=1,
@@ -36,7 +40,7 @@ class Sparsify(Alone, Recovery):
         default="cubic",
         description="all at once before the training, or ever slower during it",
     )
-    thin_until: float = Field(
+    thin_until: Share = Field(
         default=0.5,
         gt=0,
         lt=1,

@@ -17,6 +17,7 @@ from compress.data.data import Batch, Images
 from compress.job import Job
 from compress.models.model import Model
 from compress.screen import counted
+from compress.shared import Hold, hold, making, places
 from runtime.errors import InputRejectedError
 from runtime.files import digest_of, read_json, sha256_of, write_json, written_whole
 
@@ -49,15 +50,21 @@ class Asked:
             self.augment.as_record() if self.augment else None,
             self.job.seed,
         )
-        folder = self.job.cache / "answers" / key[:32]
-        missing = [view for view in range(views) if not self.valid(folder, view)]
-        if missing:
+        for folder in places(self.job.cache / "answers" / key[:32]):
+            held = hold(folder)
+            missing = [
+                view
+                for view in range(views)
+                if held is None or not self.valid(folder, view)
+            ]
+            if not missing:
+                self.job.screen.tell(
+                    f"teacher's answers: reused, {counted(views, 'view')} ({folder})"
+                )
+                return self.found(folder, views, held)
+        with making(folder) as held:
             self.ask(folder, missing)
-        else:
-            self.job.screen.tell(
-                f"teacher's answers: reused, {counted(views, 'view')} ({folder})"
-            )
-        return _Kept([self.opened(folder, view) for view in range(views)])
+            return self.found(folder, views, held)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -76,7 +83,7 @@ class Asked:
             return False
         try:
             sound = read_json(record).get("sha256") == sha256_of(path)
-        except InputRejectedError:
+        except (InputRejectedError, OSError):  # damaged, or for its owner only
             sound = False
         if not sound:
             self.job.screen.tell(f"teacher's answers: {path} is damaged; asked again")
@@ -119,6 +126,10 @@ class Asked:
             workers=self.job.workers,
         )
 
+    def found(self, folder: Path, views: int, held: Hold | None) -> Answers:
+        """What is kept in `folder`, which stays there as long as it is in use."""
+        return _Kept([self.opened(folder, view) for view in range(views)], held)
+
     def opened(self, folder: Path, view: int) -> npt.NDArray[np.float16]:
         """One view's answers, memory-mapped."""
         return np.memmap(self.file(folder, view), np.float16, "r", shape=self.shape)
@@ -144,8 +155,8 @@ class _Teacher:
 class _Kept:
     """Answers by view and row."""
 
-    def __init__(self, views: list[npt.NDArray[np.float16]]) -> None:
-        self.views = views
+    def __init__(self, views: list[npt.NDArray[np.float16]], held: Hold | None) -> None:
+        self.views, self.held = views, held
 
     def __call__(self, batch: Batch) -> Tensor:
         """Logits, float32 [n, classes], on the device of the batch."""

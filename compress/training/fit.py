@@ -26,7 +26,9 @@ from compress.training.mixing import mixed
 from compress.training.options import Training
 from compress.training.penalty import Penalty
 from compress.training.resume import STATE, Progress
+from compress.training.scarce import doubt_of
 from compress.training.schedule import rate_factor
+from compress.training.settling import Settling
 from compress.training.views import augmentation, side_at, training_images
 from runtime.errors import InterruptedRunError, RecipeError
 from runtime.files import digest_of
@@ -65,7 +67,9 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
             "float model it was made from, or quantise that with --mode qat"
         )
     train = training_images(data)
-    options = options.training(family(model.spec.name), trained=model.trained)
+    options = options.training(
+        family(model.spec.name), trained=model.trained, images=len(train)
+    )
     run = _Run(model, train, data, loss, options, job, views, thinning, penalty)
     with stopping_politely() as stop, torch.random.fork_rng(devices=[]):
         return run.finish(stop)
@@ -97,9 +101,14 @@ class _Run:
             held=held(model),
         )
         self.augment = augmentation(data, options)
-        self.drop_last = len(train) > options.batch_size
+        self.batch_size = options.images_a_step(len(train))
+        self.drop_last = len(train) > self.batch_size
         self.steps = batch_count(
-            len(train), batch_size=options.batch_size, drop_last=self.drop_last
+            len(train), batch_size=self.batch_size, drop_last=self.drop_last
+        )
+        self.total = options.epochs * self.steps
+        self.settling = Settling(
+            model, train, options, job, self.learner, thinning, steps=self.steps
         )
         self.progress = Progress(
             key=digest_of(
@@ -120,7 +129,7 @@ class _Run:
     def check(self) -> None:
         """Refuse what would only come out in the middle of the run."""
         processes = self.learner.world
-        shared = min(self.options.batch_size, len(self.train))
+        shared = min(self.batch_size, len(self.train))
         if shared % processes:
             # Averaged over processes, gradients are the mean over the batch only then.
             raise RecipeError(
@@ -142,14 +151,17 @@ class _Run:
 
     def finish(self, stop: Stop) -> Model:
         """Train from wherever the state file stands to the end."""
+        if (reason := doubt_of(self.model, self.train, self.options)) is not None:
+            self.job.screen.doubt(f"{self.job.title}: {reason}")
         self.resume()
-        total = self.options.epochs * self.steps
-        done = self.progress.epoch * self.steps + self.progress.step
-        with self.job.screen.progress(self.job.title, total) as advance:
-            advance(done, "")
+        with self.job.screen.progress(self.job.title, self.total) as advance:
+            advance(self.done, "")
             while self.progress.epoch < self.options.epochs and not self.patience_lost:
                 self.epoch(stop, advance)
-        return replace(self.model, net=self.learner.result(), trained=True)
+        if self.thinning is not None:  # there may have been too few steps for the last
+            self.thinning.reach_(self.learner.learned, 1.0)
+        net = self.learner.result(self.settling.shown(self.done))
+        return replace(self.model, net=net, trained=True)
 
     def resume(self) -> None:
         """Take up the state of an earlier, unfinished run of the same thing."""
@@ -169,6 +181,11 @@ class _Run:
         return patience is not None and self.progress.epoch > 0 and waited >= patience
 
     @property
+    def done(self) -> int:
+        """Steps so far."""
+        return self.progress.epoch * self.steps + self.progress.step
+
+    @property
     def side(self) -> int:
         """The resolution of this epoch, pixels."""
         full = self.model.preprocess.size
@@ -180,7 +197,7 @@ class _Run:
         self.learner.train_mode()
         loader = batches(
             self.train,
-            batch_size=self.options.batch_size,
+            batch_size=self.batch_size,
             seed=self.job.seed,
             epoch=epoch,
             view=epoch if self.views is None else epoch % self.views,
@@ -203,7 +220,7 @@ class _Run:
     def step(self, batch: Batch) -> float:
         """One optimiser step; returns the loss."""
         options, device = self.options, self.learner.device
-        position = self.progress.epoch * self.steps + self.progress.step
+        position, total = self.done, self.total
         # Dropout and mixing draw from here: a function of the seed and the step alone.
         torch.manual_seed((self.job.seed * 1_000_003 + position) % 2**63)
         moved = Batch(
@@ -213,7 +230,6 @@ class _Run:
             batch.labels.to(device),
         )
         shown = mixed(moved, options, classes=len(self.data.classes))
-        total = options.epochs * self.steps
         factor = rate_factor(
             options.schedule or "constant",
             position,
@@ -221,6 +237,7 @@ class _Run:
             warmup=options.warmup or 0.0,
         )
         self.learner.reach(position / total)
+        self.settling.close_(position)
         if self.thinning is not None:
             self.thinning.reach_(self.learner.bare, position / total)
         value = self.learner.step(
@@ -245,13 +262,12 @@ class _Run:
         }
         best, best_epoch = self.progress.best_top1, self.progress.best_epoch
         if self.data.val is not None:
-            point["top1"] = accuracy(
-                self.model.with_net(self.learner.learned), self.data.val
-            ).top1
+            shown = self.settling.shown(self.done)
+            point["top1"] = accuracy(self.model.with_net(shown), self.data.val).top1
             if point["top1"] > best:
                 best, best_epoch = point["top1"], self.progress.epoch
                 if self.options.patience is not None:
-                    self.learner.keep_best()
+                    self.learner.keep_best(shown)
         self.progress = replace(
             self.progress,
             epoch=self.progress.epoch + 1,

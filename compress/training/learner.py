@@ -143,9 +143,9 @@ class Learner:
         vote = torch.tensor(float(asked), device=self.device)
         return bool(self.accelerator.reduce(vote).item())
 
-    def keep_best(self) -> None:
-        """Remember the weights as they are."""
-        state = self.learned.state_dict()
+    def keep_best(self, shown: nn.Module) -> None:
+        """Remember weights and statistics as they were judged."""
+        state = shown.state_dict()
         self.best = {name: value.detach().clone() for name, value in state.items()}
 
     def save(self, path: Path, progress: Progress) -> None:
@@ -163,11 +163,12 @@ class Learner:
         progress, self.best = found
         return progress
 
-    def result(self) -> nn.Module:
-        """The network on the CPU, in eval mode: the best one, if any was kept."""
+    def result(self, shown: nn.Module) -> nn.Module:
+        """`shown` on the CPU, in eval mode, with the best weights, if any were kept."""
+        net = copy.deepcopy(shown)
         if self.best is not None:
-            self.learned.load_state_dict(self.best)
-        net = copy.deepcopy(self.learned).cpu().eval()
+            net.load_state_dict(self.best)
+        net = net.cpu().eval()
         as_before_(net, self.options)
         self.accelerator.free_memory()
         return net

@@ -1,13 +1,21 @@
 """How a network is trained: every option a stage that trains offers, defined once."""
 
+import math
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from compress.models.names import Family
+from compress.quantities import OptionalShare, Share
 
 # Learning rates are for this batch size and scale linearly with it (Goyal et al. 2017).
 REFERENCE_BATCH = 256
+
+# Smallest and largest that are chosen; a norm of fewer than 8 images is mostly noise.
+BATCH_SIZES = (8, 64)
+# Of an epoch, where images are few: 202 photos in batches of 64 are three steps, and
+# ten epochs of those end before momentum and warm-up have got anywhere.
+LEAST_STEPS = 20
 
 # What has learnt already is tuned with a tenth of the rate, as Girshick et al. 2014 do.
 TUNING_SHARE = 0.1
@@ -34,6 +42,9 @@ CHOSEN: dict[Literal["sgd", "adamw"], tuple[float, float]] = {
     "adamw": (8e-3, 0.02),
 }
 
+# What the short help shows of it.
+ESSENTIAL = frozenset({"epochs", "batch_size", "learning_rate"})
+
 
 class Training(BaseModel):
     """Hyper-parameters of one call of `fit`; None means: as suits the family."""
@@ -43,7 +54,12 @@ class Training(BaseModel):
     )
 
     epochs: int = Field(default=10, ge=0, description="passes over the training images")
-    batch_size: int = Field(default=64, ge=1, description="images a step")
+    batch_size: int | None = Field(
+        default=None,
+        ge=1,
+        description="images a step; by default 64, and of few images so many that an "
+        "epoch has 20 steps, but 8 at least",
+    )
     optimizer: Literal["sgd", "adamw"] | None = Field(
         default=None, description="by default as suits the family"
     )
@@ -57,10 +73,10 @@ class Training(BaseModel):
     schedule: Literal["constant", "step", "cosine", "one-cycle"] | None = Field(
         default=None, description="of the learning rate; by default as suits the family"
     )
-    warmup: float | None = Field(
+    warmup: OptionalShare = Field(
         default=None, ge=0, lt=1, description="share of all steps that warm up linearly"
     )
-    label_smoothing: float = Field(
+    label_smoothing: Share = Field(
         default=0.0, ge=0, lt=1, description="share of each label given to all classes"
     )
     mixup: float = Field(
@@ -75,13 +91,13 @@ class Training(BaseModel):
     randaugment: int | None = Field(
         default=None, ge=1, le=30, description="magnitude of RandAugment"
     )
-    progressive: float | None = Field(
+    progressive: OptionalShare = Field(
         default=None,
         gt=0,
         le=1,
         description="start at this share of the resolution and grow (EfficientNetV2)",
     )
-    layer_decay: float | None = Field(
+    layer_decay: OptionalShare = Field(
         default=None,
         gt=0,
         le=1,
@@ -115,11 +131,36 @@ class Training(BaseModel):
         default="float32", description="of the forward and backward pass"
     )
 
-    def training(self, family: Family, *, trained: bool = False) -> "Training":
-        """Only the training options, every default of the family filled in.
+    def images_a_step(self, images: int) -> int:
+        """The batch size for a training on so many images."""
+        if self.batch_size is not None:
+            return self.batch_size
+        smallest, largest = BATCH_SIZES
+        fitting = max(1, images // LEAST_STEPS)
+        return min(largest, max(smallest, 1 << (fitting.bit_length() - 1)))
 
-        `trained`: the weights come from an earlier training and are to be tuned.
+    def rate_share(self, batch_size: int, optimizer: Literal["sgd", "adamw"]) -> float:
+        """What the rate at the reference batch is multiplied by.
+
+        Adam's steps keep their size whatever the gradient's, so the smaller batches
+        that few images get ask for the square root (Malladi et al. 2022). A batch size
+        that was named scales linearly, as it always did.
         """
+        _, largest = BATCH_SIZES
+        if self.batch_size is None and optimizer == "adamw":
+            return math.sqrt(batch_size * largest) / REFERENCE_BATCH
+        return batch_size / REFERENCE_BATCH
+
+    def training(
+        self, family: Family, *, trained: bool = False, images: int | None = None
+    ) -> "Training":
+        """Only the training options, every default filled in.
+
+        `trained`: the weights come from an earlier training and are to be tuned;
+        `images`: how many there are to train on, None for plenty.
+        """
+        plenty = LEAST_STEPS * BATCH_SIZES[1]
+        batch_size = self.images_a_step(plenty if images is None else images)
         optimizer, rate, decay, schedule, warmup, clip = DEFAULTS[family]
         if self.optimizer not in (None, optimizer):
             optimizer = self.optimizer
@@ -128,8 +169,9 @@ class Training(BaseModel):
             rate *= TUNING_SHARE
         given = {name: getattr(self, name) for name in Training.model_fields}
         filled = {
+            "batch_size": batch_size,
             "optimizer": optimizer,
-            "learning_rate": rate * self.batch_size / REFERENCE_BATCH,
+            "learning_rate": rate * self.rate_share(batch_size, optimizer),
             "weight_decay": decay,
             "schedule": schedule,
             "warmup": warmup,

@@ -2,13 +2,14 @@
 
 from pydantic import Field
 
+from compress.quantities import Share
 from compress.training.options import Training
 
 
 class Recovery(Training):
     """Training that gives a network back what another step took from it."""
 
-    distill: float = Field(
+    distill: Share = Field(
         default=0.7,
         ge=0,
         le=1,

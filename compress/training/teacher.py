@@ -1,6 +1,7 @@
 """A teacher ready for this data: trained at most once, then kept."""
 
 from dataclasses import replace
+from typing import Final
 
 from compress.checkpoint import is_model, load_model, save_model, weights_digest
 from compress.data.catalogue import Catalogue
@@ -10,6 +11,7 @@ from compress.models.names import family
 from compress.models.opening import is_trained_for, open_model
 from compress.models.spec import ModelSpec
 from compress.screen import counted
+from compress.shared import hold, making, places
 from compress.stages.finetune import FineTune
 from compress.training.resume import forget_state
 from compress.training.views import training_images
@@ -18,37 +20,46 @@ from runtime.files import digest_of
 
 # Enough from scratch on a few thousand small images; `teacher_epochs` says otherwise.
 DEFAULT_EPOCHS = 5
+# Counts up when training gives other weights; 2: with batch-norm statistics of its own.
+_FORMAT: Final = 2
 
 
 def teacher_for(
-    spec: ModelSpec, data: Catalogue, job: Job, *, epochs: int | None
+    spec: ModelSpec, data: Catalogue, job: Job, *, epochs: int | None, exif: bool
 ) -> Model:
     """The teacher that `spec` names, fine-tuned for `data` where it has to be.
 
     It has to be where it has no weights, or weights for other classes, or where
     `epochs` says so. The result is kept under a name made of everything it depends
-    on, so the next run finds it, whatever that run's student or folder.
+    on, so the next run finds it, whatever that run's student or folder. `exif`: as its
+    student sees images, since both look at the same pixels.
     """
     teacher = open_model(spec, data, job, size=None, adapt=True)
+    teacher = replace(teacher, preprocess=replace(teacher.preprocess, exif=exif))
     if epochs is None:
         epochs = 0 if is_trained_for(spec, data) else DEFAULT_EPOCHS
     if epochs == 0:
         return teacher
     # A teacher learns in few epochs; SGD would spend half of them getting started.
     training = FineTune(epochs=epochs, optimizer="adamw")
+    images = training_images(data.open(teacher.preprocess))
+    options = training.training(
+        family(teacher.spec.name), trained=teacher.trained, images=len(images)
+    )
     key = digest_of(
+        _FORMAT,
         weights_digest(teacher),
         teacher.preprocess.as_record(),
-        training_images(data.open(teacher.preprocess)).digest,
-        training.training(
-            family(teacher.spec.name), trained=teacher.trained
-        ).model_dump(),
+        images.digest,
+        options.model_dump(),
         job.seed,
     )
-    folder = job.cache / "teachers" / key[:32]
-    if is_model(folder):
+    for folder in places(job.cache / "teachers" / key[:32]):
+        held = hold(folder)
+        if held is None or not is_model(folder):
+            continue
         try:
-            kept = load_model(folder, factory=spec.factory)
+            kept = load_model(folder, factory=spec.factory, sealed=True)
         except InputRejectedError as error:
             job.screen.tell(f"teacher {spec.name}: the kept one is of no use: {error}")
         else:
@@ -58,10 +69,11 @@ def teacher_for(
         f"teacher {spec.name}: has no weights for {data.name}, so it is trained first, "
         f"{counted(epochs, 'epoch')}; the next run will reuse it"
     )
-    trained = training(teacher, data, replace(job, folder=folder, title="teacher"))
-    if is_main_process():
-        save_model(trained, folder)
-        forget_state(folder)
+    with making(folder):
+        trained = training(teacher, data, replace(job, folder=folder, title="teacher"))
+        if is_main_process():
+            save_model(trained, folder)
+            forget_state(folder)
     return trained
 
 

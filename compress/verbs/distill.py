@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Final
 
 from compress.flags import Names, add_flags, given
 from compress.models.spec import ModelSpec
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import (
     add_recipe_flags,
     execute_recipe,
@@ -28,6 +29,15 @@ TEACHER: Final[Names] = {
 }
 
 
+EXAMPLES: Final = (
+    "compress distill --teacher resnet50 --student mobilenetv3",
+    (
+        "compress distill --teacher resnet50 --teacher-weights resnet50.pth "
+        "--student efficientnet-lite0 --data folder:photos --epochs 60"
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the teacher, the student, and every key of the stage."""
     parser.usage = "compress distill --teacher T --student S [--data D] [options]"
@@ -37,6 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     teacher, student = given(options, "teacher"), given(options, "model")
     recipe = recipe_of(
         options,

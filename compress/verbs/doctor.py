@@ -6,13 +6,16 @@ a broken installation cannot break the doctor.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     import argparse
 
     from compress.diagnosis import Diagnosis
     from compress.screen import Screen
+
+
+EXAMPLES: Final = ("compress doctor",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

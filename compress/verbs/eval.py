@@ -1,16 +1,23 @@
 """Top-1 and top-5 of an architecture with weights, a run, or an exported file."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.models.spec import ModelSpec, from_name
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
 
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = (
+    "compress eval --model runs/quantize-mobilenet_v2-1a2b3c4d",
+    "compress eval --model model.onnx --data folder:photos",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,6 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Evaluate on the held-out images."""
+    options = with_own_data(options, screen)
     from compress.checked import record_from
     from compress.evaluate import evaluate
 

@@ -1,10 +1,11 @@
 """Write a model file and prove on real images that it computes what was trained."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
 from compress.models.spec import is_saved_model
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from compress.screen import Screen
 
 
+EXAMPLES: Final = (
+    (
+        "compress export --model runs/finetune-mobilenet_v2-1a2b3c4d --to "
+        "onnx,tflite --size-bytes 15MB"
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model, the formats, the images to prove it on."""
     parser.usage = "compress export --model M|RUN [--weights F] [--data D] [options]"
@@ -27,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the recipe without stages that the flags describe."""
+    options = with_own_data(options, screen)
     name = f"export-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage=None, name=name, model=MODEL)
     if is_saved_model(recipe.model.name):

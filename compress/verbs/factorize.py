@@ -1,9 +1,10 @@
 """Split layers into products of thinner ones; fit, export, prove, measure."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from compress.screen import Screen
 
 
+EXAMPLES: Final = (
+    (
+        "compress factorize --model vgg11_bn --weights trained.pt --energy "
+        "0.95 --data folder:photos"
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model and every key of the stage."""
     parser.usage = (
@@ -28,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     name = f"factorize-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage="factorize", name=name, model=MODEL)
     return execute_recipe(recipe, options, screen)

@@ -1,9 +1,10 @@
 """Train a network on your data; export it, prove it, measure it."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
@@ -17,6 +18,14 @@ if TYPE_CHECKING:
     from compress.screen import Screen
 
 
+EXAMPLES: Final = (
+    (
+        "compress finetune --model mobilenet_v2 --weights pretrained.pth "
+        "--data folder:photos --epochs 20"
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model and every key of the stage."""
     parser.usage = "compress finetune --model M [--weights F] [--data D] [options]"
@@ -25,6 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     name = f"finetune-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage="finetune", name=name, model=MODEL)
     return execute_recipe(recipe, options, screen)

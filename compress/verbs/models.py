@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from runtime.errors import RecipeError
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from compress.answer import Facts
     from compress.models.zoo import Listed
     from compress.screen import Screen
+
+
+EXAMPLES: Final = ("compress models mobilenet",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -1,9 +1,10 @@
 """Take channels and blocks out of a network; export it, prove it, measure it."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.flags import given
+from compress.own_data import with_own_data
 from compress.stages.prune import BUDGETS
 from compress.verbs.one_stage import (
     MODEL,
@@ -19,6 +20,18 @@ if TYPE_CHECKING:
     from compress.screen import Screen
 
 
+EXAMPLES: Final = (
+    (
+        "compress prune --model runs/finetune-resnet18-1a2b3c4d --macs 0.5 "
+        "--data folder:photos"
+    ),
+    (
+        "compress prune --model resnet50 --weights trained.pt --latency 0.5 "
+        "--data folder:photos"
+    ),
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model and every key of the stage."""
     parser.usage = (
@@ -31,6 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     _cut_for_latency_(options)
     name = f"prune-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage="prune", name=name, model=MODEL)

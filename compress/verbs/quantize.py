@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final, cast
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, flag_of, given
 from compress.models.spec import ModelSpec, is_saved_model
+from compress.own_data import with_own_data
 from compress.recipe import Export, Limits
 from compress.stages import STAGES
 from compress.stages.ptq import Ptq
@@ -27,6 +28,19 @@ if TYPE_CHECKING:
     from compress.screen import Screen
 
 MODES: Final = ("ptq", "qat")
+
+
+EXAMPLES: Final = (
+    (
+        "compress quantize --model mobilenet_v2 --weights trained.pt --data "
+        "folder:photos --to onnx,tflite"
+    ),
+    "compress quantize --model runs/finetune-mobilenet_v2-1a2b3c4d --flips 1%",
+    (
+        "compress quantize --model mobilenet_v2 --weights trained.pt --mode "
+        "qat --data folder:photos"
+    ),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,6 +76,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     mode = str(options.mode)
     for key, value in _keys_of(mode, options).items():
         setattr(options, f"stage.{key}", value)

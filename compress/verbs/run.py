@@ -3,7 +3,7 @@
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.answer import Facts
 from compress.recipe import Recipe, read_recipe
@@ -13,6 +13,12 @@ from runtime.errors import RecipeError
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = (
+    "compress run recipe.yaml",
+    "compress run --schema",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Final
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.models.spec import ModelSpec, from_name
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import DATA_FLAGS, MODEL, flags_of
 from runtime.errors import RecipeError
+from runtime.units import SHARE
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
 
 IMAGES: Final = 500
 RATIOS: Final = "0.25,0.5,0.75"
+
+
+EXAMPLES: Final = (
+    ("compress sensitivity --model resnet18 --weights trained.pt --data folder:photos"),
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Measure; with --out the chart is written too."""
+    options = with_own_data(options, screen)
     from pathlib import Path
 
     from compress.checked import record_from
@@ -81,7 +89,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
 def _ratios(text: str) -> list[float]:
     """Shares between 0 and 1, ascending."""
     try:
-        found = sorted({float(each) for each in text.split(",")})
+        found = sorted({SHARE.number(each) for each in text.split(",")})
     except ValueError:
         found = []
     if not found or not all(0 < ratio < 1 for ratio in found):

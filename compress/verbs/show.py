@@ -2,13 +2,14 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-from compress.report.report import Report
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = ("compress show runs/quantize-mobilenet_v2-1a2b3c4d",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
-    """Read what the run wrote; its verdict is the exit code again."""
-    del screen
-    return Report.read(Path(options.run))
+    """Read what the run wrote, if it is unchanged; its verdict is the exit code."""
+    from compress.finished import shown
+
+    return shown(Path(options.run), screen)

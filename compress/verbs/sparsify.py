@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING, Final
 
 from compress.flags import Names, given
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import (
     MODEL,
     add_recipe_flags,
@@ -20,6 +21,15 @@ if TYPE_CHECKING:
 RENAMED: Final[Names] = {"thinning": "--schedule", "schedule": "--rate-schedule"}
 
 
+EXAMPLES: Final = (
+    (
+        "compress sparsify --model resnet18 --weights trained.pt --sparsity "
+        "0.8 --data folder:photos"
+    ),
+    "compress sparsify --model runs/finetune-resnet18-1a2b3c4d --pattern 2:4",
+)
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the model and every key of the stage."""
     parser.usage = (
@@ -31,6 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
+    options = with_own_data(options, screen)
     recipe = recipe_of(
         options,
         stage="sparsify",

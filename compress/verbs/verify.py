@@ -2,17 +2,21 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.arguments import share, whole
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
 from compress.models.spec import CodePath
+from compress.own_data import with_own_data
 from compress.verbs.one_stage import DATA_FLAGS, flags_of
 
 if TYPE_CHECKING:
     from compress.answer import Answer
     from compress.screen import Screen
+
+
+EXAMPLES: Final = ("compress verify runs/quantize-mobilenet_v2-1a2b3c4d",)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -44,6 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Compare everything with everything, pair by pair."""
+    options = with_own_data(options, screen, options.run)
     from compress.checked import record_from
     from compress.verification import verify
 

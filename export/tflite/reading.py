@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runtime.errors import InputRejectedError, MissingDependencyError
+from runtime.requirements import pip_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ def operators(path: Path) -> tuple[Operator, ...]:
     except ImportError as error:
         raise MissingDependencyError(
             f"{path}: needs {error.name}, which is not installed; "
-            "run: pip install 'edgepress[tflite]'"
+            f"run: {pip_line('tflite')}"
         ) from error
     try:
         model = flatbuffer.read(path.read_bytes())

@@ -64,6 +64,26 @@ def draw_folder() -> Callable[..., Path]:
     return _drawn
 
 
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    """The folder of an untrained network for the four classes that are drawn."""
+    from compress.checkpoint import save_model
+    from compress.models.build import build
+    from compress.models.spec import ModelSpec
+    from compress.screen import Screen
+
+    model = build(
+        ModelSpec(name="lenet5"),
+        classes=("a", "b", "c", "d"),
+        native_size=SIDE_PIXELS,
+        size=SIDE_PIXELS,
+        seed=0,
+        screen=Screen(verbosity="quiet"),
+    )
+    save_model(model, tmp_path / "network")
+    return tmp_path / "network"
+
+
 @pytest.fixture(scope="session")
 def tiny() -> ModuleType:
     """The file tiny_training.py, which also runs in processes of its own."""

@@ -1,5 +1,6 @@
 """What is wrong with the input is told in one sentence; nothing half-made is left."""
 
+import json
 import os
 import pickle
 import subprocess
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 from compress.cli import main
 from compress.nets.lenet import LeNet5
 from runtime.errors import Exit
+from runtime.requirements import pip_line
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -125,9 +127,11 @@ def test_a_corrupt_image_is_skipped_counted_and_named(
     words = finetune("--data", f"folder:{data}", "--out", str(tmp_path / "out"))
     assert main(list(words)) == Exit.FIT
     told = capsys.readouterr().err
-    assert "are corrupt and were skipped: a/" in told
+    assert "cannot be used and were skipped: a/" in told
     named = {f"a/{number}.png" for number in range(10) if f"a/{number}.png" in told}
     assert named == {f"a/{number}.png" for number in (1, 3, 5, 7, 9)}
+    counts = json.loads((tmp_path / "out/report.json").read_text())["data"]
+    assert counts["train"] + counts["val"] == 40 - len(named)
 
 
 def test_a_checkpoint_of_another_architecture(
@@ -351,6 +355,6 @@ def test_a_missing_library_is_told_before_the_work(
     assert done.returncode == Exit.MISSING, done.stderr
     last = done.stderr.splitlines()[-1]
     assert last.startswith(f"compress: needs {library}")
-    assert last.endswith(f"pip install 'edgepress[{extra}]'")
+    assert last.endswith(pip_line(extra))
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()

@@ -1,7 +1,10 @@
 """What scripts and people rely on: streams, exit codes, quick answers."""
 
+import importlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -211,7 +214,7 @@ def test_a_missing_library_is_told_with_the_line_that_brings_it(
 
     monkeypatch.setattr(doctor, "execute", failing)
     assert main(["doctor"]) == Exit.MISSING
-    assert "pip install 'edgepress[onnx]'" in capsys.readouterr().err
+    assert "pip install 'onnxruntime>=" in capsys.readouterr().err
 
 
 def test_a_bug_is_told_as_one_and_its_traceback_kept(
@@ -336,3 +339,62 @@ def test_an_answer_can_be_kept(
 
     kept = (tmp_path / "kept" / "doctor.json").read_text()
     assert kept == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_has_examples_that_its_own_parser_accepts(verb: str) -> None:
+    """Word for word; quotes and folders are those of a shell."""
+    module = importlib.import_module(f"compress.verbs.{verb}")
+    parser = cli.parser_of(verb, module)
+
+    assert module.EXAMPLES
+    for line in module.EXAMPLES:
+        program, named, *words = shlex.split(line.partition(" > ")[0])
+        assert (program, named) == ("compress", verb)
+        assert parser.parsed(words)
+        assert line in parser.format_help()
+
+
+def test_the_short_help_leaves_out_what_few_people_set(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """It says how many flags there are besides; the long one has them all."""
+    assert main(["finetune", "--help"]) == Exit.FIT
+    short = capsys.readouterr().out
+    assert main(["finetune", "--help-all"]) == Exit.FIT
+    long = capsys.readouterr().out
+
+    assert "--epochs" in short
+    assert "--layer-decay" not in short
+    assert "--layer-decay" in long
+    flags = [
+        set(re.findall(r"^  (--[\w-]+)", text, re.MULTILINE)) for text in (short, long)
+    ]
+    (more,) = re.findall(r"(\d+) more flags: `compress finetune --help-all`", short)
+    assert len(flags[1] - flags[0]) == int(more)
+
+
+def test_bash_completes_verbs_and_flags(tmp_path: Path) -> None:
+    """As bash itself finds them, with the script that `completion` prints."""
+    script = tmp_path / "compress.bash"
+    done = subprocess.run(
+        command("completion", "bash"), capture_output=True, text=True, check=True
+    )
+    script.write_text(done.stdout)
+    (function,) = re.findall(r"complete .*-F (\w+) compress", done.stdout)
+
+    def completed(*words: str) -> set[str]:
+        line = " ".join(f"'{word}'" for word in words)
+        asked = (
+            f"source {script}; COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}; "
+            f"{function} compress '{words[-1]}' '{words[-2]}'; "
+            'printf "%s\\n" "${COMPREPLY[@]}"'
+        )
+        told = subprocess.run(
+            ["bash", "-c", asked], capture_output=True, text=True, check=True
+        )
+        return set(told.stdout.split())
+
+    assert completed("compress", "fin") == {"finetune"}
+    assert {"--epochs"} == completed("compress", "finetune", "--epo")
+    assert completed("compress", "quantize", "--mode", "q") == {"qat"}

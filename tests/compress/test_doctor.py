@@ -10,9 +10,10 @@ import pytest
 import tomllib
 
 from compress.diagnosis import diagnose
-from compress.extras import EXTRAS, missing_extra, pip_line
+from compress.extras import EXTRAS, missing_extra
 from compress.screen import Screen
 from compress.verbs import doctor
+from runtime.requirements import pip_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,11 +44,13 @@ def test_the_table_of_extras_is_that_of_pyproject() -> None:
     } == set(EXTRAS)
 
 
-def test_what_runtime_tells_people_to_install_exists() -> None:
-    for name in ("ort", "litert"):
-        text = (ROOT / f"runtime/{name}.py").read_text(encoding="utf-8")
-        (extra,) = set(re.findall(r"edgepress\[(\w+)\]", text))
-        assert extra in EXTRAS
+def test_what_we_tell_people_to_install_exists() -> None:
+    """Every extra that a sentence asks `pip_line` for."""
+    for package in ("compress", "export", "runtime"):
+        for file in (ROOT / package).rglob("*.py"):
+            text = file.read_text(encoding="utf-8")
+            for extra in re.findall(r"pip_line\(['\"]([\w-]+)['\"]\)", text):
+                assert extra in EXTRAS, file
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 from onnx import numpy_helper
 
 from compress.cli import main
+from compress.folder import write_manifest
 from runtime.artifact import Artifact
 from runtime.errors import Exit
 from runtime.files import sha256_of, write_json
@@ -125,11 +126,12 @@ def test_verify_finds_the_operator_that_was_tampered_with(
 
 
 def vouch_for(file: Path) -> None:
-    """Let the twin of a changed file say that it is as it should be."""
+    """Let twin and manifest of a changed file say that it is as it should be."""
     path = file.with_name(file.name + ".json")
     twin = json.loads(path.read_text())
     twin |= {"sha256": sha256_of(file), "size_bytes": file.stat().st_size}
     write_json(path, twin)
+    write_manifest(file.parent.parent)
 
 
 def test_verify_looks_into_tflite_files_too(
@@ -240,6 +242,55 @@ def test_an_int8_model_is_not_trained(
     out = str(tmp_path / "run")
     assert main(["finetune", *words, "--out", out]) == Exit.USAGE
     assert "--mode qat" in capsys.readouterr().err
+
+
+@pytest.fixture
+def stages(run: Path, tmp_path: Path) -> Path:
+    """A run directory of a float network and the INT8 one that was made of it."""
+    (int8,) = run.glob("*-ptq")
+    shutil.copytree(int8, tmp_path / "made" / "02-ptq")
+    record = json.loads((int8 / "model.json").read_text())
+    (tmp_path / "made" / "01-finetune").mkdir()
+    beside = tmp_path / "made" / "01-finetune" / "model.json"
+    beside.write_text(json.dumps(record | {"int8": None}))
+    return tmp_path / "made"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("finetune", "--epochs", "1"),
+        ("distill", "--teacher", "lenet5", "--student", "RUN"),
+        ("sparsify", "--sparsity", "0.5"),
+        ("factorize", "--energy", "0.9"),
+        ("prune", "--ratio", "0.5"),
+        ("quantize",),
+        ("quantize", "--mode", "qat"),
+        ("quantize", "--engine", "nncf"),
+    ],
+    ids=" ".join,
+)
+def test_no_stage_takes_an_int8_run_and_none_decodes_an_image(
+    words: tuple[str, ...],
+    stages: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Not even the data is looked for; the float model that will do is named."""
+    verb, *more = [str(stages) if word == "RUN" else word for word in words]
+    model = () if verb == "distill" else ("--model", str(stages))
+    out = ("--data", "folder:/no/such", "-q", "--out", str(tmp_path / "out"))
+
+    assert main([verb, *more, *model, *out]) == Exit.USAGE
+
+    told = capsys.readouterr().err
+    float_model = stages / "01-finetune"
+    assert f"model: {stages} is quantised already, to INT8" in told
+    assert (
+        f"takes a float network; name the model that it was made from: {float_model}"
+    ) in told
+    assert told.count("\n") == 1
+    assert not (tmp_path / "out").exists()
 
 
 def test_an_int8_file_asked_of_a_float_model_says_what_to_do(

@@ -1,5 +1,6 @@
 """Averages that no runtime rounds as another does, in files of both formats."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,19 +45,44 @@ class Averaging(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
-def test_averages_at_edges_are_the_same_in_both_files(
-    workshop: "Workshop", tmp_path: Path
+class Pooling(nn.Module):
+    """Means that are added, concatenated, gated and of a large map; uneven windows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 8, 3, padding=1)
+        self.gate = nn.Conv2d(8, 8, 1)
+        self.middle = nn.Conv2d(8, 8, 3, stride=2, padding=1)
+        self.right = nn.Conv2d(8, 8, 1)
+        self.last = nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(24, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits [n, 10]."""
+        x = F.relu(self.stem(images))
+        x = x * F.hardsigmoid(self.gate(x.mean((2, 3), keepdim=True)))
+        x = F.relu(self.middle(x))
+        x = F.relu(self.right(x + F.adaptive_avg_pool2d(x, 1)))
+        x = F.relu(self.last(F.adaptive_avg_pool2d(x, 5)))
+        pooled = F.adaptive_avg_pool2d(x, 1)
+        both = [pooled, F.hardswish(pooled), F.max_pool2d(x, 5)]
+        return self.head(torch.cat(both, 1).flatten(1))
+
+
+@pytest.mark.parametrize(("net", "size"), [(Averaging, 32), (Pooling, 59)])
+def test_averages_are_the_same_in_both_files(
+    workshop: "Workshop", tmp_path: Path, net: Callable[[], nn.Module], size: int
 ) -> None:
     """With pools of their own, the files would differ by a step in many places."""
     torch.manual_seed(0)
-    images = workshop.pixels(16, 32)
-    made = workshop.quantised(Averaging(), images)
+    images = workshop.pixels(16, size)
+    made = workshop.quantised(net(), images)
     graph = with_qdq(made.graph, made.scheme)
     target = int8_target(this_machine())
     path = tmp_path / "net.onnx"
-    onnx.save(lowered(qdq_model(graph, size=32, name="averaging"), target), path)
+    onnx.save(lowered(qdq_model(graph, size=size, name="averaging"), target), path)
 
-    file = workshop.written(graph, tmp_path / "net.tflite")
+    file = workshop.written(graph, tmp_path / "net.tflite", size=size)
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     (answers,) = session.run(None, {"image": images.numpy()})

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.errors import InputRejectedError, RecipeError
-from runtime.files import path_within, read_bytes, read_json
+from runtime.files import read_bytes, read_json
 from runtime.plain_json import json_record, json_value
 
 numbers = st.integers(-(2**63), 2**63) | st.floats(
@@ -72,16 +72,9 @@ def test_only_plain_files_are_opened(tmp_path: Path) -> None:
     (tmp_path / "zero").symlink_to("/dev/zero")
     (tmp_path / "large").write_bytes(b"1" * 100)
     for name in ("pipe", "zero", "."):
-        with pytest.raises(InputRejectedError, match=r"no plain file|a folder"):
+        with pytest.raises(InputRejectedError, match="not a file"):
             read_json(tmp_path / name)
-    with pytest.raises(InputRejectedError, match="has 100 bytes; allowed: 99"):
+    with pytest.raises(InputRejectedError, match="more than the"):
         read_bytes(tmp_path / "large", largest=99)
     with pytest.raises(RecipeError, match="no such file"):
         read_json(tmp_path / "none")
-
-
-@pytest.mark.parametrize("name", ["/etc/passwd", "../a", "a/../../b", "", ".", "a\0b"])
-def test_a_record_names_files_of_its_own_folder_only(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputRejectedError, match="within the folder"):
-        path_within(tmp_path, name)
-    assert path_within(tmp_path, "artifacts/a.onnx") == tmp_path / "artifacts/a.onnx"

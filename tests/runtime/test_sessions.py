@@ -15,6 +15,7 @@ from runtime.errors import (
 )
 from runtime.files import write_json
 from runtime.preprocess import Preprocess
+from runtime.requirements import pip_line
 from runtime.session import open_session
 
 Array = npt.NDArray[np.float32]
@@ -147,7 +148,7 @@ def test_a_missing_interpreter_is_named_with_its_extra(
         monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingDependencyError) as found:
         open_session(path)
-    assert f"pip install 'edgepress[{extra}]'" in str(found.value)
+    assert pip_line(extra) in str(found.value)
 
 
 def test_threads_below_one_are_refused(tmp_path: Path) -> None:

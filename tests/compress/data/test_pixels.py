@@ -4,6 +4,7 @@ import os
 import shutil
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,10 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from compress.cli import main
+from compress.data.batches import evaluation_batches
 from compress.data.catalogue import Catalogue
 from compress.data.decode import Geometry
+from compress.data.depth import eight_bits
 from compress.vision import torchvision
-from runtime.errors import InputRejectedError, RecipeError
+from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.preprocess import Preprocess
 
 Look = Callable[..., Catalogue]
@@ -76,7 +80,8 @@ def test_every_mode_becomes_three_channels(mode: str) -> None:
         )
         picture = picture.convert("F") if mode == "F" else picture
 
-    fitted = Geometry(size=16, store=16, interpolation="bilinear").fitted(picture)
+    flat = eight_bits(picture).picture
+    fitted = Geometry(size=16, store=16, interpolation="bilinear").fitted(flat)
 
     expected = np.repeat(ramp[..., None], 3, axis=2).astype(int)
     worst = 255 if mode == "1" else 1  # one bit is dithered
@@ -111,7 +116,7 @@ def test_the_cache_holds_what_pillow_decodes(
 def test_the_digest_names_bytes_labels_and_geometry_not_places(
     look: Look, make: SimpleNamespace, tmp_path: Path
 ) -> None:
-    """A copy elsewhere has the same; another byte, label, size or filter has not."""
+    """A copy elsewhere has the same; another byte, label, size, filter, way has not."""
     folder = make.tree(
         tmp_path / "x", {"train/a": 3, "train/b": 3, "val/a": 1, "val/b": 1}
     )
@@ -125,11 +130,12 @@ def test_the_digest_names_bytes_labels_and_geometry_not_places(
     assert digest(copy) == first
     others = {digest(folder, size=6), digest(folder, resize=9)}
     others.add(digest(folder, interpolation="bicubic"))
+    others.add(digest(folder, exif=False))
     (copy / "train/a/0.png").write_bytes(make.image(77))
     others.add(digest(copy))
     (copy / "train/a/1.png").rename(copy / "train/b/9.png")
     others.add(digest(copy))
-    assert len(others | {first}) == 6
+    assert len(others | {first}) == 7
 
 
 def test_a_changed_image_is_decoded_again(
@@ -190,6 +196,84 @@ def test_a_damaged_cache_is_built_again(
         json.loads(path.read_text())
 
 
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every cache counts as one that is too large to be read before it is opened."""
+    monkeypatch.setattr("compress.data.pixels._CHECKED_BYTES", 0)
+
+
+def _blacken(tmp_path: Path, row: int, row_bytes: int = 8 * 8 * 3) -> Path:
+    """Make one image of the larger cache black; give the file."""
+    caches = (tmp_path / "cache/pixels").glob("*/pixels.u8")
+    path = max(caches, key=lambda each: each.stat().st_size)
+    with path.open("r+b") as stream:
+        stream.seek(row * row_bytes)
+        stream.write(bytes(row_bytes))
+    return path
+
+
+@pytest.mark.usefixtures("large")
+@pytest.mark.parametrize("row", [0, 7, 18])
+def test_an_altered_row_of_a_large_cache_is_never_used(
+    look: Look, make: SimpleNamespace, tmp_path: Path, row: int
+) -> None:
+    """Rows are looked at as they are used, each of them, and others are no matter."""
+    folder = make.tree(tmp_path / "x", {"a": 12, "b": 12})
+    whole = np.array(look(folder).open(SHAPE).train.pixels)
+    assert len(whole) == 19
+    _blacken(tmp_path, row)
+
+    images = look(folder).open(SHAPE).train
+    others = np.setdiff1d(np.arange(19), [row])
+
+    np.testing.assert_array_equal(images.read(others), whole[others])
+    for use in (
+        lambda: images.read(np.arange(19)),
+        lambda: images.only(slice(row % 3, None, 3)).read(np.array([row // 3])),
+        lambda: images.taken(np.array([row])),
+        lambda: list(evaluation_batches(images, 8)),
+    ):
+        with pytest.raises(InputRejectedError, match=r"row \d+\) were changed since"):
+            use()
+    np.testing.assert_array_equal(look(folder).open(SHAPE).train.pixels, whole)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_training_does_not_look_at_what_was_altered(
+    make: SimpleNamespace,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Refused, and decoded anew by the same command."""
+    monkeypatch.setenv("EDGEPRESS_CACHE", str(tmp_path / "cache"))
+    data = make.tree(tmp_path / "x", {"a": 12, "b": 12})
+    words = ["finetune", "--model", "lenet5", "--image-size", "32", "--data", str(data)]
+    words += ["--epochs", "1", "-q", "--out"]
+    assert main([*words, str(tmp_path / "first")]) == Exit.FIT
+    _blacken(tmp_path, 11, 32 * 32 * 3)
+    capsys.readouterr()
+
+    assert main([*words, str(tmp_path / "run")]) == Exit.REJECTED
+    told = capsys.readouterr().err
+    assert "pixels.u8: decoded pixels (row 11) were changed since" in told
+    assert main([*words, str(tmp_path / "run")]) == Exit.FIT
+    first, second = (
+        (tmp_path / name / "01-finetune/model.safetensors").read_bytes()
+        for name in ("first", "run")
+    )
+    assert first == second
+
+
+def test_images_and_their_seal_are_not_taken_apart(
+    look: Look, make: SimpleNamespace, tmp_path: Path
+) -> None:
+    """Else a row would be held against the checksum of another."""
+    images = look(make.tree(tmp_path / "x", {"a": 4, "b": 4})).open(SHAPE).train
+    with pytest.raises(ValueError, match="3 images, a seal of 6"):
+        replace(images, pixels=images.pixels[::2], labels=images.labels[::2])
+
+
 def test_corrupt_images_are_skipped_counted_and_named(
     look: Look,
     make: SimpleNamespace,
@@ -215,7 +299,8 @@ def test_corrupt_images_are_skipped_counted_and_named(
         )
         assert data.train.labels.tolist() == [0, 0, 1, 1, 1]
         said = capsys.readouterr().err
-        assert "3 of 8 images are corrupt" in said
+        assert "3 of 8 images cannot be used" in said
+        assert "train/a/2.png (image file is truncated" in said
         assert "train/a/1.png" in said
     expected = np.asarray(Image.open(folder / "train/b/1.png").resize((10, 8), 2))
     np.testing.assert_array_equal(data.train.pixels[2], expected[:, 1:9])

@@ -9,7 +9,9 @@ from torch import Tensor, nn
 
 from compress.int8.at_rest import rebuilt, record_of, tensors_of
 from compress.int8.capture import ATEN
+from compress.int8.means import counts_of
 from compress.int8.qat import QatNet
+from compress.int8.rules import MEAN
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.quantizer import inputs_of, rule_of
@@ -193,6 +195,14 @@ def test_trained_grids_obey_the_rules(lsq: bool) -> None:
         assert read.zero_point == -128
         assert source.scale == pytest.approx(6 * read.scale, rel=1e-6)
     assert grids["image"] == fresh().grids()["image"]
+    means = [n for n in nodes.values() if n.target is MEAN and n.name in grids]
+    assert means
+    for mean in means:
+        (count,) = counts_of(mean)
+        sums = torch.arange(-255 * count, 255 * count + 1, dtype=torch.float64)
+        source, target = grids[mean.args[0].name], grids[mean.name]
+        places = sums * (source.scale / target.scale / count)
+        assert (places - places.floor() - 0.5).abs().min() > 2e-4  # steps
 
 
 def test_learnt_scales_move_and_those_of_a_sum_stay_one() -> None:

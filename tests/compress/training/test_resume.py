@@ -133,6 +133,12 @@ def _noise(path: Path) -> None:
     path.write_bytes(bytes(range(256)) * 8)
 
 
+def _one_bit(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-100] ^= 64  # in the exponent or the digits of some weight
+    path.write_bytes(content)
+
+
 def _no_record(path: Path) -> None:
     tensors, _ = read_tensors_and_record(path)
     write_tensors(path, tensors)
@@ -145,7 +151,7 @@ def _bad_record(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [_truncated, _empty, _noise, _no_record, _bad_record]
+    "damage", [_truncated, _empty, _noise, _one_bit, _no_record, _bad_record]
 )
 def test_a_damaged_state_is_nothing_to_resume(
     tiny: ModuleType,

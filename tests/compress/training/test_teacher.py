@@ -1,5 +1,6 @@
 """A teacher without weights is trained once, announced, kept, and found again."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -43,6 +44,9 @@ class Listed:
         self.looks.append(preprocess)
         return self.make(train=70, size=preprocess.size, seed=self.seed)
 
+    def asked(self, preprocess: Preprocess) -> Preprocess:
+        return preprocess
+
 
 @dataclass(frozen=True)
 class School:
@@ -55,7 +59,13 @@ class School:
 
     def teacher(self, *, epochs: int | None = 1) -> Model:
         """The teacher, as a distillation would get it."""
-        return teacher_for(self.spec, self.data, self.job, epochs=epochs)  # type: ignore[arg-type]
+        return teacher_for(
+            self.spec,
+            self.data,  # type: ignore[arg-type]
+            self.job,
+            epochs=epochs,
+            exif=True,
+        )
 
     @property
     def told(self) -> str:
@@ -96,6 +106,29 @@ def test_a_teacher_without_weights_is_trained_once_and_reused(school: School) ->
     (folder,) = school.kept
     assert not (folder / STATE).exists()
     assert not second.net.training
+
+
+@pytest.mark.parametrize("harm", ["a digit of std", "no digest"])
+def test_a_teacher_whose_record_nothing_vouches_for_is_trained_again(
+    school: School, harm: str
+) -> None:
+    """Its weights are whole, but it would look at other images, and another answer."""
+    first = school.teacher()
+    (folder,) = school.kept
+    record = json.loads((folder / "model.json").read_text())
+    if harm == "no digest":  # as an older edgepress wrote it
+        del record["record_sha256"]
+    else:
+        record["preprocess"]["std"][0] += 1e-3
+    (folder / "model.json").write_text(json.dumps(record))
+
+    again = school.teacher()
+
+    assert "teacher my_net: the kept one is of no use" in school.told
+    assert again.preprocess == first.preprocess
+    assert school.tiny.same(first.net.state_dict(), again.net.state_dict())
+    school.teacher()
+    assert "teacher my_net: reused" in school.told
 
 
 def test_training_changes_the_teacher(school: School) -> None:
