@@ -7,7 +7,8 @@ from typing import Any, Final, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import PydanticCustomError
 
-from runtime.errors import RecipeError
+from runtime.errors import InputRejectedError, RecipeError
+from runtime.typed import shown
 
 UNKNOWN_KEY: Final = "extra_forbidden"
 # A complaint of our own that names its place itself.
@@ -42,6 +43,14 @@ def record_from(kind: type[Record], record: object, named: Naming) -> Record:
         raise RecipeError(explained(error, kind, named)) from None
 
 
+def record_of_file(kind: type[Record], record: object, *, source: str) -> Record:
+    """Check what a file that we once wrote says; it may be anybody's by now."""
+    try:
+        return kind.model_validate(record)
+    except ValidationError as error:
+        raise InputRejectedError(explained(error, kind, keys_of(source))) from None
+
+
 def explained(error: ValidationError, kind: type[BaseModel], named: Naming) -> str:
     """The first complaint of pydantic, in one sentence: where, what, what to do."""
     # A misspelt key explains the missing one, so it is told first.
@@ -60,7 +69,7 @@ def explained(error: ValidationError, kind: type[BaseModel], named: Naming) -> s
     reason = (
         first["msg"].removeprefix("Value error, ").replace("Input should", "should")
     )
-    return f"{where}: found {found!r}, which {lowered(reason)}{more}"
+    return f"{where}: found {shown(found)}, which {lowered(reason)}{more}"
 
 
 def lowered(reason: str) -> str:

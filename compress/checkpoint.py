@@ -13,14 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from compress.model_record import check_room, model_record
 from compress.models.model import Model
-from compress.models.spec import ModelSpec
 from compress.stages.stage import Precision
 from compress.surgery.rebuild import check_runs
 from compress.surgery.record import UNTOUCHED, Surgery
-from runtime.errors import EdgepressError, InputRejectedError, RecipeError
+from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, sha256_of, write_json, written_whole
-from runtime.preprocess import Preprocess
+from runtime.plain_json import json_record
 
 FORMAT = 1  # 1: spec, classes, preprocess, sha256 of the tensors
 TENSORS = "model.safetensors"
@@ -55,7 +55,8 @@ def is_model(folder: Path) -> bool:
 
 def saved_classes(folder: Path) -> tuple[str, ...]:
     """The classes that a saved model tells apart; its weights are not read."""
-    return tuple(map(str, read_json(folder / RECORD).get("classes", ())))  # type: ignore[call-overload]
+    record = read_json(folder / RECORD)
+    return model_record(record, source=str(folder / RECORD)).classes
 
 
 def saved_precision(folder: Path) -> Precision:
@@ -89,39 +90,33 @@ def load_model(
             f"{folder / RECORD}: format {number}, this edgepress reads {FORMAT}; "
             "use the edgepress that wrote it"
         )
-    try:
-        spec = ModelSpec.model_validate(record["spec"])
-        classes = tuple(str(name) for name in record["classes"])  # type: ignore[attr-defined]
-        preprocess = Preprocess.from_record(dict(record["preprocess"]))  # type: ignore[call-overload]
-        expected, made_by = record["sha256"], record["factory"]
-        spec = spec.with_plan(record.get("keras"))  # type: ignore[arg-type]
-        if record.get("surgery") is not None:
-            spec = spec.with_surgery(Surgery.from_json(json.dumps(record["surgery"])))
-    except (EdgepressError, LookupError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise InputRejectedError(f"{folder / RECORD}: incomplete: {reason}") from error
-    if made_by is not None and factory is None:
+    source = str(folder / RECORD)
+    found = model_record(record, source=source)
+    spec, preprocess = found.specified(source), found.prepared(source)
+    classes = found.classes
+    if found.factory is not None and factory is None:
         raise RecipeError(
-            f"{folder}: was built by {made_by!r}; name it again with --model-file"
+            f"{folder}: was built by {found.factory!r}; name it again with --model-file"
         )
     tensors = folder / TENSORS
-    if not tensors.is_file() or sha256_of(tensors) != expected:
+    if not tensors.is_file() or sha256_of(tensors) != found.sha256:
         raise InputRejectedError(
             f"{tensors}: missing, truncated or changed since it was written; "
             "make it again (in a run, remove the folder and give the command again)"
         )
     spec = spec.model_copy(update={"factory": factory})
     try:
+        check_room(spec, len(classes), preprocess.size, tensors)
         net = skeleton(spec, classes=len(classes), size=preprocess.size)
         if spec.surgery != UNTOUCHED:
             check_runs(net, size=preprocess.size)
     except InputRejectedError as error:
         raise InputRejectedError(f"{folder / RECORD}: {error}") from error
-    state, int8 = read_tensors(tensors), record.get("int8")
-    if isinstance(int8, dict):
+    state = read_tensors(tensors)
+    if found.int8 is not None:
         from compress.int8.at_rest import rebuilt
 
-        net = rebuilt(net, int8, state, size=preprocess.size, name=spec.name)
+        net = rebuilt(net, found.int8, state, size=preprocess.size, name=spec.name)
     else:
         load_exactly_(net, state, origin=str(tensors))
     return Model(
@@ -235,7 +230,6 @@ def read_tensors_and_record(
         with safe_open(path, framework="pt") as stream:
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118  # no mapping
             notes = stream.metadata() or {}
-        record = json.loads(notes.get("record", "{}"))
     except (SafetensorError, OSError, ValueError) as error:
         raise InputRejectedError(
             f"{path}: not a whole safetensors file: {error}"
@@ -243,4 +237,4 @@ def read_tensors_and_record(
     expected = notes.get("crc32")
     if expected is not None and expected != str(_checksum(tensors, notes["record"])):
         raise InputRejectedError(f"{path}: was changed since it was written")
-    return tensors, record
+    return tensors, json_record(notes.get("record", "{}"), source=str(path))

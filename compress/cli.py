@@ -3,15 +3,21 @@
 import argparse
 import errno
 import importlib
-import io
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 from compress.arguments import Parser, add_shared_flags, meant
+from runtime.ending import (
+    kept_as_bug,
+    reader_may_leave,
+    say_last,
+    speak_plainly,
+    terminable,
+)
 from runtime.errors import EdgepressError, Exit, RecipeError
+from runtime.printable import printable
 
 if TYPE_CHECKING:
     from compress.answer import Answer
@@ -67,9 +73,7 @@ REFUSALS: Final = frozenset(
 
 def entry() -> NoReturn:
     """Run as the console script."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal may lack our rules
-            stream.reconfigure(errors="replace")
+    speak_plainly()
     sys.exit(main())
 
 
@@ -77,16 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; no traceback reaches the user."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        with terminable():
+            return _run(words)
     except SystemExit as done:  # argparse has printed its help
-        with _reader_may_leave():
+        with reader_may_leave():
             return int(done.code or 0)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last net
         sentence, code = _told(error, words)
-        with suppress(OSError):  # nobody listens, or the log's disk is full
-            print(f"compress: {sentence}", file=sys.stderr)  # noqa: T201
+        say_last("compress", sentence)
         if "--json" in words and _is_main_process():
-            with _reader_may_leave():
+            with reader_may_leave():
                 print(_failure(sentence, code))  # noqa: T201
         return int(code)
 
@@ -96,7 +100,7 @@ def _run(words: Sequence[str]) -> int:
     verb = next((word for word in words if not word.startswith("-")), None)
     if verb is None:
         asked = _top().parsed(words).version
-        with _reader_may_leave():
+        with reader_may_leave():
             print(_version() if asked else _top().format_help().rstrip())  # noqa: T201
         return Exit.FIT
     if verb not in VERBS:
@@ -115,8 +119,9 @@ def _run(words: Sequence[str]) -> int:
 
         write_text(Path(options.out) / f"{verb}.json", answer.as_json() + "\n")
     if _is_main_process():
-        with _reader_may_leave():
-            print(answer.as_json() if options.json else answer.as_text())  # noqa: T201
+        with reader_may_leave():
+            text = None if options.json else printable(answer.as_text(), lines=True)
+            print(answer.as_json() if text is None else text)  # noqa: T201
     return int(answer.exit_code)
 
 
@@ -135,17 +140,6 @@ def parser_of(verb: str, module: object) -> Parser:
     module.add_arguments(parser)  # type: ignore[attr-defined]
     add_shared_flags(parser)
     return parser
-
-
-@contextmanager
-def _reader_may_leave() -> Iterator[None]:
-    """Write to stdout; a reader that has seen enough, as `head` has, is no error."""
-    try:
-        yield
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Python would stumble over what is still to be flushed when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _version() -> str:
@@ -216,7 +210,7 @@ def _told(error: BaseException, words: Sequence[str]) -> tuple[str, Exit]:
         case OSError() if error.errno in REFUSALS:
             told = _refused(error), Exit.USAGE
         case _:
-            told = _bug(error, words), Exit.BUG
+            told = kept_as_bug(error, ["compress", *words]), Exit.BUG
     return told
 
 
@@ -243,22 +237,3 @@ def _refused(error: OSError) -> str:
         f"{error.filename or 'the disk'}: cannot be written: {error.strerror}; what "
         "was finished is kept; make room, then run the same command again"
     )
-
-
-def _bug(error: BaseException, words: Sequence[str]) -> str:
-    """Keep the traceback in a file and tell where."""
-    import tempfile
-    import traceback
-
-    told = (
-        f"this is a bug in edgepress ({type(error).__name__}: {error}); please report "
-    )
-    try:
-        handle, path = tempfile.mkstemp(prefix="edgepress-bug-", suffix=".txt")
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(f"compress {' '.join(words)}\n\n")
-            stream.writelines(traceback.format_exception(error))
-    except OSError:  # a full disk may be behind it all
-        frame = traceback.extract_tb(error.__traceback__)[-1]
-        return f"{told}it; it happened in {frame.filename}:{frame.lineno}"
-    return f"{told}it with {path}"

@@ -19,6 +19,7 @@ from compress.screen import Screen
 from runtime.artifact import Artifact
 from runtime.contained import try_out
 from runtime.errors import Exit, InputRejectedError, RecipeError
+from runtime.printable import printable
 from runtime.session import open_session
 
 FILES = (".onnx", ".tflite")
@@ -43,8 +44,8 @@ class Evaluation:
         # The standard error of a proportion, in points.
         error = 100 * (found.top1 * (1 - found.top1) / max(1, found.images)) ** 0.5
         return (
-            f"{self.subject} on {self.data}, {found.images} images, "
-            f"{found.classes} classes\n"
+            f"{printable(self.subject)} on {printable(self.data)}, "
+            f"{found.images} images, {found.classes} classes\n"
             f"top-1  {found.top1:7.2%}   (standard error {error:.2f} points)\n"
             f"top-5  {found.top5:7.2%}"
         )
@@ -99,7 +100,15 @@ def _of_file(path: Path, data: Catalogue, *, threads: int) -> Accuracy:
 
     def logits(pixels: Tensor) -> Tensor:
         images = preprocess(pixels.permute(0, 2, 3, 1).numpy())
-        return torch.from_numpy(session.run(images))
+        scores = torch.from_numpy(session.run(images))
+        if not bool(scores.isfinite().all()):
+            raise InputRejectedError(
+                f"{path}: answers with NaN or infinity, which ranks nothing; export it "
+                "again, from a network that gives numbers"
+            )
+        # Classes that nobody named are known by their number, once it is seen.
+        _check_classes(str(path), scores.shape[1], data)
+        return scores
 
     try:
         return accuracy(logits, data.images(preprocess))

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
 from compress.arguments import Parser
+from compress.models.spec import CodePath
 from compress.quantities import Given
 
 # Key -> flag, where the flag is not simply `--key`; None leaves the key to recipes.
@@ -142,4 +143,5 @@ _CONVERSIONS: Final[Mapping[object, tuple[Callable[[str], object], str]]] = {
     int: (int, "N"),
     float: (float, "X"),
     tuple: (_names, "NAME,NAME"),
+    CodePath: (CodePath, "FILE.py:FUNCTION"),
 }

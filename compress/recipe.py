@@ -19,6 +19,7 @@ from pydantic import (
 from compress.checked import complaint_about, keys_of, record_from
 from compress.data.spec import DataSpec, from_source
 from compress.models.spec import ModelSpec, from_name
+from compress.plain_yaml import yaml_value
 from compress.quantities import Given, Share
 from compress.stages import STAGES
 from compress.stages.stage import Stage, misplaced
@@ -30,8 +31,6 @@ from runtime.target import target
 STRICT: Final = ConfigDict(
     frozen=True, extra="forbid", strict=True, allow_inf_nan=False
 )
-# A recipe is small; a file beyond this is something else (10 kB is a long recipe).
-LARGEST_BYTES: Final = 1_000_000
 
 
 class OneStage(BaseModel):
@@ -180,15 +179,7 @@ class Recipe(BaseModel):
 
 def read_recipe(path: Path) -> Recipe:
     """Read a recipe file; YAML as plain data, no tags, no code."""
-    try:
-        if path.stat().st_size > LARGEST_BYTES:
-            raise RecipeError(f"{path}: over {LARGEST_BYTES} bytes; not a recipe")
-        record = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RecipeError(f"{path}: no such recipe") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise RecipeError(f"{path}: not readable as YAML: {reason}") from error
+    record = yaml_value(path)
     if not isinstance(record, Mapping):
         raise RecipeError(f"{path}: expected keys such as `model:` and `stages:`")
     if names_code(record):

@@ -27,6 +27,7 @@ from compress.outcome import report_of
 from compress.prove import prove
 from compress.reachable import check_reachable
 from compress.recipe import Recipe
+from compress.report import records
 from compress.report.report import Report
 from compress.rows import Row, row_of
 from compress.screen import Screen
@@ -154,7 +155,7 @@ class _Run:
         if is_model(here.folder):
             try:
                 kept = load_model(here.folder, factory=model.spec.factory)
-                seconds = float(str(read_json(clock).get("seconds", 0.0)))
+                seconds = records.number(read_json(clock), "seconds") or 0.0
             except InputRejectedError as error:
                 reason = str(error).partition(";")[0]
                 here.screen.tell(f"{here.folder.name}: made again, because {reason}")

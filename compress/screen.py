@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final, Literal
 
 from compress.journal import append
+from runtime.printable import printable
 
 Advance = Callable[[int, str], None]
 LINE_SECONDS: Final = 15.0  # between two lines of progress in a log
@@ -28,7 +29,7 @@ def _ignore(steps: int, note: str) -> None:
 def _say(sentence: str) -> None:
     """One line on stderr; a run goes on when nobody can listen, or no disk keep it."""
     with suppress(OSError):
-        print(sentence, file=sys.stderr, flush=True)  # noqa: T201
+        print(printable(sentence), file=sys.stderr, flush=True)  # noqa: T201
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,19 +119,19 @@ def _bar(title: str, total: int) -> Iterator[Advance]:
     )
 
     bar = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         TextColumn("{task.percentage:>3.0f} %"),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
     )
     with bar:
-        task = bar.add_task(title, total=total, note="")
+        task = bar.add_task(printable(title), total=total, note="")
 
         def advance(steps: int, note: str) -> None:
-            bar.update(task, advance=steps, note=note)
+            bar.update(task, advance=steps, note=printable(note))
 
         yield advance

@@ -12,16 +12,18 @@ import numpy as np
 import torch
 from torch import nn
 
+from compress.checked import record_of_file
 from compress.data.batches import evaluation_batches
 from compress.data.catalogue import find
 from compress.data.spec import DataSpec
 from compress.finished import whole
+from compress.folder import REPORT
 from compress.int8.divergence import first_difference
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder
 from compress.models.model import Model
 from compress.models.opening import open_model
-from compress.models.spec import ModelSpec
+from compress.models.spec import CodePath, ModelSpec
 from compress.parity import in_layout_of, thinned
 from compress.report.records import Record, inner, sentences, text
 from compress.report.report import Report
@@ -31,6 +33,7 @@ from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare
 from runtime.artifact import Artifact
 from runtime.contained import try_out
 from runtime.errors import Exit, RecipeError
+from runtime.printable import printable
 from runtime.session import Session, open_session
 
 NETWORK: Final = "network"
@@ -119,12 +122,13 @@ class Verification:
                     f"{percent(found.argmax_agreement)} of {found.images} images alike "
                     f"(95 % sure of {percent(found.interval[0])})"
                 )
-            lines.append(f"{pair.a}\n  {pair.b}")
+            lines.append(f"{printable(pair.a)}\n  {printable(pair.b)}")
             lines.append(
                 f"    {alike}, {noise}, largest difference {found.max_abs_error:.3g}"
             )
             if pair.first_difference:
-                lines.append(f"    they part at {pair.first_difference}")
+                place = printable(pair.first_difference)
+                lines.append(f"    they part at {place}")
         asked = percent(self.threshold)
         lines.append(
             f"verdict: {len(self.failures)} of {len(self.pairs)} pairs agree on less "
@@ -139,6 +143,7 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     run: Path,
     data: DataSpec | None,
     *,
+    factory: CodePath | None,
     images: int,
     threshold: float,
     threads: int,
@@ -147,12 +152,14 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
 ) -> Verification:
     """Ask the network of `run` and each of its files; `data` as in the run by default.
 
+    `factory` builds the network of a run whose model was the user's own.
+
     Float files are compared with the float network, INT8 files with the quantised one
     and with each other.
     """
     report = whole(run)
-    model = _model_of(run, report, seed, screen)
-    spec = data or DataSpec.model_validate(inner(report.recipe, "data"))
+    model = _model_of(run, report, factory, seed, screen)
+    spec = data or _data_of(report)
     catalogue = find(spec, seed=seed, screen=screen, cache=cache_folder())
     shown = thinned(catalogue.images(catalogue.asked(model.preprocess)), images)
 
@@ -182,15 +189,34 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     return Verification(run=str(run), threshold=threshold, pairs=tuple(found))
 
 
-def _model_of(run: Path, report: Report, seed: int, screen: Screen) -> Model:
-    """The model that a run ended with, or began with if it has no stages."""
+def _source(report: Report, key: str) -> str:
+    """Where a part of the recipe stands, for an error."""
+    return f"{report.folder / REPORT}: recipe.{key}"
+
+
+def _data_of(report: Report) -> DataSpec:
+    """The images of a run; nothing is downloaded because a record says so."""
+    recorded, source = inner(report.recipe, "data"), _source(report, "data")
+    spec = record_of_file(DataSpec, recorded, source=source)
+    return spec.model_copy(update={"download": False})
+
+
+def _model_of(
+    run: Path, report: Report, factory: CodePath | None, seed: int, screen: Screen
+) -> Model:
+    """The model that a run ended with, or began with if it has no stages.
+
+    Whose code builds it is the user's word alone, never the record's.
+    """
     job = Job(folder=run, seed=seed, screen=screen)
-    catalogue_spec = DataSpec.model_validate(inner(report.recipe, "data"))
+    catalogue_spec = _data_of(report)
     catalogue = find(catalogue_spec, seed=seed, screen=screen, cache=cache_folder())
     if any(run.glob("*/model.json")):
-        spec = ModelSpec(name=str(run))
+        spec = ModelSpec(name=str(run), factory=factory)
     else:
-        spec = ModelSpec.model_validate(inner(report.recipe, "model"))
+        recorded, source = inner(report.recipe, "model"), _source(report, "model")
+        spec = record_of_file(ModelSpec, recorded, source=source)
+        spec = spec.model_copy(update={"factory": factory})
     return open_model(spec, catalogue, job, size=catalogue_spec.size, adapt=False)
 
 

@@ -1,7 +1,6 @@
 """A TensorFlow model, whether SavedModel, .h5 or .keras, as one TFLite file."""
 
 import contextlib
-import json
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from export.hdf5 import try_out
+from runtime.archive import check_list, unpacked
 from runtime.artifact import Artifact
 from runtime.errors import (
     InputRejectedError,
@@ -21,6 +21,7 @@ from runtime.errors import (
     one_line,
 )
 from runtime.files import sha256_of, written_whole
+from runtime.plain_json import LARGEST_BYTES, json_record
 from runtime.preprocess import Preprocess
 from runtime.quiet import silence
 from runtime.requirements import pip_line
@@ -167,15 +168,16 @@ def _converted(model: Path, *, dtype: Dtype, images: Iterable[Image] | None) -> 
 def _refuse_code(model: Path) -> None:
     """Refuse a Keras file that names code; Keras's own safe mode has had holes."""
     if model.suffix == ".keras":
+        check_list(model)
         with zipfile.ZipFile(model) as archive:
-            text = archive.read("config.json")
+            text = unpacked(archive, "config.json", largest=LARGEST_BYTES)
     else:
         import h5py
 
         try_out(model)
         with h5py.File(model, "r") as file:
             text = file.attrs["model_config"]
-    parts = [json.loads(text)]
+    parts: list[object] = [json_record(text, source=str(model))]
     while parts:
         part = parts.pop()
         if isinstance(part, dict):

@@ -3,9 +3,18 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from runtime import profile
+from runtime.ending import (
+    kept_as_bug,
+    reader_may_leave,
+    say_last,
+    speak_plainly,
+    terminable,
+)
 from runtime.errors import EdgepressError, Exit
+from runtime.printable import printable
 
 
 class _Stderr:
@@ -17,7 +26,8 @@ class _Stderr:
     def tell(self, sentence: str) -> None:
         """Say one sentence."""
         if not self._quiet:
-            sys.stderr.write(sentence + "\n")
+            with suppress(OSError):  # nobody is left to listen
+                print(printable(sentence), file=sys.stderr, flush=True)  # noqa: T201
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,18 +47,42 @@ def parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure, print the answer, and return the exit code."""
-    options = parser().parse_args(argv)
+    """Measure, print the answer, and return the exit code; no traceback, ever."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    speak_plainly()
     try:
-        answer = profile.execute(options, _Stderr(quiet=options.quiet))
-    except EdgepressError as error:
-        sys.stderr.write(f"runtime: {error}\n")
-        return error.exit_code
-    except KeyboardInterrupt:
-        sys.stderr.write("runtime: interrupted; nothing was written\n")
-        return Exit.INTERRUPTED
-    sys.stdout.write((answer.as_json() if options.json else answer.as_text()) + "\n")
-    return answer.exit_code
+        with terminable():
+            return _run(words)
+    except SystemExit as done:  # argparse has printed its help, or its complaint
+        with reader_may_leave():
+            return int(done.code or 0)
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001  # the last net
+        sentence, code = _told(error, words)
+        say_last("runtime", sentence)
+        return int(code)
+
+
+def _run(words: Sequence[str]) -> int:
+    """Measure and print."""
+    options = parser().parse_args(words)
+    answer = profile.execute(options, _Stderr(quiet=options.quiet))
+    with reader_may_leave():
+        text = None if options.json else printable(answer.as_text(), lines=True)
+        print(answer.as_json() if text is None else text)  # noqa: T201
+    return int(answer.exit_code)
+
+
+def _told(error: BaseException, words: Sequence[str]) -> tuple[str, Exit]:
+    """What went wrong in one sentence, and the exit code of its kind."""
+    match error:
+        case EdgepressError():
+            return str(error), error.exit_code
+        case KeyboardInterrupt():
+            return "interrupted; nothing was written", Exit.INTERRUPTED
+        case MemoryError():
+            return "out of memory; measure a smaller file", Exit.DEVICE
+        case _:
+            return kept_as_bug(error, ["python -m runtime", *words]), Exit.BUG
 
 
 if __name__ == "__main__":

@@ -1,33 +1,40 @@
 """A model file and what one must know to use it; the facts lie beside it as JSON."""
 
-import json
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final, Literal
 
 from runtime import model_proto
-from runtime.archive import BAD_ZIP
+from runtime.archive import BAD_ZIP, check_list, unpacked
 from runtime.errors import InputRejectedError, RecipeError, one_line
 from runtime.files import read_json, sha256_of, write_json
+from runtime.plain_json import LARGEST_BYTES, json_record
 from runtime.preprocess import Preprocess
+from runtime.typed import record_as
 
 Format = Literal["onnx", "tflite"]
 Dtype = Literal["float32", "float16", "dynamic", "int8"]
 
 _FORMATS: Final[dict[str, Format]] = {".onnx": "onnx", ".tflite": "tflite"}
-_DTYPES: Final[dict[object, Dtype | None]] = {
-    "float32": "float32",
-    "float16": "float16",
-    "dynamic": "dynamic",
-    "int8": "int8",
-    None: None,
-}
 # The file identifier of schema version 3, at byte 4 (tensorflow/lite schema.fbs).
 _TFLITE_MARK: Final = b"TFL3"
 # In the zip archive at the end of a .tflite file: what its twin says, too.
 FACTS: Final = "edgepress.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What a twin, or a file itself, may say about a file."""
+
+    format: Format | None = None
+    dtype: Dtype | None = None
+    target: str | None = None
+    classes: tuple[str, ...] | None = None
+    preprocess: Mapping[str, object] | None = None
+    recipe_sha256: str | None = None
+    versions: Mapping[str, str] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,75 +137,37 @@ def _facts_inside(path: Path, kind: Format) -> Mapping[str, object]:
 def _facts_behind(path: Path) -> Mapping[str, object]:
     """What the archive at the end of a TFLite file says, if there is one of ours."""
     try:
+        check_list(path)
         with zipfile.ZipFile(path) as archive:
-            record = json.loads(archive.read(FACTS))
+            text = unpacked(archive, FACTS, largest=LARGEST_BYTES)
     except (zipfile.BadZipFile, KeyError):
         return {}
     except (OSError, *BAD_ZIP) as error:
         raise InputRejectedError(
             f"{path}: {FACTS} in it is not readable: {one_line(error)}"
         ) from error
-    return record if isinstance(record, dict) else {}
+    return json_record(text, source=f"{path}: {FACTS} in it")
 
 
 def _described(
     bare: Artifact, record: Mapping[str, object], *, source: Path
 ) -> Artifact:
-    """`bare` with the facts of `record`, each checked."""
-    claimed = record.get("format", bare.format)
-    if claimed != bare.format:
+    """`bare` with the facts of `record`, beside which there may be others."""
+    facts = record_as(Facts, record, source=str(source), others="ignored")
+    if facts.format not in {None, bare.format}:
         raise InputRejectedError(
-            f"{source}: format is {claimed!r}, not {bare.format!r}"
+            f"{source}: format is {facts.format!r}, not {bare.format!r}"
         )
-    dtype = record.get("dtype")
-    if not isinstance(dtype, str | None) or dtype not in _DTYPES:
-        raise InputRejectedError(
-            f"{source}: dtype is {dtype!r}; allowed: "
-            f"{', '.join(str(each or 'null') for each in _DTYPES)}"
-        )
-    preprocess = record.get("preprocess")
-    return Artifact(
-        path=bare.path,
-        format=bare.format,
-        sha256=bare.sha256,
-        size_bytes=bare.size_bytes,
-        dtype=_DTYPES[dtype],
-        target=_text(record, "target", source),
-        classes=_names(record, source),
+    return replace(
+        bare,
+        dtype=facts.dtype,
+        target=facts.target,
+        classes=facts.classes or (),
         preprocess=(
-            Preprocess.from_record(_mapping(record, "preprocess", source))
-            if preprocess is not None
+            Preprocess.from_record(facts.preprocess, source=f"{source}: preprocess")
+            if facts.preprocess is not None
             else None
         ),
-        recipe_sha256=_text(record, "recipe_sha256", source),
-        versions={
-            key: str(value)
-            for key, value in _mapping(record, "versions", source).items()
-        },
+        recipe_sha256=facts.recipe_sha256,
+        versions=facts.versions or {},
     )
-
-
-def _text(record: Mapping[str, object], key: str, source: Path) -> str | None:
-    """A text, or None where nothing was written."""
-    value = record.get(key)
-    if value is not None and not isinstance(value, str):
-        raise InputRejectedError(f"{source}: {key} is {value!r}, not a text")
-    return value
-
-
-def _names(record: Mapping[str, object], source: Path) -> tuple[str, ...]:
-    """The classes, in the order of the scores."""
-    value = record.get("classes") or []
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        raise InputRejectedError(f"{source}: classes is not a list of names")
-    return tuple(value)
-
-
-def _mapping(
-    record: Mapping[str, object], key: str, source: Path
-) -> Mapping[str, object]:
-    """A record within the record; empty where nothing was written."""
-    value = record.get(key) or {}
-    if not isinstance(value, dict):
-        raise InputRejectedError(f"{source}: {key} is {value!r}, not a record")
-    return value

@@ -1,7 +1,9 @@
 """Batches as files take them: the right shape, and as many images as fit."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +11,8 @@ import numpy.typing as npt
 from runtime.errors import InputRejectedError
 
 Batch = npt.NDArray[np.float32]
+# 400 MB of float32: two images of 4096 x 4096, or 600 of 224 x 224, at once.
+LARGEST_INPUT: Final = 100_000_000
 
 
 def check_fits(batch: Batch, dims: tuple[int | None, ...], *, path: Path) -> None:
@@ -42,3 +46,23 @@ def in_slices(step: Callable[[Batch], Batch], batch: Batch, *, fixed: int) -> Ba
             piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
         answers.append(step(piece)[: fixed - missing])
     return np.concatenate(answers)
+
+
+def check_scores(scores: Batch, *, images: int, path: Path) -> Batch:
+    """Give `scores` back if they are [images, classes], as whoever ranks them needs."""
+    if scores.ndim != 2 or len(scores) != images or scores.shape[1] == 0:  # noqa: PLR2004  # [n, classes]
+        raise InputRejectedError(
+            f"{path}: answers a batch of {images} with numbers of shape "
+            f"{list(scores.shape)}; allowed: a row of scores for each, [n, classes]; "
+            "only classifiers are judged"
+        )
+    return scores
+
+
+def check_size(shape: Sequence[int], *, path: Path) -> None:
+    """Refuse an input that no image is as large as; a batch of it would be made up."""
+    if math.prod(shape) > LARGEST_INPUT:
+        raise InputRejectedError(
+            f"{path}: takes an input of shape {list(shape)}; allowed: at most "
+            f"{LARGEST_INPUT} numbers"
+        )

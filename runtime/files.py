@@ -12,6 +12,7 @@ from pathlib import Path
 
 from runtime.drafts import draft_of
 from runtime.errors import InputRejectedError, RecipeError
+from runtime.plain_json import LARGEST_BYTES, json_record
 
 _CHUNK_BYTES = 1 << 20
 # In a record of JSON: the digest of all the rest of it.
@@ -82,21 +83,29 @@ def write_json(
     write_text(path, text + "\n")
 
 
-def read_json(path: Path, *, sealed: bool = False) -> dict[str, object]:
-    """Read the object that `path` holds, without its seal.
+def read_bytes(path: Path, *, largest: int) -> bytes:
+    """`regular_bytes` whose complaints are sentences about `path`.
 
-    A seal that is there must hold; `sealed`: and one must be there.
+    Raises RecipeError where there is no file, InputRejectedError for what is none.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+        return regular_bytes(path, largest=largest)
+    except (FileNotFoundError, NotADirectoryError) as error:
         raise RecipeError(f"{path}: no such file") from error
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise InputRejectedError(f"{path}: not readable as JSON: {error}") from error
-    if not isinstance(record, dict):
-        raise InputRejectedError(
-            f"{path}: holds a {type(record).__name__}, not a record"
-        )
+    except OSError as error:
+        raise InputRejectedError(f"{path}: not readable: {error.strerror}") from error
+    except ValueError as error:
+        raise InputRejectedError(f"{path}: {error}") from error
+
+
+def read_json(path: Path, *, sealed: bool = False) -> dict[str, object]:
+    """Read the record that `path` holds, without its seal.
+
+    A seal that is there must hold; `sealed`: and one must be there. What JSON may hold
+    has limits, see `runtime.plain_json`.
+    """
+    content = read_bytes(path, largest=LARGEST_BYTES)
+    record = json_record(content, source=str(path))
     seal = record.pop(SEAL, None)
     if sealed and seal is None:
         raise InputRejectedError(f"{path}: has no {SEAL}, so nothing vouches for it")

@@ -1,6 +1,7 @@
 """TFLite files through LiteRT, or through its predecessor tflite-runtime."""
 
 import importlib
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.artifact import Artifact
-from runtime.batch import Batch, check_fits, in_slices
+from runtime.batch import Batch, check_fits, check_scores, check_size, in_slices
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.quiet import quiet
 from runtime.requirements import pip_line
@@ -48,8 +49,12 @@ class LiteRTSession:
             raise InputRejectedError(
                 f"{artifact.path}: has {len(inputs)} inputs; allowed: one"
             )
-        self._source: Final = _Tensor(inputs[0])
-        self._result: Final = _Tensor(self._interpreter.get_output_details()[0])
+        self._source: Final = _tensor(inputs[0], path=artifact.path)
+        check_size(self._source.shape, path=artifact.path)
+        outputs = self._interpreter.get_output_details()
+        if not outputs:
+            raise InputRejectedError(f"{artifact.path}: has no outputs; allowed: one")
+        self._result: Final = _tensor(outputs[0], path=artifact.path)
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -59,7 +64,7 @@ class LiteRTSession:
     def run(self, batch: Batch) -> Batch:
         """Map a batch in the file's layout to float32 scores [n, classes]."""
         check_fits(batch, self._source.shape, path=self.artifact.path)
-        return in_slices(self._step, batch, fixed=self._source.shape[0])
+        return in_slices(self._scores, batch, fixed=self._source.shape[0])
 
     def bind(self, batch: Batch) -> Callable[[], object]:
         """One inference of `batch`: set the quantised input, invoke, get the output."""
@@ -90,6 +95,17 @@ class LiteRTSession:
     def close(self) -> None:
         """Let go of the model's memory."""
         del self._interpreter
+
+    def _scores(self, batch: Batch) -> Batch:
+        """One answer to what the file takes at once, a row for each image."""
+        try:
+            found = self._step(batch)
+        except (RuntimeError, ValueError) as error:
+            raise InputRejectedError(
+                f"{self.artifact.path}: {self.runtime} loads it but cannot run it on "
+                f"images of shape {list(batch.shape)}: {one_line(error)}"
+            ) from error
+        return check_scores(found, images=len(batch), path=self.artifact.path)
 
     def _step(self, batch: Batch) -> Batch:
         """Run what the file takes at once."""
@@ -127,6 +143,17 @@ class _Tensor:
         if not np.issubdtype(self.dtype, np.integer):
             return real
         return (real - np.float32(self.zero_point)) * np.float32(self.scale or 1.0)
+
+
+def _tensor(detail: dict[str, object], *, path: Path) -> _Tensor:
+    """An input or output; one that holds no real numbers is refused."""
+    found = _Tensor(detail)
+    if found.dtype.kind not in "fiub" or not math.isfinite(found.scale):
+        raise InputRejectedError(
+            f"{path}: {detail['name']!r:.60} holds {found.dtype} of scale "
+            f"{found.scale}; allowed: real numbers"
+        )
+    return found
 
 
 def imported(path: Path) -> tuple[object, str]:

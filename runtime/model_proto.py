@@ -5,13 +5,13 @@ the weights; a file that was cut off is noticed: a header promises more than the
 Field numbers are those of onnx/onnx.proto; the wire format is that of protobuf.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO, Final
 
 from runtime.errors import InputRejectedError
+from runtime.plain_json import json_value
 
 _MODEL_GRAPH: Final = 7
 _MODEL_METADATA: Final = 14
@@ -25,10 +25,16 @@ _EIGHT_BITS: Final = frozenset({2, 3})
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _VARINT_LIMIT_BITS: Final = 70
+# A note beyond this is no note; the axes of a tensor are a handful; and a graph of a
+# million fields takes seconds to walk, where real ones have some tens of thousands.
+_LONGEST_NOTE: Final = 1 << 24
+_MOST_AXES: Final = 64
+_MOST_FIELDS: Final = 1_000_000
 
 # What an exporter may leave in a file's metadata_props for `Artifact`; values that are
 # no plain text are JSON.
 FACTS: Final = ("classes", "preprocess", "recipe_sha256", "versions", "target")
+_JSON: Final = frozenset('["{')
 
 
 class _OutlineError(ValueError):
@@ -41,7 +47,7 @@ def read_facts(path: Path) -> Mapping[str, object]:
     A file that is truncated, or is no ONNX model, is an InputRejectedError.
     """
     size = path.stat().st_size
-    metadata: dict[str, object] = {}
+    metadata: dict[str, str] = {}
     elements: Counter[bool] = Counter()
     has_graph = False
     try:
@@ -63,7 +69,9 @@ def read_facts(path: Path) -> Mapping[str, object]:
             "export or copy it again"
         )
     facts: dict[str, object] = {
-        key: _decoded(metadata[key]) for key in FACTS if key in metadata
+        key: _decoded(metadata[key], source=f"{path}: {key}")
+        for key in FACTS
+        if key in metadata
     }
     dtype = "int8" if elements[True] > elements[False] else "float32"
     return {**facts, "dtype": dtype}
@@ -75,13 +83,15 @@ def _elements(stream: BinaryIO, start: int, end: int) -> Counter[bool]:
     for number, first, last, _ in _fields(stream, start, end):
         if number != _GRAPH_INITIALIZER:
             continue
-        count, eight_bits = 1, False
+        count, axes, eight_bits = 1, 0, False
         for inner, inner_start, inner_end, value in _fields(stream, first, last):
             if inner == _TENSOR_DATA_TYPE:
                 eight_bits = value in _EIGHT_BITS
             elif inner == _TENSOR_DIMS:
                 for size in _sizes(stream, inner_start, inner_end, value):
-                    count *= size
+                    count, axes = count * size, axes + 1
+                    if axes > _MOST_AXES:
+                        raise _OutlineError(f"a weight has over {_MOST_AXES} axes")
         found[eight_bits] += count
     return found
 
@@ -101,25 +111,26 @@ def _entry(stream: BinaryIO, start: int, end: int) -> tuple[str, str]:
     texts: dict[int, str] = {}
     for number, first, last, value in _fields(stream, start, end):
         if value is None:
+            if last - first > _LONGEST_NOTE:
+                raise _OutlineError(f"a note has {last - first} bytes")
             stream.seek(first)
             texts[number] = stream.read(last - first).decode("utf-8", "replace")
     return texts.get(_ENTRY_KEY, ""), texts.get(_ENTRY_VALUE, "")
 
 
-def _decoded(value: object) -> object:
-    """JSON where it is JSON, else the text as it is."""
-    try:
-        return json.loads(str(value))
-    except json.JSONDecodeError:
-        return value
+def _decoded(text: str, *, source: str) -> object:
+    """What a JSON text, list or record holds; any other text as it is."""
+    return json_value(text, source=source) if text[:1] in _JSON else text
 
 
 def _fields(
     stream: BinaryIO, start: int, end: int
 ) -> Iterator[tuple[int, int, int, int | None]]:
     """Each field between two offsets: number, start and end of content, varint."""
-    position = start
+    position, seen = start, 0
     while position < end:
+        if (seen := seen + 1) > _MOST_FIELDS:
+            raise _OutlineError(f"over {_MOST_FIELDS} fields in one message")
         stream.seek(position)
         tag = _varint(stream, end)
         number, wire = tag >> 3, tag & 7

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.batch import Batch, check_fits, in_slices
+from runtime.batch import Batch, check_fits, check_scores, check_size, in_slices
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.requirements import pip_line
 
@@ -19,6 +19,13 @@ _INPUT_TYPES: Final = {
     "tensor(float16)": np.float16,
     "tensor(double)": np.float64,
 }
+_OUTPUT_TYPES: Final = frozenset(
+    f"tensor({kind})"
+    for kind in (
+        *("float", "float16", "double", "int8", "int16", "int32", "int64"),
+        *("uint8", "uint16", "uint32", "uint64", "bool"),
+    )
+)
 # Severity 4 is what ends the process; errors are raised, and need not be on stderr too.
 _FATAL_ONLY: Final = 4
 
@@ -71,7 +78,15 @@ class OrtSession:
             size if isinstance(size, int) and size > 0 else None
             for size in inputs[0].shape
         )
-        self._outputs: Final = [self._session.get_outputs()[0].name]
+        check_size(self.input_shape, path=artifact.path)
+        outputs = self._session.get_outputs()
+        if not outputs or outputs[0].type not in _OUTPUT_TYPES:
+            found = outputs[0].type if outputs else "none"
+            raise InputRejectedError(
+                f"{artifact.path}: its first output is {found}; allowed: a tensor of "
+                "numbers"
+            )
+        self._outputs: Final = [outputs[0].name]
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -102,8 +117,15 @@ class OrtSession:
     def _step(self, batch: Batch) -> Batch:
         """Run what the file takes at once."""
         feed = {self._input: np.ascontiguousarray(batch, self._dtype)}
-        scores = self._session.run(self._outputs, feed)[0]
-        return np.asarray(scores, np.float32)
+        try:
+            scores = self._session.run(self._outputs, feed)[0]
+        except Exception as error:  # ONNX Runtime's errors share no narrower class
+            raise InputRejectedError(
+                f"{self.artifact.path}: {self.runtime} loads it but cannot run it on "
+                f"images of shape {list(batch.shape)}: {one_line(error)}"
+            ) from error
+        found = np.asarray(scores, np.float32)
+        return check_scores(found, images=len(batch), path=self.artifact.path)
 
 
 def imported(where: Path | str) -> ModuleType:

@@ -2,17 +2,25 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from runtime.errors import InputRejectedError
+from runtime.typed import Between, record_as
 
 # Deng et al. 2009 as used by torchvision's reference training: mean and standard
 # deviation of ImageNet's training pixels, channel by channel, of values in [0, 1].
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# An image of this side takes 200 MB as float32; nothing that classifies sees more.
+LARGEST_SIDE: Final = 4096
+
+Side = Annotated[int, Between(1, LARGEST_SIDE)]
+# Pixels from 0 to 255 have a deviation of 1/255 here; a zero would divide.
+Mean = Annotated[float, Between(-1e6, 1e6)]
+Deviation = Annotated[float, Between(1e-6, 1e6)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,11 +32,11 @@ class Preprocess:
     `size` is kept, values are divided by 255, then `(x - mean) / std` for each channel.
     """
 
-    size: int
-    resize: int
+    size: Side
+    resize: Annotated[int, Between(1, 2 * LARGEST_SIDE)]
     interpolation: Literal["bilinear", "bicubic"] = "bilinear"
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    mean: tuple[Mean, Mean, Mean] = IMAGENET_MEAN
+    std: tuple[Deviation, Deviation, Deviation] = IMAGENET_STD
     layout: Literal["NCHW", "NHWC"] = "NCHW"
     exif: bool = True
 
@@ -51,17 +59,14 @@ class Preprocess:
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, object]) -> "Preprocess":
+    def from_record(
+        cls, record: Mapping[str, object], *, source: str = "preprocess"
+    ) -> "Preprocess":
         """Read back what `as_record` wrote, also after a journey through JSON.
 
-        A record that says nothing of EXIF was written when it was not looked at.
+        A record that says nothing of EXIF was written when it was not looked at. An
+        unknown key is an error: it would be a step that is left out in silence.
         """
-        try:
-            return cls(
-                **{  # type: ignore[arg-type]
-                    key: tuple(value) if isinstance(value, list) else value
-                    for key, value in {"exif": False, **record}.items()
-                }
-            )
-        except TypeError as error:
-            raise InputRejectedError(f"preprocess: {error}") from error
+        if isinstance(record, Mapping):
+            record = {"exif": False, **record}
+        return record_as(cls, record, source=source)

@@ -62,6 +62,7 @@ def execute(options: argparse.Namespace, screen: Voice) -> Profile:
         raise DeviceError(
             f"--device {options.device}: no interpreter for it here; profile knows cpu"
         )
+    _check_flags(options)
     files = [Path(name) for name in options.files]
     if options.compare and len(files) < 2:  # noqa: PLR2004  # two sides
         raise RecipeError("--compare: one file given; give two or more")
@@ -103,6 +104,17 @@ def execute(options: argparse.Namespace, screen: Voice) -> Profile:
         write_text(path, answer.as_json() + "\n")
         screen.tell(f"every sample: {path}")
     return answer
+
+
+def _check_flags(options: argparse.Namespace) -> None:
+    """Refuse numbers that no memory, no machine and no generator takes."""
+    for flag, number, most in (
+        ("--runs", options.runs, 10_000_000),
+        ("--threads", options.threads or 1, 1024),
+        ("--seed", options.seed or 0, 2**32 - 1),
+    ):
+        if number > most or (flag == "--seed" and number < 0):
+            raise RecipeError(f"{flag} {number}; allowed: up to {most}")
 
 
 def _opened(name: str, artifact: Artifact, screen: Voice, *, threads: int) -> Session:

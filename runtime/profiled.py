@@ -3,11 +3,12 @@
 import json
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from runtime.errors import Exit
 from runtime.measurement import Comparison, Measurement
+from runtime.printable import printable
 
 _COLUMNS: Final = 80  # of the terminal that everything fits into
 _NAME: Final = 34
@@ -32,11 +33,18 @@ class Profile:
 
     def as_text(self) -> str:
         """A table, the comparisons, the doubts, and the machine; 80 columns."""
-        sentences = [f"{each.as_text()}." for each in self.comparisons]
-        sentences += _doubts(self.measurements)
-        machine = self.measurements[0].machine
+        # What a file is called is up to whoever named it.
+        measurements = [
+            replace(each, file=printable(each.file)) for each in self.measurements
+        ]
+        sentences = [
+            f"{replace(each, a=printable(each.a), b=printable(each.b)).as_text()}."
+            for each in self.comparisons
+        ]
+        sentences += _doubts(measurements)
+        machine = measurements[0].machine
         sentences.append(f"Machine: {machine.as_text()}.")
-        lines = [*_table(self.measurements), ""]
+        lines = [*_table(measurements), ""]
         for sentence in sentences:
             lines += textwrap.wrap(
                 sentence,

@@ -4,18 +4,18 @@ Nothing of the graph is stored: it is traced anew from the network, and what was
 about each node (weight, bias, scales, grid) is put back by the node's name.
 """
 
-from collections.abc import Mapping
-from typing import cast
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, fx, nn
 
 from compress.int8.capture import add_parameter, captured, parameter, refreshed_
-from compress.int8.grids import Grid, Scheme
+from compress.int8.grids import HIGH, LOW, Grid, Scheme
 from compress.int8.rewrites import canonical_
 from compress.int8.simulate import QuantizedNet
+from compress.model_record import Int8Record
 from compress.quantizer import bias_of, weight_of, weighted
-from runtime.errors import InputRejectedError
+from runtime.errors import InputRejectedError, one_line
 
 Record = Mapping[str, object]
 
@@ -59,7 +59,7 @@ def record_of(net: QuantizedNet) -> Record:
 
 def rebuilt(
     skeleton: nn.Module,
-    record: Record,
+    record: Int8Record,
     tensors: Mapping[str, Tensor],
     *,
     size: int,
@@ -76,36 +76,49 @@ def rebuilt(
             scales = tensors.get(f"{node.name}.scales")
             _fill_(graph, node, tensors)
             if scales is not None:
-                weights[str(weight_of(node).target)] = scales
-        names = [str(each) for each in cast("list[object]", record["activations"])]
+                weights[str(weight_of(node).target)] = _positive(scales, node.name)
         grids = zip(
             tensors["activations.scale"].tolist(),
             tensors["activations.zero_point"].tolist(),
             strict=True,
         )
-        activations = dict(zip(names, (Grid(*grid) for grid in grids), strict=True))
-        left = frozenset(map(str, cast("list[object]", record["left_float"])))
-        answer = cast("tuple[float, int] | None", record["logits"])
-        logits = None if answer is None else Grid(*answer)
-    except (LookupError, TypeError, ValueError) as error:
+        made = (_grid(scale, zero_point) for scale, zero_point in grids)
+        activations = dict(zip(record.activations, made, strict=True))
+        left = frozenset(record.left_float)
+        logits = None if record.logits is None else Grid(*record.logits)
+        refreshed_(graph)
+        _check_known(graph, activations)
+        scheme = Scheme(
+            activations=activations, weights=weights, left_float=left, logits=logits
+        )
+        return QuantizedNet(graph, scheme)
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
         raise InputRejectedError(
             f"{name}: the saved INT8 model does not fit the network it names "
-            f"({error}); it was written with another version of torch, timm or "
-            "edgepress: quantise again"
+            f"({one_line(error)}); it was written with another version of torch, timm "
+            "or edgepress: quantise again"
         ) from error
-    refreshed_(graph)
+
+
+def _check_known(graph: fx.GraphModule, names: Iterable[str]) -> None:
+    """Refuse grids of tensors that the network has not."""
     known = {node.name for node in graph.graph.nodes}
-    if not known.issuperset(activations):
-        stranger = next(each for each in activations if each not in known)
-        raise InputRejectedError(
-            f"{name}: the saved INT8 model has a tensor {stranger!r} that the network "
-            "has not; it was written with another version of torch, timm or edgepress: "
-            "quantise again"
-        )
-    scheme = Scheme(
-        activations=activations, weights=weights, left_float=left, logits=logits
-    )
-    return QuantizedNet(graph, scheme)
+    for stranger in (each for each in names if each not in known):
+        raise ValueError(f"it has no tensor {stranger!r}")
+
+
+def _positive(scales: Tensor, name: str) -> Tensor:
+    """Scales [outputs] that are some."""
+    if scales.dim() != 1 or not bool(((scales > 0) & scales.isfinite()).all()):
+        raise ValueError(f"{name}: scales that are no positive numbers")
+    return scales
+
+
+def _grid(scale: float, zero_point: int) -> Grid:
+    """A grid that is one."""
+    if not 0 < scale < float("inf") or not LOW <= zero_point <= HIGH:
+        raise ValueError(f"no grid has scale {scale} and zero point {zero_point}")
+    return Grid(scale, zero_point)
 
 
 def _constants(graph: fx.GraphModule) -> dict[str, Tensor]:

@@ -35,7 +35,9 @@ class Draft:
         self.state: Final[dict[str, Tensor]] = {}
         self._weights: Final = weights
         self._ranks: Final = {IMAGE: _IMAGES}
+        self._read: Final[dict[object, list[Tensor]]] = {}
         self._modules: Final[dict[tuple[str, str], str]] = {}
+        self._taken: Final = set(_TAKEN)
         self._call = ""
 
     def begin(self, call: str) -> None:
@@ -93,7 +95,11 @@ class Draft:
 
     def weights(self, layer: Layer, names: Sequence[Sequence[str]]) -> list[Tensor]:
         """The weights of `layer`, each by what it may be called."""
-        return [torch.from_numpy(array) for array in self._weights(layer.place, names)]
+        key = (layer.place, tuple(map(tuple, names)))
+        if key not in self._read:  # a layer that is called again is not read again
+            found = self._weights(layer.place, names)
+            self._read[key] = [torch.from_numpy(array) for array in found]
+        return self._read[key]
 
     def padded_conv(  # noqa: PLR0913  # what a convolution is
         self,
@@ -185,9 +191,9 @@ class Draft:
         if key not in self._modules:
             words = "_".join(filter(None, (*layer.place.names, suffix)))
             name = "".join(c if c.isalnum() else "_" for c in words) or "layer"
-            taken = set(self._modules.values())
-            while name in taken or name in _TAKEN:
+            while name in self._taken:
                 name += "_"
+            self._taken.add(name)
             self._modules[key] = name
         return self._modules[key]
 

@@ -1,7 +1,6 @@
 """A Keras file opened: its layers as plain JSON, its weights as arrays; never code."""
 
 import io
-import json
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,13 +13,16 @@ from compress.models.keras_record import Place
 from compress.models.keras_weights import (
     LARGEST_BYTES,
     Array,
+    Room,
     array,
+    attribute,
     member,
     named,
     stored_names,
 )
 from export.hdf5 import try_out
-from runtime.archive import BAD_ZIP
+from runtime import plain_json
+from runtime.archive import BAD_ZIP, check_list
 from runtime.errors import EdgepressError, InputRejectedError, RecipeError, one_line
 
 ENDINGS: Final = (".h5", ".hdf5", ".keras")
@@ -28,8 +30,9 @@ ENDINGS: Final = (".h5", ".hdf5", ".keras")
 _METADATA: Final = "metadata.json"
 _CONFIG: Final = "config.json"
 _WEIGHTS: Final = "model.weights.h5"
-# A description beyond this is none.
-_LONGEST_BYTES: Final = 1 << 26
+# Weights hardly get smaller when they are packed; what grows more was made to.
+_MOST_TIMES: Final = 8
+_SMALL_BYTES: Final = 1 << 26
 
 # The weights of a layer, by what each of them may be called, in Keras's order.
 Weights = Callable[[Place, Sequence[Sequence[str]]], list[Array]]
@@ -79,7 +82,8 @@ def _hdf5(path: Path) -> Iterator[KerasFile]:
     import h5py
 
     with h5py.File(path, "r") as file:
-        described = file.attrs.get("model_config")
+        room = Room(path, _most_bytes(path))
+        described = attribute(file, "model_config", path)
         if described is None:
             raise InputRejectedError(
                 f"{path}: holds weights only, no layers; save the whole model with "
@@ -88,12 +92,12 @@ def _hdf5(path: Path) -> Iterator[KerasFile]:
 
         def weights(place: Place, wanted: Sequence[Sequence[str]]) -> list[Array]:
             group = member(file, ("model_weights", place.names[0]), path)
-            stored = stored_names(group)
-            return [named(group, stored, place, names, path) for names in wanted]
+            stored = stored_names(group, path)
+            return [named(group, stored, place, names, room) for names in wanted]
 
         yield KerasFile(
             path=path,
-            version=_major(file.attrs.get("keras_version", "2")),
+            version=_major(attribute(file, "keras_version", path) or "2"),
             model=_parsed(described, path),
             weights=weights,
         )
@@ -104,7 +108,9 @@ def _zip(path: Path) -> Iterator[KerasFile]:
     """Open a file of `model.save("x.keras")`; nothing is unpacked to the disk."""
     import h5py
 
+    room = Room(path, _most_bytes(path))
     try:
+        check_list(path)
         with zipfile.ZipFile(path) as archive:
             texts = _checked(archive, path)
     except BAD_ZIP as error:
@@ -119,7 +125,7 @@ def _zip(path: Path) -> Iterator[KerasFile]:
             root = "layers" if "layers" in file else "_layer_checkpoint_dependencies"
             here = [part for key in place.keys for part in (root, key)]
             return [
-                array(member(file, (*here, "vars", str(number)), path), place, path)
+                array(member(file, (*here, "vars", str(number)), path), place, room)
                 for number in range(len(wanted))
             ]
 
@@ -148,12 +154,19 @@ def _checked(archive: zipfile.ZipFile, path: Path) -> dict[str, bytes]:
             f"holds each of {', '.join(sorted(needed))} once"
         )
     for each in members:
-        limit = LARGEST_BYTES if each.filename == _WEIGHTS else _LONGEST_BYTES
+        text, weights = plain_json.LARGEST_BYTES, _most_bytes(path)
+        limit = weights if each.filename == _WEIGHTS else text
         if each.file_size > limit:
             raise InputRejectedError(
                 f"{path}: {each.filename} has {each.file_size} bytes; allowed: {limit}"
             )
     return {name: archive.read(name) for name in names}
+
+
+def _most_bytes(path: Path) -> int:
+    """What the weights of a file of this size may come to."""
+    packed = path.stat().st_size
+    return min(LARGEST_BYTES, max(_SMALL_BYTES, _MOST_TIMES * packed))
 
 
 def _major(version: object) -> int:
@@ -164,7 +177,5 @@ def _major(version: object) -> int:
 
 def _parsed(text: object, path: Path) -> Mapping[str, object]:
     """A JSON record."""
-    record = json.loads(text if isinstance(text, str | bytes) else str(text))
-    if not isinstance(record, dict):
-        raise InputRejectedError(f"{path}: describes no model, but {record!r:.40}")
-    return record
+    plain = text if isinstance(text, str | bytes) else str(text)
+    return plain_json.json_record(plain, source=f"{path}: its description")

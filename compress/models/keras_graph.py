@@ -19,7 +19,7 @@ from compress.nets.keras_plan import IMAGE
 from runtime.errors import InputRejectedError
 
 # More than any network has; a file of a few kB can unfold to more than any memory.
-_MOST_CALLS: Final = 20_000
+_MOST_CALLS: Final = 5_000
 _FUNCTIONAL: Final = ("Functional", "Model")
 _MODELS: Final = (*_FUNCTIONAL, "Sequential")
 

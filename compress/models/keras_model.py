@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from compress.models import meta
 from compress.models.keras_draft import Draft
@@ -18,11 +19,18 @@ from compress.nets.keras_net import KerasNet
 from compress.nets.keras_plan import Plan
 from compress.screen import Screen
 from runtime.errors import InputRejectedError, RecipeError
-from runtime.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
+from runtime.preprocess import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    LARGEST_SIDE,
+    Preprocess,
+)
 
 # The side of an image where the file leaves it open, pixels.
 _DEFAULT_SIDE: Final = 224
 _COLOURS: Final = 3
+# 400 MB of float32; a network for photographs of 1000 x 1000 makes 64 million.
+LARGEST_VALUE: Final = 100_000_000
 # Mean and deviation, of values in [0, 1], that make pixels what they are to be.
 _NORMALISED: Final[
     dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]
@@ -161,7 +169,10 @@ def _preprocess(spec: ModelSpec, plan: Plan, *, screen: Screen) -> Preprocess:
 def _side_for(spec: ModelSpec, plan: Plan, *, size: int | None) -> int:
     """The input side, pixels; raises RecipeError where the network cannot take it."""
     side = size or plan.side or _DEFAULT_SIDE
-    if meta.outputs(meta.on_meta(KerasNet(plan)), side) is None:
+    with torch.device("meta"):
+        net = KerasNet(plan)
+    check_values(net, side, path=spec.name)
+    if meta.outputs(net, side) is None:
         raise RecipeError(
             f"size: {spec.name} cannot run on {side}x{side} images; it was made for "
             f"{plan.side or 'another size'}"
@@ -173,10 +184,25 @@ def _side(shape: tuple[int | None, ...], path: Path) -> int | None:
     """The side of the image that a network takes."""
     match shape:
         case [high, wide, channels] if channels == _COLOURS and high == wide:
-            return high
+            if high is None or 1 <= high <= LARGEST_SIDE:
+                return high
     raise InputRejectedError(
-        f"{path}: takes {list(shape)}; allowed: square colour images [n, n, {_COLOURS}]"
+        f"{path}: takes {list(shape)!s:.80}; allowed: square colour images "
+        f"[n, n, {_COLOURS}] of up to {LARGEST_SIDE} pixels"
     )
+
+
+def check_values(net: nn.Module, side: int, *, path: Path | str) -> None:
+    """Refuse layers that make more of an image than memory holds, before they do.
+
+    `net` is on the meta device.
+    """
+    found = meta.largest_value(net, side)
+    if found > LARGEST_VALUE:
+        raise InputRejectedError(
+            f"{path}: a layer makes {found} numbers of one image of {side}x{side}; "
+            f"allowed: {LARGEST_VALUE}"
+        )
 
 
 def _outputs(plan: Plan, state: dict[str, Tensor], path: Path) -> int:
@@ -184,7 +210,8 @@ def _outputs(plan: Plan, state: dict[str, Tensor], path: Path) -> int:
 
     Its weights must be those that its layers want.
     """
-    net = meta.on_meta(KerasNet(plan))
+    with torch.device("meta"):
+        net = KerasNet(plan)
     shapes = {name: tuple(t.shape) for name, t in net.state_dict().items()}
     for name, tensor in state.items():
         if shapes.get(name) != tuple(tensor.shape):
@@ -192,7 +219,9 @@ def _outputs(plan: Plan, state: dict[str, Tensor], path: Path) -> int:
                 f"{path}: {name} is of shape {list(tensor.shape)}, the layer wants "
                 f"{list(shapes.get(name, ()))}; the file is corrupt"
             )
-    outputs = meta.outputs(net, plan.side or _DEFAULT_SIDE)
+    side = plan.side or _DEFAULT_SIDE
+    check_values(net, side, path=path)
+    outputs = meta.outputs(net, side)
     if outputs is None or outputs < 2:  # noqa: PLR2004  # a classifier has a choice
         found = "no row of scores" if outputs is None else f"{outputs} score"
         raise InputRejectedError(

@@ -1,6 +1,7 @@
 """Weights in an HDF5 file of Keras: found by layer, never outside the file itself."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 # Weights beyond this fit into no ONNX file.
 LARGEST_BYTES: Final = 1 << 31
+# A description beyond this is none; the file within a zip is larger than the zip.
+_LONGEST_BYTES: Final = 1 << 26
+_PACKED: Final = 8
 
 Array = npt.NDArray[np.float32]
 
@@ -40,19 +44,33 @@ def member(
     return group
 
 
-def stored_names(group: "h5py.Group") -> list[str]:
+def attribute(owner: "h5py.Group", key: str, path: Path) -> object:
+    """An attribute, or None; one that says it is larger than the file is refused.
+
+    HDF5 would make room for what is announced before it looks for it.
+    """
+    attributes = owner.attrs
+    if key not in attributes:
+        return None
+    size = attributes.get_id(key).get_storage_size()
+    if size > min(path.stat().st_size * _PACKED, _LONGEST_BYTES):
+        raise InputRejectedError(
+            f"{path}: its attribute {key!r:.60} announces {size} bytes; the file is "
+            "corrupt"
+        )
+    found: object = attributes[key]
+    return found
+
+
+def stored_names(group: "h5py.Group", path: Path) -> list[str]:
     """The paths of a layer's weights below its group; Keras splits long lists."""
-    attributes = group.attrs
     key = "weight_names"
-    lists = (
-        [attributes[key]]
-        if key in attributes
-        else [attributes[n] for n in sorted(attributes) if n.startswith(key)]
-    )
+    keys = [each for each in sorted(group.attrs) if each.startswith(key)]
+    lists = [attribute(group, each, path) for each in ([key] if key in keys else keys)]
     return [
         name.decode() if isinstance(name, bytes) else str(name)
         for names in lists
-        for name in names
+        for name in np.ravel(np.asarray(names))
     ]
 
 
@@ -61,7 +79,7 @@ def named(
     stored: Sequence[str],
     place: Place,
     names: Sequence[str],
-    path: Path,
+    room: "Room",
 ) -> Array:
     """The one weight of a layer that goes by one of `names`."""
     # A nested model's weights share a group, so there the layer's name must fit too.
@@ -75,17 +93,38 @@ def named(
     ]
     if len(found) != 1:
         raise InputRejectedError(
-            f"{path}: layer {place.title!r} has {len(found)} weights called "
+            f"{room.path}: layer {place.title!r} has {len(found)} weights called "
             f"{names[0]}, expected one; save the model as .keras"
         )
-    return array(member(group, (found[0],), path), place, path)
+    return array(member(group, (found[0],), room.path), place, room)
 
 
-def array(found: object, place: Place, path: Path) -> Array:
+@dataclass
+class Room:
+    """How many bytes of weights a file may still hold.
+
+    A data set says how large it is, and need not be there: HDF5 fills it with one
+    value. So what all of them come to is held against the size of the file.
+    """
+
+    path: Path
+    left: int
+
+    def take(self, size: int, title: str) -> None:
+        """Make room for `size` bytes, or say that there is none."""
+        if size > self.left:
+            raise InputRejectedError(
+                f"{title}: its weights announce {size} bytes, with those before them "
+                "many times what the file holds; it is corrupt, or made to fill memory"
+            )
+        self.left -= size
+
+
+def array(found: object, place: Place, room: Room) -> Array:
     """The numbers of a data set, as float32."""
     import h5py
 
-    title = f"{path}: layer {place.title!r}"
+    title = f"{room.path}: layer {place.title!r}"
     if not isinstance(found, h5py.Dataset):
         raise InputRejectedError(f"{title}: its weights are no data set; save it again")
     if found.external or found.is_virtual:
@@ -99,6 +138,7 @@ def array(found: object, place: Place, path: Path) -> Array:
         )
     if found.size is None or found.size * found.dtype.itemsize > LARGEST_BYTES:
         raise InputRejectedError(f"{title}: weights of shape {found.shape}: too large")
+    room.take(found.size * found.dtype.itemsize, title)
     values = np.asarray(found[()], np.float32)
     if not np.isfinite(values).all():
         raise InputRejectedError(

@@ -61,12 +61,44 @@ def located(net: nn.Module) -> Iterator[Callable[[], str]]:
             handle.remove()
 
 
+# What a network that does not take an image says of it.
+_CANNOT_RUN = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AssertionError,
+    LookupError,
+    ArithmeticError,
+)
+
+
+def largest_value(net: nn.Module, size: int) -> int:
+    """Of all that the modules of a network on the meta device give: the most numbers.
+
+    For one image; up to where it fails, if it does.
+    """
+    found = 0
+
+    def watch(_: nn.Module, __: object, answer: object) -> None:
+        nonlocal found
+        if isinstance(answer, Tensor):
+            found = max(found, answer.numel())
+
+    handles = [each.register_forward_hook(watch) for each in net.modules()]
+    try:
+        outputs(net, size)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
+
+
 def outputs(net: nn.Module, size: int) -> int | None:
     """How many logits a network on the meta device gives; None: it cannot run so."""
     try:
         with torch.no_grad(), evaluating(net):
             answer = net(images(1, size))
-    except (RuntimeError, ValueError, AssertionError, IndexError, ZeroDivisionError):
+    except _CANNOT_RUN:
         return None  # too small for a kernel, or not the size the net was built for
     if not isinstance(answer, Tensor) or answer.dim() != 2:  # noqa: PLR2004  # [n, k]
         return None

@@ -2,11 +2,31 @@
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr
 
 from compress.surgery.record import UNTOUCHED, Surgery
+
+
+class CodePath(str):
+    """FILE.py:FUNCTION as the user gave it: code that may be executed.
+
+    The command line makes these, and nothing that reads a file does: what a record
+    holds is a plain text, which a spec does not take for code.
+    """
+
+    __slots__ = ()
+
+
+def given_by_the_user(found: object) -> CodePath | None:
+    """Let only what somebody made a CodePath of name code."""
+    if found is None or isinstance(found, CodePath):
+        return found
+    raise ValueError(
+        "names code, which is never taken from a file; give your own network on the "
+        "command line with --model-file"
+    )
 
 
 class ModelSpec(BaseModel):
@@ -31,7 +51,7 @@ class ModelSpec(BaseModel):
         default="keep",
         description="small: stride-1 stem without pooling, for images near 32x32",
     )
-    factory: str | None = Field(
+    factory: Annotated[CodePath | None, PlainValidator(given_by_the_user)] = Field(
         default=None,
         exclude=True,
         description="FILE.py:FUNCTION of the user's own network; command line only",

@@ -18,7 +18,18 @@ from compress.nets.keras_modules import (
     SamePool,
 )
 from compress.nets.keras_plan import IMAGE, Plan
-from runtime.errors import InputRejectedError
+from runtime.errors import InputRejectedError, one_line
+
+# What torch's modules raise where they are given what makes no sense.
+_CANNOT: Final = (
+    LookupError,
+    TypeError,
+    ValueError,
+    RuntimeError,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+)
 
 
 class KerasNet(nn.Module):
@@ -37,20 +48,16 @@ class KerasNet(nn.Module):
             }
             try:
                 self.add_module(step.module, KINDS[step.kind](**options))
-            except (LookupError, TypeError, ValueError, RuntimeError) as error:
+            except _CANNOT as error:
                 raise InputRejectedError(
-                    f"keras: layer {step.module!r} cannot be made: {error}"
+                    f"keras: layer {step.module!r} cannot be made: {one_line(error)}"
                 ) from error
         last = {name: step.name for step in plan.steps for name in step.inputs}
         # What nobody reads after a step is let go, as a network by hand would.
-        self._spent: Final = {
-            step.name: tuple(
-                name
-                for name, reader in last.items()
-                if reader == step.name and isinstance(name, str) and name != plan.output
-            )
-            for step in plan.steps
-        }
+        self._spent: Final[dict[str, list[str]]] = {}
+        for name, reader in last.items():
+            if isinstance(name, str) and name != plan.output:
+                self._spent.setdefault(reader, []).append(name)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits [n, classes] of images [n, 3, height, width]."""
@@ -60,7 +67,7 @@ class KerasNet(nn.Module):
                 values[each] if isinstance(each, str) else each for each in step.inputs
             ]
             values[step.name] = self._modules[step.module](*operands)  # type: ignore[misc]
-            for name in self._spent[step.name]:
+            for name in self._spent.get(step.name, ()):
                 values.pop(name, None)
         return values[self.plan.output]
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Final
+from typing import Annotated, Final
 
-from runtime.errors import InputRejectedError, RecipeError
+from runtime.errors import RecipeError
+from runtime.preprocess import Side
+from runtime.typed import Between, record_as
 
 IMAGE: Final = "(image)"  # the value that a network begins with
 # What may stand between the last layer with weights and the logits.
@@ -44,28 +46,19 @@ class Plan:
 
     steps: tuple[Step, ...]
     output: str
-    outputs: int
-    side: int | None = None
+    outputs: Annotated[int, Between(0, 1_000_000)]
+    side: Side | None = None
 
     def as_record(self) -> dict[str, object]:
         """Plain data."""
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, object]) -> "Plan":
+    def from_record(
+        cls, record: Mapping[str, object], *, source: str = "keras"
+    ) -> "Plan":
         """Read back what `as_record` wrote, also after a journey through JSON."""
-        try:
-            steps = tuple(
-                Step(**{**each, "inputs": tuple(each["inputs"])})
-                for each in record["steps"]  # type: ignore[attr-defined]
-            )
-            side, output = record["side"], str(record["output"])
-            outputs = int(str(record["outputs"]))
-        except (LookupError, TypeError, ValueError) as error:
-            raise InputRejectedError(f"keras: no list of layers: {error}") from error
-        if side is not None and not isinstance(side, int):
-            raise InputRejectedError(f"keras: side is {side!r}, not a number of pixels")
-        return cls(steps=steps, output=output, outputs=outputs, side=side)
+        return record_as(cls, record, source=source)
 
     @property
     def first(self) -> Step | None:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from compress.report.records import Record, each, inner, number, text
+from compress.report.records import Record, each, inner, number, share, text
 from compress.report.report import Report
 from runtime.intervals import wilson
 
@@ -11,6 +11,7 @@ Part = Literal["before", "after", "other"]
 
 # Rows that are neither what a run began with nor what it made: rivals.
 _RIVALS: Final = ("alone",)
+_MOST_IMAGES: Final = 1e15  # whole numbers beyond are none that a float tells apart
 # Roles of the files that a run made.
 _MADE: Final = ("student", "model")
 
@@ -125,8 +126,10 @@ def gain(report: Report) -> Gain | None:
 
 def interval(row: Record) -> tuple[float, float] | None:
     """What top-1 on images like these is with 95 %; None where that is not known."""
-    top1, images = number(row, "top1"), number(row, "images")
-    return None if top1 is None or not images else wilson(top1, int(images))
+    top1, images = share(row, "top1"), number(row, "images") or 0
+    if top1 is None or not 1 <= images < _MOST_IMAGES:
+        return None
+    return wilson(top1, int(images))
 
 
 def _file_bytes(

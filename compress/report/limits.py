@@ -41,8 +41,14 @@ def rows(report: Report) -> Iterator[tuple[str, str, str, str, str]]:
             f"{_CALLED.get(limit, text(check, 'what'))}{ours}",
             f"{_SIGNS.get(text(check, 'bound'), '')} {_shown(check, 'allowed')}",
             _measured(check),
-            _WORDS.get(check.get("kept"), NOTHING),
+            _kept(check),
         )
+
+
+def _kept(check: Record) -> str:
+    """Whether a limit was kept, in a word."""
+    kept = check.get("kept")
+    return _WORDS[kept] if kept is None or isinstance(kept, bool) else NOTHING
 
 
 def printed(report: Report) -> Iterator[str]:

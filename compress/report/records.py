@@ -15,6 +15,12 @@ def number(record: Record, key: str) -> float | None:
     return float(value)
 
 
+def share(record: Record, key: str) -> float | None:
+    """The number from 0 to 1 under `key`; None where there is none."""
+    value = number(record, key)
+    return value if value is not None and 0 <= value <= 1 else None
+
+
 def text(record: Record, key: str) -> str:
     """The text under `key`; empty where there is none."""
     value = record.get(key)

@@ -16,8 +16,10 @@ from compress.report.records import (
     sentences,
     text,
 )
+from compress.report.shown import in_markdown, shown_as
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.files import read_json, write_text
+from runtime.printable import printable
 from runtime.requirements import pip_line
 
 # Version of the contract; keys are only ever added.
@@ -162,19 +164,19 @@ class Report:
         """The table a run ends with, at most 80 columns wide."""
         from compress.report.printed import printed
 
-        return printed(self)
+        return printed(shown_as(self, printable))
 
     def as_markdown(self) -> str:
         """The same as a page for a repository or a pull request."""
         from compress.report.printed import markdown
 
-        return markdown(self)
+        return markdown(shown_as(self, in_markdown))
 
     def as_html(self) -> str:
         """A page that needs nothing else; raises if jinja2 is missing."""
         from compress.report.page import page
 
-        return page(self)
+        return page(shown_as(self, printable))
 
     def write(self, folder: Path) -> tuple[str, ...]:
         """Write every form into `folder`; give a sentence for what is left out."""

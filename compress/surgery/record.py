@@ -1,5 +1,6 @@
 """What was cut out of a network, split or masked; plain data, no torch."""
 
+import json
 from collections.abc import Mapping
 from typing import Literal
 
@@ -69,12 +70,12 @@ class Surgery(BaseModel):
         return self.model_copy(update={"removed": gone, **parts})
 
     @classmethod
-    def from_json(cls, text: str) -> "Surgery":
-        """Read what `model_dump_json` wrote; anything else is an InputRejectedError."""
+    def from_record(cls, record: object, *, source: str) -> "Surgery":
+        """Read what `model_dump` wrote and JSON kept; else an InputRejectedError."""
         try:
-            return cls.model_validate_json(text)
+            return cls.model_validate_json(json.dumps(record))
         except ValueError as error:
-            raise InputRejectedError(f"surgery: {one_line(error)}") from error
+            raise InputRejectedError(f"{source}: {one_line(error)}") from error
 
 
 UNTOUCHED = Surgery()

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from compress.checkpoint import detached, read_tensors_and_record, write_tensors
 from runtime.errors import InputRejectedError
+from runtime.typed import record_as
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +23,7 @@ class Progress:
     loss_sum: float = 0.0  # over the steps of this epoch
     best_top1: float = -1.0
     best_epoch: int = -1
-    curve: tuple[Mapping[str, float], ...] = field(default=())
+    curve: tuple[Mapping[str, int | float | None], ...] = field(default=())
 
     def stepped(self, loss: float) -> "Progress":
         """One step further."""
@@ -80,8 +81,11 @@ def load_state(
         tensors, record = read_tensors_and_record(path)
     except InputRejectedError:
         return None
-    stored = record.get("progress")
-    if not isinstance(stored, dict) or stored.get("key") != key:
+    try:
+        progress = record_as(Progress, record.get("progress"), source=str(path))
+    except InputRejectedError:
+        return None
+    if progress.key != key:
         return None
     net.load_state_dict(_under("net.", tensors))
     if average is not None:
@@ -95,8 +99,7 @@ def load_state(
         slots.setdefault(int(index), {}).update(more)
     groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
-    stored["curve"] = tuple(stored["curve"])
-    return Progress(**stored), _under("best.", tensors) or None
+    return progress, _under("best.", tensors) or None
 
 
 def _in_weight_layout(tensor: Tensor) -> Tensor:

@@ -144,7 +144,9 @@ def execute_recipe(
 
 def folder_of(recipe: Recipe, options: argparse.Namespace) -> Path:
     """Where a run goes: where the user said, or a place named after its recipe."""
-    return Path(options.out or f"runs/{recipe.name}-{recipe.digest()[:8]}")
+    # A recipe from elsewhere may be called ../../what-it-likes.
+    name = file_name(recipe.name) or "run"
+    return Path(options.out or f"runs/{name}-{recipe.digest()[:8]}")
 
 
 def plain(spec: Mapping[str, object]) -> str:

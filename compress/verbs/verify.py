@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from compress.arguments import share, whole
 from compress.data.spec import DataSpec
 from compress.flags import add_flags, given
+from compress.models.spec import CodePath
 from compress.own_data import with_own_data
 from compress.verbs.one_stage import DATA_FLAGS, flags_of
 
@@ -36,6 +37,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="X",
         help="least share of images on which two must choose alike (default: 0.99)",
     )
+    parser.add_argument(
+        "--model-file",
+        type=CodePath,
+        metavar="FILE.py:FUNCTION",
+        help="your own network, if the run's model was one",
+    )
     add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
 
 
@@ -49,6 +56,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     return verify(
         Path(options.run),
         record_from(DataSpec, asked, flags_of({(): DATA_FLAGS})) if asked else None,
+        factory=options.model_file,
         images=options.images,
         threshold=options.threshold,
         threads=options.threads or 1,

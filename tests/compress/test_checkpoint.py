@@ -19,7 +19,7 @@ from compress.checkpoint import (
 )
 from compress.models.build import build
 from compress.models.model import Model
-from compress.models.spec import ModelSpec
+from compress.models.spec import CodePath, ModelSpec
 from compress.screen import Screen
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import read_json, sha256_of, write_json
@@ -36,7 +36,7 @@ def build(num_classes):
 def made(name: str, *, factory: str | None = None) -> Model:
     """A small model with weights that no fresh one has."""
     model = build(
-        ModelSpec(name=name, factory=factory),
+        ModelSpec(name=name, factory=None if factory is None else CodePath(factory)),
         classes=("a", "b", "c"),
         native_size=32,
         seed=7,
@@ -140,11 +140,11 @@ def cut_record(folder: Path) -> None:
         (change(format=2), "format 2, this edgepress reads 1"),
         (change(format=2, spec=None), "format 2, this edgepress reads 1"),
         (change(format=None), "format None, this edgepress reads 1"),
-        (change(spec=None), "incomplete"),
-        (change(spec={"name": "resnet20", "colour": 1}), "incomplete"),
-        (change(preprocess=None), "incomplete"),
-        (change(preprocess={"side": 32}), "preprocess"),
-        (change(classes=None), "incomplete"),
+        (change(spec=None), "spec is null; allowed: a record"),
+        (change(spec={"name": "resnet20", "colour": 1}), "spec: colour: unknown key"),
+        (change(preprocess=None), "preprocess is null; allowed: a record"),
+        (change(preprocess={"side": 32}), "preprocess: side is an unknown key"),
+        (change(classes=None), "classes is null; allowed: a list"),
         (cut_record, "not readable as JSON"),
     ],
 )

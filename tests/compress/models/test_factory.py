@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compress.models.build import build
-from compress.models.spec import ModelSpec
+from compress.models.spec import CodePath, ModelSpec
 from compress.screen import Screen
 from runtime.errors import RecipeError
 
@@ -38,7 +38,7 @@ def file_with(tmp_path: Path, text: str) -> Path:
 
 def test_a_function_gets_the_number_of_classes(tmp_path: Path, screen: Screen) -> None:
     """The model answers with as many logits as the data has classes."""
-    spec = ModelSpec(name="mine", factory=f"{file_with(tmp_path, NET)}:build")
+    spec = ModelSpec(name="mine", factory=CodePath(f"{file_with(tmp_path, NET)}:build"))
 
     model = build(spec, classes=TEN, native_size=40, seed=0, screen=screen)
 
@@ -48,7 +48,7 @@ def test_a_function_gets_the_number_of_classes(tmp_path: Path, screen: Screen) -
 
 def test_weights_of_such_a_net_load(tmp_path: Path, screen: Screen) -> None:
     """What is saved from one net is what the next one has."""
-    spec = ModelSpec(name="mine", factory=f"{file_with(tmp_path, NET)}:build")
+    spec = ModelSpec(name="mine", factory=CodePath(f"{file_with(tmp_path, NET)}:build"))
     one = build(spec, classes=TEN, native_size=40, seed=0, screen=screen)
     torch.save(one.net.state_dict(), tmp_path / "mine.pt")
     spec = spec.model_copy(update={"weights": str(tmp_path / "mine.pt")})
@@ -74,7 +74,9 @@ def test_what_is_wrong_with_the_file_is_one_sentence(
     tmp_path: Path, screen: Screen, function: str, text: str, complaint: str
 ) -> None:
     """With the line of the user's file where there is one."""
-    spec = ModelSpec(name="mine", factory=f"{file_with(tmp_path, text)}:{function}")
+    spec = ModelSpec(
+        name="mine", factory=CodePath(f"{file_with(tmp_path, text)}:{function}")
+    )
 
     with pytest.raises(RecipeError, match=complaint):
         build(spec, classes=TEN, native_size=40, seed=0, screen=screen)
@@ -83,7 +85,7 @@ def test_what_is_wrong_with_the_file_is_one_sentence(
 @pytest.mark.parametrize("factory", ["my_net.py", "my_net:build", "none.py:build"])
 def test_a_factory_is_a_file_and_a_function(factory: str, screen: Screen) -> None:
     """Anything else is a usage error."""
-    spec = ModelSpec(name="mine", factory=factory)
+    spec = ModelSpec(name="mine", factory=CodePath(factory))
 
     with pytest.raises(RecipeError, match="model file: "):
         build(spec, classes=TEN, native_size=40, seed=0, screen=screen)

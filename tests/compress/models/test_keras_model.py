@@ -92,7 +92,7 @@ def test_a_kept_model_whose_layers_were_changed_is_rejected_or_another(
     save_model(model, folder)
     record = read_json(folder / RECORD)
     for change, sentence in (
-        ({"keras": {"steps": 3}}, "no list of layers"),
+        ({"keras": {"steps": 3}}, "keras: steps is 3; allowed: a list"),
         (
             {"keras": {"steps": [], "output": "", "outputs": 1000, "side": 9}},
             "does not fit",

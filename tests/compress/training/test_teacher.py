@@ -12,7 +12,7 @@ from compress.checkpoint import save_model
 from compress.data.data import Data
 from compress.job import Job
 from compress.models.model import Model
-from compress.models.spec import ModelSpec
+from compress.models.spec import CodePath, ModelSpec
 from compress.training.resume import STATE
 from compress.training.teacher import larger, teacher_for
 from runtime.preprocess import Preprocess
@@ -84,7 +84,7 @@ def school(tiny: ModuleType, tmp_path: Path) -> School:
     code = tmp_path / "my_net.py"
     code.write_text(CODE, encoding="utf-8")
     return School(
-        spec=ModelSpec(name="my_net", factory=f"{code}:build"),
+        spec=ModelSpec(name="my_net", factory=CodePath(f"{code}:build")),
         data=Listed(tiny.data),
         job=tiny.job(tmp_path / "job"),
         tiny=tiny,

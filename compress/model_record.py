@@ -1,0 +1,110 @@
+"""model.json as it is read: every part of its type, whoever wrote it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Final
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from compress.checked import record_of_file
+from compress.models.spec import ModelSpec
+from compress.nets.keras_plan import Plan
+from compress.surgery.record import Surgery
+from runtime.errors import InputRejectedError
+from runtime.preprocess import Preprocess
+from runtime.typed import Between, record_as
+
+# A network at rest is folded, split and cut, so it holds fewer numbers than its
+# architecture; it never holds a small part of them.
+_MOST_TIMES: Final = 8
+_SPARE: Final = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Record:
+    """The names that go with the tensors of a quantised network, and its last grid."""
+
+    activations: tuple[str, ...]
+    left_float: tuple[str, ...]
+    logits: (
+        tuple[
+            Annotated[float, Between(1e-30, 1e30)], Annotated[int, Between(-128, 127)]
+        ]
+        | None
+    ) = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRecord:
+    """What `save_model` writes beside the tensors; `spec` is what it builds."""
+
+    spec: Mapping[str, object]
+    classes: tuple[str, ...]
+    preprocess: Mapping[str, object]
+    sha256: str
+    factory: str | None
+    keras: Mapping[str, object] | None = None
+    surgery: Mapping[str, object] | None = None
+    int8: Int8Record | None = None
+
+    def specified(self, source: str) -> ModelSpec:
+        """The architecture with everything that was done to it."""
+        spec = record_of_file(ModelSpec, self.spec, source=f"{source}: spec")
+        if self.keras is not None:
+            Plan.from_record(self.keras, source=f"{source}: keras")
+            spec = spec.with_plan(self.keras)
+        if self.surgery is not None:
+            where = f"{source}: surgery"
+            spec = spec.with_surgery(Surgery.from_record(self.surgery, source=where))
+        return spec
+
+    def prepared(self, source: str) -> Preprocess:
+        """What the network is fed."""
+        return Preprocess.from_record(self.preprocess, source=f"{source}: preprocess")
+
+
+def model_record(record: object, *, source: str) -> ModelRecord:
+    """Read `record`; what is amiss is an InputRejectedError that names it.
+
+    Later versions may add keys, and do not change what these mean.
+    """
+    return record_as(ModelRecord, record, source=source, others="ignored")
+
+
+def check_room(spec: ModelSpec, classes: int, size: int, tensors: Path) -> None:
+    """Refuse a record that describes a network which its tensors do not fill.
+
+    Building it would take the memory of the network described: looked at without any.
+    A network of the user's own is built by the user's code.
+    """
+    from compress.models.construct import skeleton
+
+    if spec.factory is not None:
+        return
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        net = skeleton(spec, classes=classes, size=size)
+    if spec.plan is not None:
+        from compress.models.keras_model import check_values
+
+        check_values(net, size, path=spec.name)
+    wanted = sum(tensor.numel() for tensor in net.state_dict().values())
+    stored = _stored(tensors)
+    if wanted > _MOST_TIMES * stored + _SPARE:
+        raise InputRejectedError(
+            f"describes a network of {wanted} numbers, but {tensors.name} holds "
+            f"{stored}; it is not the record of these tensors"
+        )
+
+
+def _stored(tensors: Path) -> int:
+    """How many numbers a safetensors file holds; only its head is read."""
+    try:
+        with safe_open(tensors, framework="pt") as stream:
+            shapes = [stream.get_slice(name).get_shape() for name in stream.keys()]  # noqa: SIM118  # no mapping
+    except (SafetensorError, OSError, ValueError) as error:
+        raise InputRejectedError(
+            f"{tensors}: not a whole safetensors file: {error}"
+        ) from error
+    return sum(torch.Size(shape).numel() for shape in shapes)
