@@ -1,13 +1,18 @@
 """Which operators run in INT8 on edge runtimes, and how: one table."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, Literal, cast
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from torch import fx
 
 from compress.int8.capture import ATEN
 from compress.int8.grids import Grid
+from runtime.errors import InputRejectedError
+
+if TYPE_CHECKING:
+    from torch._ops import OpOverload
 
 Output = Literal["own", "shared", "joined", "fixed"]
 
@@ -59,7 +64,11 @@ TABLE: Final[Mapping[object, Rule]] = {
     ATEN.reshape.default: _MOVES,
     ATEN.view.default: _MOVES,
     ATEN.flatten.using_ints: _MOVES,
+    ATEN.squeeze.default: _MOVES,
+    ATEN.squeeze.dim: _MOVES,
     ATEN.squeeze.dims: _MOVES,
+    ATEN.unsqueeze.default: _MOVES,
+    ATEN.select.int: _MOVES,
     ATEN.transpose.int: _MOVES,
     ATEN.permute.default: _MOVES,
     ATEN.slice.Tensor: _MOVES,
@@ -67,6 +76,53 @@ TABLE: Final[Mapping[object, Rule]] = {
     ATEN.upsample_nearest2d.vec: _MOVES,
     ATEN.upsample_bilinear2d.vec: _MOVES,
 }
+
+# What the integer kernels of the simulation know of an operator's arguments; the other
+# operators of the table are run as they are.
+_KNOWN: Final[Mapping[object, frozenset[str]]] = {
+    ATEN.conv2d.default: frozenset(
+        {"input", "weight", "bias", "stride", "padding", "dilation", "groups"}
+    ),
+    ATEN.linear.default: frozenset({"input", "weight", "bias"}),
+    ATEN.add.Tensor: frozenset({"self", "other"}),
+    ATEN.mul.Tensor: frozenset({"self", "other"}),
+    ATEN.adaptive_avg_pool2d.default: frozenset({"self", "output_size"}),
+}
+
+
+def check_arguments(node: fx.Node) -> None:
+    """Refuse an operator of the table with an argument that would be dropped."""
+    if node.op != "call_function" or node.target not in TABLE:
+        return
+    schema = cast("OpOverload", node.target)._schema  # noqa: SLF001  # torch has no other name for it
+    places = [each.name for each in schema.arguments if not each.kwarg_only]
+    known = _KNOWN.get(node.target, frozenset(places))
+    for name in (*places[: len(node.args)], *node.kwargs):
+        if name not in known:
+            value = node.kwargs.get(name, "a value")
+            raise InputRejectedError(
+                f"{node.name}: {schema.name} is called with {name}={value}, which its "
+                f"INT8 kernel does not know; it knows {', '.join(sorted(known))}; "
+                "write what is left as an operator of its own"
+            )
+
+
+def padding_of(node: fx.Node) -> float | None:
+    """What a padding with a constant adds; None for any other operator."""
+    if node.target not in {ATEN.pad.default, ATEN.constant_pad_nd.default}:
+        return None
+    given = node.args[2:]
+    if node.target is ATEN.pad.default:
+        if given and given[0] != "constant":
+            return None
+        given = given[1:]
+    return float(cast("float", given[0])) if given and given[0] else 0.0
+
+
+def is_unbounded(node: fx.Node) -> bool:
+    """Whether `node` pads with what lies on no grid, such as -inf before a maximum."""
+    value = padding_of(node)
+    return value is not None and not math.isfinite(value)
 
 
 def rule_of(node: fx.Node) -> Rule | None:
@@ -76,6 +132,8 @@ def rule_of(node: fx.Node) -> Rule | None:
         return None
     if any(each.op == "get_attr" for each in inputs_of(node, rule)):
         return None  # a constant as an operand, as in ConvNeXt's layer scale
+    if any(map(is_unbounded, (node, *inputs_of(node, rule)))):
+        return None
     if node.target is ATEN.adaptive_avg_pool2d.default and node.args[1] != [1, 1]:
         return None  # windows of different sizes, which no integer kernel knows
     if len(inputs_of(node, rule)) != (rule.inputs or len(inputs_of(node, rule))):

@@ -14,6 +14,7 @@ from export.lowering.graph import WEIGHTED, dequantizer, given, nodes_of
 from export.lowering.names import named_
 from export.lowering.normal import is_quantised, macs, merged_, normal_
 from export.lowering.padding import pads_join_convolutions_
+from export.lowering.tokens import tokens_are_rows_
 from export.lowering.weights import (
     signed_,
     symmetric_,
@@ -31,6 +32,7 @@ IR_VERSION: Final = 8
 # what saturates: the clamps.
 _X86: Final[tuple[Pass, ...]] = (
     unsigned_,
+    tokens_are_rows_,
     pads_join_convolutions_,
     depthwise_widths_,
     clamps_saturate_,
@@ -39,6 +41,7 @@ _X86: Final[tuple[Pass, ...]] = (
 )
 _ARM: Final[tuple[Pass, ...]] = (
     signed_,
+    tokens_are_rows_,
     pads_join_convolutions_,
     clamps_saturate_,
     gates_are_clips_,

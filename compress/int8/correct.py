@@ -16,6 +16,7 @@ from torch import Tensor, fx
 
 from compress.int8 import kernels
 from compress.int8.at_rest import give_bias_
+from compress.int8.axes import OF_MAPS, OF_TOKENS, by_channel, channel_axis
 from compress.int8.calibrate import Watch
 from compress.int8.capture import ATEN, parameter
 from compress.int8.grids import Grid, Scheme, snapped_weight
@@ -41,17 +42,19 @@ def with_weights_corrected(
     made = copy.deepcopy(rounded)
     exact = {node.name: node for node in weighted(graph)}
     owners = [node for node in weighted(made) if _has_kernel(node, scheme)]
-    count = sum(map(len, images))
+    count, shown = sum(map(len, images)), 0
     means: dict[str, Tensor] = {}
 
     def show(name: str, values: Tensor) -> None:
-        share = values.sum(dim=0, keepdim=True) / count
+        # What has a row for each token has more rows than there are images.
+        share = values.mean(dim=0, keepdim=True) * (shown / count)
         means[name] = means[name] + share if name in means else share
 
     read = {cast("fx.Node", node.args[0]).name for node in owners}
     watch = Watch(graph, {name: name for name in read}, show)
     with torch.inference_mode():
         for batch in images:
+            shown = len(batch)
             watch.run(batch)
     for node in owners:
         name = weight_of(node)
@@ -62,7 +65,7 @@ def with_weights_corrected(
         mean = means[cast("fx.Node", node.args[0]).name].clone()
         call = cast("Callable[..., Tensor]", node.target)
         lost = call(mean, error, None, *node.args[3:])
-        _add_to_bias_(made, node, lost.transpose(0, 1).flatten(1).mean(dim=1))
+        _add_to_bias_(made, node, by_channel(lost, channel_axis(node)).mean(dim=0))
     made.recompile()
     return made
 
@@ -171,9 +174,12 @@ class _Correct(fx.Interpreter):
         else:
             sums = F.linear(steps, weight, bias) * by
         wanted, matters = next(self.exact)
-        shape = (*sums.shape[:2], -1)
-        error = ((wanted - sums) * matters).reshape(shape).sum(dim=2)
-        shift = lasting_shift(error, matters.reshape(shape).sum(dim=2))
+        axis = OF_MAPS if geometry else OF_TOKENS
+        error, counts = (
+            each.movedim(axis, 1).flatten(2).sum(dim=2) if each.dim() > 2 else each  # noqa: PLR2004  # features
+            for each in ((wanted - sums) * matters, matters)
+        )
+        shift = lasting_shift(error, counts)
         self.shifts.append(shift)
         counted = torch.zeros_like(shift) if bias is None else bias
         mended = torch.round(counted + shift / by)

@@ -8,7 +8,7 @@ from typing import Final
 from torch import Tensor, fx
 
 from compress.int8.calibrate import Batches
-from compress.int8.judge import Judge, Verdict
+from compress.int8.judge import Counted, Judge, Verdict, lost_as_text
 from compress.int8.ptq import DEFAULT, Methods, Say, quantised
 from compress.int8.sensitivity import most_harmful
 from compress.int8.simulate import QuantizedNet
@@ -32,7 +32,8 @@ _EXACT: Final = 1e-9
 class Limits:
     """What may be lost on held-out images, fractions of them; None: no limit.
 
-    accuracy_drop: right answers, or any where labels do not fit; flips: any answers.
+    accuracy_drop: right answers, or any where labels do not fit; flips: any answers. Of
+    a single output, both are shares of its variance.
     """
 
     accuracy_drop: float | None = None
@@ -68,6 +69,7 @@ class RungRecord:
     blames: tuple[str, ...]
     left_float: tuple[str, ...]
     holds: bool
+    counted: Counted = "answers"
 
     def as_record(self) -> dict[str, object]:
         """Plain data for a report."""
@@ -174,6 +176,7 @@ def _judged(
         blames=(),
         left_float=tuple(sorted(net.scheme.left_float)),
         holds=excess <= _EXACT,
+        counted=verdict.counted,
     )
     return _Tried(net, record, excess)
 
@@ -195,7 +198,7 @@ def _told(record: RungRecord) -> str:
     """One line of the conversation."""
     right = "" if record.accuracy is None else f"top-1 {record.accuracy:.2%}, "
     return (
-        f"doctor: {record.name}: {right}{record.flips:.2%} of the answers changed, "
+        f"doctor: {record.name}: {right}{lost_as_text(record.flips, record.counted)}, "
         f"SQNR {record.sqnr_db:.1f} dB, {record.seconds:.0f} s: "
         f"{'holds' if record.holds else 'does not hold'}"
     )

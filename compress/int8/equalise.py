@@ -17,6 +17,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor, fx
 
+from compress.int8.axes import OF_MAPS, OF_TOKENS, channel_axis
 from compress.int8.capture import ATEN, add_parameter, parameter, refreshed_
 from compress.int8.grids import snapped_weight, weight_scales
 from compress.int8.influence import REACHES, Influences
@@ -34,6 +35,7 @@ _POOLS: Final = frozenset(
         ATEN.adaptive_avg_pool2d.default,
     }
 )
+_AXES: Final = ({OF_MAPS}, {OF_TOKENS})
 
 
 @dataclass(kw_only=True)
@@ -100,7 +102,10 @@ def _tie(start: fx.Node, done: set[fx.Node]) -> Tie | None:
                 waiting.append(user)
             else:
                 able = False
-    return tie if able else None
+    # Where maps and tokens meet, what is a channel of one is a place of the other.
+    axes = {channel_axis(each) for each in (*tie.writers, *tie.readers)}
+    pooled = any(each.target in _POOLS for each in tie.tensors)
+    return tie if able and axes in ([{OF_MAPS}] if pooled else _AXES) else None
 
 
 def _passes_factors(node: fx.Node) -> bool:

@@ -14,6 +14,7 @@ from typing import Final
 import torch
 from torch import Tensor, fx
 
+from compress.int8.axes import axis_of, by_channel, channel_axes
 from compress.int8.calibrate import Batches, Seen
 
 # How many answers behind the first one may overtake it.
@@ -86,6 +87,7 @@ def influences(  # noqa: PLR0913  # what to look at, and how closely
     """
     draw = torch.Generator().manual_seed(seed)
     found = Influences()
+    axes = channel_axes(graph)
     watch = _Keep(graph, ends)
     names = [name for name, _ in graph.named_parameters()] if weights else []
     learnt = [graph.get_parameter(name) for name in names]
@@ -97,13 +99,17 @@ def influences(  # noqa: PLR0913  # what to look at, and how closely
             logits = watch.run(one.clone().requires_grad_())
             kept = dict(watch.kept)
             wanted = (*kept.values(), *learnt)
-            slopes = torch.autograd.grad(_lead(logits, draw), wanted, allow_unused=True)
+            gradients = torch.autograd.grad(
+                _lead(logits, draw), wanted, allow_unused=True
+            )
         for parameter in learnt:
             parameter.requires_grad_(False)
-        for (name, value), slope in zip(kept.items(), slopes, strict=False):
+        for (name, value), slope in zip(kept.items(), gradients, strict=False):
             if slope is not None:
-                _add_(found, name, value.detach(), slope, ends[name])
-        for name, slope in zip(names, slopes[len(kept) :], strict=True):
+                axis = axes.get(name, axis_of(value))
+                values, slopes = (by_channel(x.detach(), axis) for x in (value, slope))
+                _add_(found, name, values, slopes, ends[name])
+        for name, slope in zip(names, gradients[len(kept) :], strict=True):
             if slope is not None:
                 before = found.weights.get(name)
                 squared = slope.square()
@@ -139,16 +145,27 @@ class _Keep(fx.Interpreter):
         self.kept: dict[str, Tensor] = {}
 
     def run_node(self, n: fx.Node) -> object:
-        """Run one node and keep what it gives."""
+        """Run one node and keep what it gives.
+
+        What does not depend on the image, such as a class token for each of a batch,
+        has a gradient as well: its errors do.
+        """
         made = super().run_node(n)
         if n.name in self.names and isinstance(made, Tensor):
+            if not made.requires_grad:
+                made = made.detach().requires_grad_()
             self.kept[n.name] = made
         return made
 
 
 def _lead(logits: Tensor, draw: torch.Generator) -> Tensor:
-    """How far the first answer is ahead of one behind it. logits: [1, classes]."""
+    """How far the first answer is ahead of one behind it. logits: [1, classes].
+
+    A single output is compared with nothing: it is the answer.
+    """
     behind = min(RIVALS, logits.shape[1] - 1)
+    if behind == 0:
+        return logits[0, 0]
     order = logits.detach()[0].topk(behind + 1).indices
     rival = order[int(torch.randint(1, behind + 1, (1,), generator=draw))]
     return logits[0, order[0]] - logits[0, rival]
@@ -177,8 +194,7 @@ def _add_(
     slope: Tensor,
     ends: tuple[Tensor, Tensor],
 ) -> None:
-    """Take in one image's tensor [1, channels, …] and its gradient."""
-    value, slope = _by_channel(value), _by_channel(slope)
+    """Take in one image's tensor [places, channels] and its gradient."""
     if name not in found.tensors:
         none = torch.zeros(value.shape[1], dtype=torch.float64)
         found.tensors[name] = Influence(
@@ -197,11 +213,6 @@ def _add_(
     else:
         one.reach += cut_by_channel(value, slope).square()
     one.images += 1
-
-
-def _by_channel(one: Tensor) -> Tensor:
-    """A tensor [1, channels, …] as [places, channels], a view where memory allows."""
-    return one.movedim(1, -1).reshape(-1, one.shape[1])
 
 
 def _cut(value: Tensor, slope: Tensor, ends: Tensor) -> Tensor:

@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
-from typing import Final
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from runtime.errors import InputRejectedError
 
+Counted = Literal["answers", "variance"]
 Labelled = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 # Two networks that answer alike to the last bit: no ratio, but a number to print.
 _ALIKE_DB: Final = 150.0
@@ -19,13 +20,17 @@ class Verdict:
     """How a network answers: fractions of `images` held-out images.
 
     accuracy: right answers, None where the labels are not this network's classes;
-    agreement: answers that are the float network's; sqnr_db: of the logits.
+    agreement: answers that are the float network's; sqnr_db: of the logits. A single
+    output is no choice among classes: there, agreement is the share of the float
+    answers' variance that is kept (the coefficient of determination), and counted says
+    so.
     """
 
     accuracy: float | None
     agreement: float
     sqnr_db: float
     images: int
+    counted: Counted = "answers"
 
     @property
     def flips(self) -> float:
@@ -37,6 +42,11 @@ class Verdict:
         if self.accuracy is None or float32.accuracy is None:
             return self.flips
         return float32.accuracy - self.accuracy
+
+    @property
+    def lost(self) -> str:
+        """What quantisation changed, in one clause."""
+        return lost_as_text(self.flips, self.counted)
 
     def as_record(self) -> Mapping[str, object]:
         """Plain data for a report."""
@@ -69,6 +79,13 @@ def judge_of(net: nn.Module, shown: Labelled, *, labels_fit: bool) -> Judge:
     return Judge(shown, logits, labels_fit, _verdict(logits, logits, kept))
 
 
+def lost_as_text(flips: float, counted: Counted) -> str:
+    """What was lost, as a verdict says it."""
+    if counted == "variance":
+        return f"{flips:.2%} of the answer's variance lost"
+    return f"{flips:.2%} of the answers changed"
+
+
 def sqnr_db(signal: Tensor, noisy: Tensor) -> float:
     """How far above the noise the signal is, in decibels."""
     noise = (noisy.double() - signal.double()).square().sum()
@@ -92,6 +109,14 @@ def _answers(net: nn.Module, shown: Labelled) -> tuple[Tensor, Tensor]:
 
 def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict:
     """Compare logits with the float ones and with labels."""
+    if answers.shape[1] == 1:
+        return Verdict(
+            accuracy=None,
+            agreement=_explained(measure, answers),
+            sqnr_db=sqnr_db(measure, answers),
+            images=len(answers),
+            counted="variance",
+        )
     given = answers.argmax(dim=1)
     right = None if labels is None else float((given == labels).double().mean())
     return Verdict(
@@ -100,3 +125,12 @@ def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict
         sqnr_db=sqnr_db(measure, answers),
         images=len(answers),
     )
+
+
+def _explained(signal: Tensor, noisy: Tensor) -> float:
+    """The share of a signal's variance that noise leaves, at least 0."""
+    noise = (noisy.double() - signal.double()).square().sum()
+    spread = (signal.double() - signal.double().mean()).square().sum()
+    if float(noise) == 0:
+        return 1.0
+    return max(0.0, 1 - float(noise) / max(float(spread), 1e-30))

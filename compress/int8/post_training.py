@@ -150,8 +150,8 @@ def write_down(  # noqa: PLR0913, PLR0917  # everything the record is made of
         },
     )
     job.screen.tell(
-        f"{job.title}: {verdict.flips:.2%} of the answers changed on "
-        f"{verdict.images} held-out images, SQNR {verdict.sqnr_db:.1f} dB"
+        f"{job.title}: {verdict.lost} on {verdict.images} "
+        f"held-out images, SQNR {verdict.sqnr_db:.1f} dB"
     )
 
 

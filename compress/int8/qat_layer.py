@@ -15,8 +15,8 @@ from torch import Tensor, fx, nn
 
 from compress.int8.capture import ATEN, parameter
 from compress.int8.grids import weight_scales
+from compress.int8.norms import BATCH_NORM, layer_normalised
 from compress.int8.qat_rounding import Pass, fake_quantized_bias, fake_quantized_weight
-from compress.int8.rewrites import BATCH_NORM
 from compress.quantizer import bias_of, weight_of
 
 # A channel is divided by its factor again where the batch normalises it.
@@ -102,10 +102,13 @@ class Layer(nn.Module):
         weight = fake_quantized_weight(
             folded, self.scales(folded), learnt=self.widths is not None
         )
-        sums = self.sums(images, weight, None) / scale.view(1, -1, 1, 1)
+        shape = (-1,) if self.linear else (-1, 1, 1)
+        sums = self.sums(images, weight, None) / scale.view(shape)
         if self.bias is not None:
-            sums = sums + self.bias.view(1, -1, 1, 1)
-        return norm.by_batch(sums)
+            sums = sums + self.bias.view(shape)
+        if not self.linear:
+            return norm.by_batch(sums)
+        return norm.by_batch(sums.flatten(0, -2)).view(sums.shape)
 
     def folded(self) -> tuple[Tensor, Tensor | None]:
         """Weight and bias as an integer kernel gets them, before they are rounded."""
@@ -131,7 +134,7 @@ class Layer(nn.Module):
 
 
 class Unfolded(NamedTuple):
-    """A convolution's weight and bias, and the normalisation that comes after it."""
+    """A layer's weight and bias, and the normalisation that comes after it."""
 
     norm: Norm
     weight: Tensor
@@ -139,13 +142,11 @@ class Unfolded(NamedTuple):
 
 
 def unfolded(graph: fx.GraphModule) -> dict[str, Unfolded]:
-    """Every convolution of a traced graph that a batch normalisation follows."""
+    """Every layer of a traced graph that a batch normalisation follows."""
     found = {}
     for node in graph.graph.nodes:
-        source = node.args[0] if node.target is BATCH_NORM else None
-        if not isinstance(source, fx.Node) or len(source.users) != 1:
-            continue
-        if source.target is ATEN.conv2d.default:
+        source = layer_normalised(node) if node.target is BATCH_NORM else None
+        if source is not None:
             bias = bias_of(source)
             found[source.name] = Unfolded(
                 norm=Norm(graph, node),

@@ -42,6 +42,12 @@ def quantization_aware_training(
 ) -> Model:
     """`model` in INT8, trained as `options` say; findings go to `job.folder`."""
     check(model, options)
+    if options.distill < 1 and not data.judges(len(model.classes)):
+        raise RecipeError(
+            f"qat: {model.spec.name} tells {len(model.classes)} classes apart and "
+            f"{data.name} has {len(data.classes)}, so labels cannot teach it; leave "
+            "--distill at 1, its float self, or name data of its own classes"
+        )
     images = calibration_images(
         model, data, job, source=None, count=options.calib_images
     )

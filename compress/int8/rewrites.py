@@ -5,65 +5,59 @@ more than float32's rounding. A test holds the graph against the network after t
 """
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final, cast
 
 import torch
 from torch import Tensor, fx
 
+from compress.int8.axes import shape_of
 from compress.int8.capture import ATEN, add_buffer, add_parameter, parameter, refreshed_
+from compress.int8.folding import (
+    CONVOLUTION,
+    MOVING,
+    WEIGHTED,
+    calls,
+    scale_outputs_,
+    take_name_,
+)
+from compress.int8.norms import fold_batch_norm_
+from compress.int8.padding import (
+    convolutions_pad_themselves_,
+    pools_pad_themselves_,
+)
 from compress.int8.pools import averages_are_convolutions_
+from compress.int8.sums import sums_are_plain_
+from compress.quantizer import check_arguments
 
-BATCH_NORM: Final = ATEN._native_batch_norm_legit_no_training.default  # noqa: SLF001  # torch's name
-CONVOLUTION: Final = ATEN.conv2d.default
-WEIGHTED: Final = frozenset({CONVOLUTION, ATEN.linear.default})
+Sizes = list[int | None]
+# What ends with a clamp at no cost.
+_CLAMPING: Final = frozenset({*WEIGHTED, ATEN.add.Tensor, ATEN.mul.Tensor})
 _MAP_AXES: Final = ([2, 3], [-2, -1], [-1, -2], [3, 2])
 
 
 def canonical_(graph: fx.GraphModule) -> None:
-    """Apply every rewrite, in the order in which they enable each other."""
+    """Apply every rewrite, in the order in which they enable each other.
+
+    An operator that is left with an argument of which its INT8 kernel knows nothing is
+    an InputRejectedError that names the layer.
+    """
     for rewrite in _PASSES:
         rewrite(graph)
         refreshed_(graph)
-
-
-def fold_batch_norm_(graph: fx.GraphModule) -> None:
-    """Fold batch normalisation into the convolution before it (Jacob et al. 2018).
-
-    Where there is none, as in pre-activation networks, it becomes a depthwise 1x1
-    convolution: a scale and a shift for each channel.
-    """
-    for node in _calls(graph, BATCH_NORM):
-        (result,) = node.users
-        source = cast("fx.Node", node.args[0])
-        scale, shift = _affine(graph, node)
-        if source.target is CONVOLUTION and len(source.users) == 1:
-            _scale_outputs_(graph, source, scale, shift)
-            result.replace_all_uses_with(source)
-            continue
-        weight = add_parameter(
-            graph, node, f"{node.name}_scale", scale.float().view(-1, 1, 1, 1)
-        )
-        bias = add_parameter(graph, node, f"{node.name}_shift", shift.float())
-        with graph.graph.inserting_before(node):
-            affine = graph.graph.call_function(
-                CONVOLUTION,
-                (source, weight, bias, [1, 1], [0, 0], [1, 1], len(scale)),
-            )
-        result.replace_all_uses_with(affine)
-        affine.meta = dict(result.meta)
-        _take_name_(affine, node)
+    for node in graph.graph.nodes:
+        check_arguments(node)
 
 
 def fold_gates_(graph: fx.GraphModule) -> None:
     """Make the hard-sigmoid after a convolution a clamp: x/6 + 1/2 goes into it."""
-    for node in _calls(graph, ATEN.hardsigmoid.default):
+    for node in calls(graph, ATEN.hardsigmoid.default):
         source = cast("fx.Node", node.args[0])
         if source.target not in WEIGHTED or len(source.users) > 1:
             continue
         outputs = parameter(graph, cast("fx.Node", source.args[1])).shape[0]
-        _scale_outputs_(
+        scale_outputs_(
             graph, source, torch.full((outputs,), 1 / 6), torch.full((outputs,), 0.5)
         )
         node.target, node.args = ATEN.hardtanh.default, (source, 0.0, 1.0)
@@ -76,7 +70,7 @@ def spell_out_swish_(graph: fx.GraphModule) -> None:
         ATEN.silu.default: ATEN.sigmoid.default,
     }
     for whole, gate in halves.items():
-        for node in _calls(graph, whole):
+        for node in calls(graph, whole):
             (source,) = _arguments(node)
             with graph.graph.inserting_before(node):
                 half = graph.graph.call_function(gate, (source,))
@@ -87,9 +81,9 @@ def spell_out_swish_(graph: fx.GraphModule) -> None:
 
 def means_are_pools_(graph: fx.GraphModule) -> None:
     """Write the mean over a map as a global average pool, which has integer kernels."""
-    for node in _calls(graph, ATEN.mean.dim):
+    for node in calls(graph, ATEN.mean.dim):
         source, axes, *keep = _arguments(node)
-        if list(axes) not in _MAP_AXES:
+        if list(axes) not in _MAP_AXES or node.kwargs:  # a mean in another type
             continue
         if not (keep and keep[0]):
             with graph.graph.inserting_after(node):
@@ -101,24 +95,47 @@ def means_are_pools_(graph: fx.GraphModule) -> None:
 
 def clamps_are_alike_(graph: fx.GraphModule) -> None:
     """Spell every clamp with constant bounds as hardtanh."""
-    for node in _calls(graph, ATEN.clamp.default):
+    for node in calls(graph, ATEN.clamp.default):
         source, low, high = (*_arguments(node), None, None)[:3]
         if isinstance(low, int | float) and isinstance(high, int | float):
             node.target, node.args = ATEN.hardtanh.default, (source, low, high)
-    for node in _calls(graph, ATEN.hardtanh.default):
+        elif low == 0 and high is None:
+            node.target, node.args = ATEN.relu.default, (source,)
+    for node in calls(graph, ATEN.hardtanh.default):
         source, *given = _arguments(node)
         low, high = map(float, (given + [-1.0, 1.0][len(given) :]))
         node.args = (source, low, high)
-    for node in _calls(graph, ATEN.relu6.default):
+    for node in calls(graph, ATEN.relu6.default):
         node.target, node.args = ATEN.hardtanh.default, (node.args[0], 0.0, 6.0)
+
+
+def clamps_come_first_(graph: fx.GraphModule) -> None:
+    """Clamp before numbers are moved, where the layer that gives them can do it."""
+    for target in (ATEN.relu.default, ATEN.hardtanh.default):
+        for node in calls(graph, target):
+            first = source = cast("fx.Node", node.args[0])
+            while source.target in MOVING and len(source.users) == 1:
+                first, source = source, cast("fx.Node", source.args[0])
+            if (
+                first is source
+                or source.target not in _CLAMPING
+                or len(source.users) > 1
+            ):
+                continue
+            with graph.graph.inserting_after(source):
+                clamp = graph.graph.call_function(target, (source, *node.args[1:]))
+            clamp.meta = dict(source.meta)
+            first.replace_input_with(source, clamp)
+            node.replace_all_uses_with(cast("fx.Node", node.args[0]))
+            take_name_(clamp, node)
 
 
 def leave_out_no_ops_(graph: fx.GraphModule) -> None:
     """Drop what does nothing in inference."""
     for target in (ATEN.dropout.default, ATEN.clone.default, ATEN.alias.default):
-        for node in _calls(graph, target):
+        for node in calls(graph, target):
             node.replace_all_uses_with(cast("fx.Node", node.args[0]))
-    for node in _calls(graph, ATEN.expand.default):
+    for node in calls(graph, ATEN.expand.default):
         if all(size == -1 for size in _arguments(node)[1]):
             node.replace_all_uses_with(cast("fx.Node", node.args[0]))
 
@@ -143,7 +160,7 @@ def heads_are_linear_(graph: fx.GraphModule) -> None:
     Linear kernels can give float sums; convolutions must round theirs.
     """
     flattens = {ATEN.reshape.default, ATEN.view.default, ATEN.flatten.using_ints}
-    for node in _calls(graph, CONVOLUTION):
+    for node in calls(graph, CONVOLUTION):
         source, kernel, *rest = _arguments(node)
         last = next(iter(node.users))
         if (
@@ -168,25 +185,59 @@ def heads_are_linear_(graph: fx.GraphModule) -> None:
 
 def splits_are_slices_(graph: fx.GraphModule) -> None:
     """Take each part of a split as a slice of its own, which every runtime has."""
-    for node in _calls(graph, ATEN.split.Tensor):
-        source, size, *axis = _arguments(node)
-        for part in list(node.users):
-            first = part.args[1] * size
-            with graph.graph.inserting_before(part):
-                piece = graph.graph.call_function(
-                    ATEN.slice.Tensor,
-                    (source, axis[0] if axis else 0, first, first + size),
+    for target, cut in _SPLITS.items():
+        for node in calls(graph, target):
+            source, *rest = _arguments(node)
+            for part in list(node.users):
+                call, given = cut(
+                    shape_of(source) or [], cast("int", part.args[1]), *rest
                 )
-            piece.meta = dict(part.meta)
-            part.replace_all_uses_with(piece)
-            _take_name_(piece, part)
+                with graph.graph.inserting_before(part):
+                    piece = graph.graph.call_function(call, (source, *given))
+                piece.meta = dict(part.meta)
+                part.replace_all_uses_with(piece)
+                take_name_(piece, part)
 
 
+Cut = tuple[Callable[..., Any], tuple[int, ...]]
+
+
+def _of_one_size(_: Sizes, place: int, size: int, axis: int = 0) -> Cut:
+    """Part `place` of a split into parts of one size."""
+    return ATEN.slice.Tensor, (axis, place * size, (place + 1) * size)
+
+
+def _of_sizes(_: Sizes, place: int, sizes: list[int], axis: int = 0) -> Cut:
+    """Part `place` of a split into parts of these sizes."""
+    first = sum(sizes[:place])
+    return ATEN.slice.Tensor, (axis, first, first + sizes[place])
+
+
+def _of_count(shape: Sizes, place: int, count: int, axis: int = 0) -> Cut:
+    """Part `place` of about `count` parts, the last of which may be smaller."""
+    return _of_one_size(shape, place, -(-(shape[axis] or 0) // count), axis)
+
+
+def _single(_: Sizes, place: int, axis: int = 0) -> Cut:
+    """Place `place` along an axis, which goes."""
+    return ATEN.select.int, (axis, place)
+
+
+_SPLITS: Final[Mapping[object, Callable[..., Cut]]] = {
+    ATEN.split.Tensor: _of_one_size,
+    ATEN.split_with_sizes.default: _of_sizes,
+    ATEN.chunk.default: _of_count,
+    ATEN.unbind.int: _single,
+}
 _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
     leave_out_no_ops_,
     fold_constants_,
+    convolutions_pad_themselves_,
     fold_batch_norm_,
+    sums_are_plain_,
+    pools_pad_themselves_,
     clamps_are_alike_,
+    clamps_come_first_,
     spell_out_swish_,
     fold_gates_,
     means_are_pools_,
@@ -199,51 +250,3 @@ _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
 def _arguments(node: fx.Node) -> tuple[Any, ...]:
     """What an operator is called with; its schema says of which types."""
     return node.args
-
-
-def _calls(graph: fx.GraphModule, target: object) -> list[fx.Node]:
-    """Every call of `target`, in order; a list, since passes change the graph."""
-    return [node for node in graph.graph.nodes if node.target is target]
-
-
-def _affine(graph: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor]:
-    """The scale and shift [channels] that a batch normalisation comes to."""
-    _, weight, bias, mean, variance, _, epsilon = _arguments(node)
-    middle, spread = (
-        parameter(graph, cast("fx.Node", each)).double() for each in (mean, variance)
-    )
-    scale = (spread + cast("float", epsilon)).rsqrt()
-    if isinstance(weight, fx.Node):
-        scale = scale * parameter(graph, weight).double()
-    shift = -middle * scale
-    if isinstance(bias, fx.Node):
-        shift = shift + parameter(graph, bias).double()
-    return scale, shift
-
-
-def _scale_outputs_(
-    graph: fx.GraphModule, node: fx.Node, scale: Tensor, shift: Tensor
-) -> None:
-    """Make a convolution or linear layer give scale * y + shift, channel by channel."""
-    inputs, kernel, *rest = _arguments(node)
-    weight = parameter(graph, cast("fx.Node", kernel))
-    old = rest[0] if rest else None
-    bias = (
-        parameter(graph, old).double()
-        if isinstance(old, fx.Node)
-        else torch.zeros(len(weight), dtype=torch.float64)
-    )
-    shape = (-1, *([1] * (weight.dim() - 1)))
-    scaled = (weight.double() * scale.double().view(shape)).float()
-    moved = (bias * scale.double() + shift.double()).float()
-    named = str(cast("fx.Node", kernel).target)
-    new_weight = add_parameter(graph, node, f"{named}_folded", scaled)
-    new_bias = add_parameter(graph, node, f"{named}_bias", moved)
-    node.args = (inputs, new_weight, new_bias, *rest[1:])
-
-
-def _take_name_(node: fx.Node, old: fx.Node) -> None:
-    """Call `node` what `old`, which is about to go, was called."""
-    name = old.name
-    old._rename(f"{name}_gone")  # noqa: SLF001  # a graph's names are unique
-    node._rename(name)  # noqa: SLF001  # as above

@@ -42,10 +42,10 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
         noise = "" if sqnr is None else f", SQNR {decibels(sqnr)}"
         images = units.count(number(verdict, "images"))
         of = "the" if images == units.NOTHING else images
-        yield (
-            "int8",
-            f"{units.percent(flips)} of {of} answers changed against float32{noise}",
-        )
+        what = f"{of} answers changed"
+        if text(verdict, "counted") == "variance":  # of a single output
+            what = "the answer's variance lost"
+        yield "int8", f"{units.percent(flips)} of {what} against float32{noise}"
     if told := noisiest(report):
         yield "int8", told
     for artifact in filter(is_int8, report.artifacts):

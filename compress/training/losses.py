@@ -21,8 +21,11 @@ def distillation_loss(
     """KL from teacher to student at `temperature`, times T^2, averaged over the batch.
 
     Both are logits, float [n, classes]. Soft-target gradients shrink as 1/T^2, hence
-    the factor, which keeps their scale (Hinton et al. 2015, section 2).
+    the factor, which keeps their scale (Hinton et al. 2015, section 2). A single output
+    is no choice among classes: its mean squared error.
     """
+    if student.shape[1] == 1:
+        return F.mse_loss(student, teacher.to(student.dtype))
     soft = F.log_softmax(student / temperature, dim=1)
     hint = F.log_softmax(teacher / temperature, dim=1)
     divergence = F.kl_div(soft, hint, log_target=True, reduction="batchmean")

@@ -32,7 +32,8 @@ def taught(  # noqa: PLR0913  # who teaches, on what, and how much it counts
 
     With `views`, which `fit` is to be given as well, the teacher's answers to so many
     augmentations are kept on disk; without, it is asked anew for every batch. At a
-    share of 0 it is not asked at all.
+    share of 0 it is not asked at all; at one of 1 no label is looked at, which may then
+    be of other classes than the network's.
     """
     asked = Asked(
         teacher=teacher,
@@ -46,12 +47,13 @@ def taught(  # noqa: PLR0913  # who teaches, on what, and how much it counts
         answers = asked.online() if views is None else asked.kept(views)
 
     def loss(logits: Tensor, batch: Batch) -> Tensor:
-        hard = classification_loss(
-            logits, batch.labels, label_smoothing=options.label_smoothing
-        )
+        if answers is None or share < 1:
+            hard = classification_loss(
+                logits, batch.labels, label_smoothing=options.label_smoothing
+            )
         if answers is None:
             return hard
         soft = distillation_loss(logits, answers(batch), temperature=temperature)
-        return share * soft + (1 - share) * hard
+        return soft if share == 1 else share * soft + (1 - share) * hard
 
     return loss

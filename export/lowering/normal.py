@@ -218,4 +218,16 @@ def macs(node: ir.Node) -> int:
     if node.op_type == "Conv":
         return positions * math.prod(inner[1:])
     axis = -1 if attribute(node, "transB", 0) else -2
-    return positions * inner[axis]
+    return positions * inner[axis] * _rows_of_one_image(node)
+
+
+def _rows_of_one_image(node: ir.Node) -> int:
+    """How many rows of a Gemm are the tokens of one image."""
+    reader = dequantizer(needed(node))
+    source = (needed(node) if reader is None else needed(reader)).producer()
+    if node.op_type != "Gemm" or source is None or source.op_type != "Reshape":
+        return 1
+    tokens, rows = needed(source).shape, source.outputs[0].shape
+    if tokens is None or rows is None or tokens[-1] != rows[-1]:
+        return 1  # features, flattened
+    return math.prod(size for size in tokens[1:-1] if isinstance(size, int))

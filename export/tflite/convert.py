@@ -49,12 +49,44 @@ def converted(
     # All that the converter asks of a quantizer: are ranges found at run time?
     static = SimpleNamespace(global_config=SimpleNamespace(is_dynamic=False))
     config = QuantConfig(pt2e_quantizer=static) if integers else None
+    _take_apart_()
     try:
         with silence(1, 2), torch.no_grad():
             model = litert_torch.convert(whole.eval(), (image,), quant_config=config)
             return bytes(model.model_content())
     except Exception as error:  # the network and the converter raise anything
         raise InputRejectedError(refusal(error, name=name)) from error
+
+
+def _take_apart_() -> None:
+    """Tell the converter what x + alpha * y is, which it refuses as one operator.
+
+    And what 1 - x is: of a convolution's result it makes x - 1, whether 1 is a number
+    or a constant of fewer numbers than x.
+    """
+    from litert_torch.fx_infra import decomp
+
+    aten = torch.ops.aten
+    decomp.add_pre_convert_decomp(aten.add.Tensor, _sum)
+    decomp.add_pre_convert_decomp(aten.sub.Tensor, _difference)
+    decomp.add_pre_convert_decomp(aten.rsub.Scalar, _reversed)
+
+
+def _sum(first: Tensor, second: Tensor, *, alpha: float = 1) -> Tensor:
+    """Give first + alpha * second; a plain sum is not for this table to take apart."""
+    return NotImplemented if alpha == 1 else first + second * alpha
+
+
+def _difference(first: Tensor, second: Tensor, *, alpha: float = 1) -> Tensor:
+    """Give first - alpha * second; as above."""
+    if isinstance(first, Tensor) and first.numel() < second.numel():
+        return _reversed(second, first, alpha)
+    return NotImplemented if alpha == 1 else first - second * alpha
+
+
+def _reversed(first: Tensor, second: float | Tensor, alpha: float = 1) -> Tensor:
+    """Give second - alpha * first."""
+    return first * -alpha + second
 
 
 class _ChannelsLast(nn.Module):

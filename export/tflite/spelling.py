@@ -10,7 +10,7 @@ from typing import Final, cast
 import torch
 from torch import Tensor, fx
 
-from export.tflite import qdq
+from export.tflite import marks, qdq
 from export.tflite.qdq import ATEN, Grid
 
 # What may round its sums straight to the grid of a clamp.
@@ -21,17 +21,6 @@ _FUSING: Final = frozenset(
         ATEN.add.Tensor,
         ATEN.mul.Tensor,
     }
-)
-# What the converter would compute in INT8 although a constant of it is float, and what
-# LiteRT rounds in its own way: XNNPACK's leaky ReLU has a slope of 8 bits (24 dB left
-# of Darknet's answers).
-_MARKED: Final = (
-    ATEN.leaky_relu.default,
-    ATEN.conv2d.default,
-    ATEN.linear.default,
-    ATEN.mul.Tensor,
-    ATEN.adaptive_avg_pool2d.default,
-    ATEN.scaled_dot_product_attention.default,
 )
 _THREE: Final = 3.0
 # How far two float32 scales may lie apart and be one: a few roundings.
@@ -166,39 +155,16 @@ def shuffles_keep_channels_last_(graph: fx.GraphModule, shapes: Shapes) -> None:
         node.replace_all_uses_with(first)
 
 
-def float_layers_are_marked_(graph: fx.GraphModule, shapes: Shapes) -> None:
-    """Put a floor and a ceiling, which have no INT8 kernel, before float layers.
-
-    The converter would compute a layer with float weights in INT8, too, where it lies
-    between integers; so would it a product with a float constant, an average over
-    windows of different sizes, a leaky ReLU and what attention consists of. `unmark_`
-    takes both out of the file again.
-    """
+def _mark_floats_(graph: fx.GraphModule, shapes: Shapes) -> None:
+    """Say what stays float; see `marks`."""
     del shapes
-    for node in _calls(graph, *_MARKED):
-        if not _is_float(node):
-            continue
-        for source in node.all_input_nodes:
-            if qdq.read_on(source) is None:
-                continue
-            with graph.graph.inserting_before(node):
-                mark = graph.graph.call_function(ATEN.floor.default, (source,))
-                mark = graph.graph.call_function(ATEN.ceil.default, (mark,))
-            node.replace_input_with(source, mark)
+    marks.float_operators_are_marked_(graph)
 
 
-def _is_float(node: fx.Node) -> bool:
-    """Whether an operator that reads integers has no integer kernel to go with them."""
-    if node.target in {
-        ATEN.leaky_relu.default,
-        ATEN.scaled_dot_product_attention.default,
-    }:
-        return True
-    if node.target is ATEN.adaptive_avg_pool2d.default:
-        return node.args[1] != [1, 1]
-    return any(
-        isinstance(each, fx.Node) and each.op == "get_attr" for each in node.args[:2]
-    )
+def _read_once_(graph: fx.GraphModule, shapes: Shapes) -> None:
+    """Let each tensor have one reader; see `marks`."""
+    del shapes
+    marks.numbers_are_read_once_(graph)
 
 
 _SPELLINGS: Final[tuple[Callable[[fx.GraphModule, Shapes], None], ...]] = (
@@ -206,7 +172,8 @@ _SPELLINGS: Final[tuple[Callable[[fx.GraphModule, Shapes], None], ...]] = (
     clamps_are_grids_,
     gates_are_sums_,
     shuffles_keep_channels_last_,
-    float_layers_are_marked_,
+    _mark_floats_,
+    _read_once_,
 )
 
 

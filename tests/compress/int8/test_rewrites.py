@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from compress.int8.capture import ATEN, captured
-from compress.int8.rewrites import BATCH_NORM, canonical_
-from compress.quantizer import TABLE, rule_of
+from compress.int8.norms import BATCH_NORM
+from compress.int8.rewrites import canonical_
+from compress.quantizer import TABLE, check_arguments, rule_of
 from runtime.errors import InputRejectedError
 
 # One of each kind of graph; the whole model table is in test_int8_families.py.
@@ -194,3 +195,88 @@ class Undecided(nn.Module):
 def test_dynamic_control_flow_is_told_with_its_line() -> None:
     with pytest.raises(InputRejectedError, match=r"line \d+ \(if images.sum"):
         captured(Undecided(), size=16, name="undecided")
+
+
+class EdgedPool(nn.Module):
+    """A maximum over windows of what was padded with the least number there is."""
+
+    def __init__(self, edges: tuple[int, ...], window: int, step: int) -> None:
+        super().__init__()
+        self.edges, self.window, self.step = edges, window, step
+
+    def forward(self, images: Tensor) -> Tensor:
+        padded = nn.functional.pad(images, self.edges, value=float("-inf"))
+        pooled = nn.functional.max_pool2d(padded, self.window, self.step)
+        return pooled.flatten(1)
+
+
+@pytest.mark.parametrize("size", [14, 15])
+@pytest.mark.parametrize(
+    ("edges", "window", "step", "folded"),
+    [
+        ((0, 1, 0, 1), 3, 2, True),  # TensorFlow's "same"
+        ((1, 1, 1, 1), 3, 2, True),
+        ((1, 2, 1, 2), 4, 2, True),
+        ((1, 0, 1, 0), 3, 1, True),  # a window less at the far side
+        ((0, 0, 1, 0), 2, 2, True),
+        ((2, 0, 2, 0), 3, 1, False),  # more than a pool may pad
+    ],
+)
+def test_pools_pad_themselves_where_they_can(
+    edges: tuple[int, ...], window: int, step: int, folded: bool, size: int
+) -> None:
+    """To the last number; what no pool can say stays float, and has no grid."""
+    net = EdgedPool(edges, window, step).eval()
+    graph = captured(net, size=size, name="pool")
+    canonical_(graph)
+    pads = [node for node in graph.graph.nodes if node.target is ATEN.pad.default]
+    assert not pads if folded else [rule_of(node) for node in pads] == [None]
+    images = torch.randn(2, 3, size, size)
+    torch.testing.assert_close(graph(images), net(images), rtol=0, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding")
+@pytest.mark.parametrize("kernel", [3, 4])
+def test_convolutions_pad_in_numbers(kernel: int) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 5, kernel, padding="same"), nn.Flatten()).eval()
+    graph = captured(net, size=8, name="same")
+    canonical_(graph)
+    called = {node.target for node in graph.graph.nodes if node.op == "call_function"}
+    assert called <= set(TABLE)
+    images = torch.randn(2, 3, 8, 8)
+    torch.testing.assert_close(graph(images), net(images))
+
+
+class Parted(nn.Module):
+    """Every way to take a map apart."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        first, _ = images.split(2, 1)
+        second, third = images.split([1, 2], 1)
+        fourth, _ = images.chunk(2, 1)
+        rows = images.unbind(2)
+        parts = [first, second, third, fourth]
+        return torch.cat([*(part.mean((2, 3)) for part in parts), rows[1][:, :, 0]], 1)
+
+
+def test_parts_are_slices() -> None:
+    net = Parted().eval()
+    graph = captured(net, size=6, name="parted")
+    canonical_(graph)
+    called = {node.target for node in graph.graph.nodes if node.op == "call_function"}
+    assert called <= set(TABLE)
+    images = torch.randn(2, 3, 6, 6)
+    torch.testing.assert_close(graph(images), net(images))
+
+
+def test_an_argument_that_no_kernel_knows_is_refused_by_naming_the_layer() -> None:
+    """As sums once lost their factor: an answer without an error, and a wrong one."""
+    graph = torch.fx.Graph()
+    image = graph.placeholder("image")
+    plain = graph.call_function(ATEN.add.Tensor, (image, image))
+    node = graph.call_function(ATEN.add.Tensor, (image, image), {"alpha": 0.25})
+    node._rename("block_2_sum")
+
+    check_arguments(plain)
+    with pytest.raises(InputRejectedError, match=r"block_2_sum: .*alpha=0.25"):
+        check_arguments(node)
