@@ -12,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from compress.models.memory_format import memory_format_of
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.surgery.rebuild import check_runs
@@ -33,7 +34,7 @@ def save_model(model: Model, folder: Path) -> None:
         folder / RECORD,
         {
             "format": FORMAT,
-            "spec": model.spec.model_dump() | {"weights": None},
+            "spec": model.spec.model_dump(exclude={"ema"}) | {"weights": None},
             "factory": model.spec.factory,
             "keras": model.spec.plan,
             "surgery": _surgery_record(model.surgery),
@@ -71,6 +72,7 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
     from a file. Raises InputRejectedError where bytes and record disagree.
     """
     from compress.models.build import skeleton
+    from compress.models.proportion import check_proportion
 
     record = read_json(folder / RECORD)
     if (number := record.get("format")) != FORMAT:
@@ -100,12 +102,20 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
             "run the stage again"
         )
     spec = spec.model_copy(update={"factory": factory})
+    check_proportion(
+        spec,
+        classes=len(classes),
+        size=preprocess.size,
+        tensors=tensors,
+        origin=folder / RECORD,
+    )
     try:
         net = skeleton(spec, classes=len(classes), size=preprocess.size)
         if spec.surgery != UNTOUCHED:
             check_runs(net, size=preprocess.size)
     except InputRejectedError as error:
         raise InputRejectedError(f"{folder / RECORD}: {error}") from error
+    memory_format = memory_format_of(net, size=preprocess.size)
     state, int8 = read_tensors(tensors), record.get("int8")
     if isinstance(int8, dict):
         from compress.int8.at_rest import rebuilt
@@ -119,6 +129,7 @@ def load_model(folder: Path, *, factory: str | None = None) -> Model:
         preprocess=preprocess,
         classes=classes,
         trained=True,
+        memory_format=memory_format,
     )
 
 
@@ -167,7 +178,7 @@ def weights_digest(model: Model) -> str:
     import hashlib
 
     digest = hashlib.sha256(
-        digest_of(model.spec.model_dump(exclude={"weights"})).encode()
+        digest_of(model.spec.model_dump(exclude={"weights", "ema"})).encode()
     )
     digest.update(digest_of(model.spec.plan).encode())
     digest.update(digest_of(_surgery_record(model.surgery)).encode())

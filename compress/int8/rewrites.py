@@ -12,6 +12,7 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, fx
 
+from compress.int8.broadcasts import broadcasts_are_implied_
 from compress.int8.capture import ATEN, add_buffer, add_parameter, parameter, refreshed_
 from compress.int8.pools import averages_are_convolutions_
 
@@ -184,6 +185,7 @@ def splits_are_slices_(graph: fx.GraphModule) -> None:
 
 _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
     leave_out_no_ops_,
+    broadcasts_are_implied_,
     fold_constants_,
     fold_batch_norm_,
     clamps_are_alike_,

@@ -95,6 +95,7 @@ class _Run:
             seed=job.seed,
             device=job.device,
             held=held(model),
+            memory_format=model.memory_format,
         )
         self.augment = augmentation(data, options)
         self.drop_last = len(train) > options.batch_size
