@@ -80,6 +80,7 @@ def _calls(net: nn.Module, image: Tensor) -> Iterator[_Call]:
     try:
         with silence(1, 2), torch.no_grad():
             program = torch.export.export(net, (image,))
+            apart = program.run_decompositions()
     except Exception:  # noqa: BLE001  # then its own complaint says more than we could
         return
     traced = _in(program.graph)
@@ -94,7 +95,7 @@ def _calls(net: nn.Module, image: Tensor) -> Iterator[_Call]:
             args=node.args,
         )
     # What the operators above consist of, should one of those be named.
-    for node in _in(program.run_decompositions().graph):
+    for node in _in(apart.graph):
         yield _Call(
             node="", operator=_operator(node), layer=_path(node), args=node.args
         )

@@ -5,6 +5,8 @@ from typing import Final
 import torch
 from torch import Tensor, fx, nn
 
+from runtime.quiet import silence
+
 ATEN: Final = torch.ops.aten
 
 
@@ -20,10 +22,11 @@ def reshaping(net: nn.Module, image: Tensor) -> nn.Module:
     if isinstance(net, fx.GraphModule) or _takes_channels_last(net, image):
         return net
     try:
-        program = torch.export.export(net, (image,))
+        with silence():
+            program = torch.export.export(net, (image,))
+            graph = program.run_decompositions({}).module(check_guards=False)
     except Exception:  # noqa: BLE001  # whoever converts it will say why
         return net
-    graph = program.run_decompositions({}).module(check_guards=False)
     for node in graph.graph.nodes:
         if node.target is ATEN.view.default:
             node.target = ATEN.reshape.default
