@@ -12,9 +12,9 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor, fx
 
-from compress.int8.broadcasts import broadcasts_are_implied_
 from compress.int8.capture import ATEN, add_buffer, add_parameter, parameter, refreshed_
 from compress.int8.pools import averages_are_convolutions_
+from export.broadcasts import broadcasts_are_implied_
 
 BATCH_NORM: Final = ATEN._native_batch_norm_legit_no_training.default  # noqa: SLF001  # torch's name
 CONVOLUTION: Final = ATEN.conv2d.default

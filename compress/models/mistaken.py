@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 from typing import Final
 
+_WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
 # Endings of files that exist -> what they are, and what to do with them instead.
 _FILES: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     (
@@ -15,7 +16,7 @@ _FILES: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
         ),
     ),
     (
-        (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar"),
+        _WEIGHTS,
         (
             "is a file of weights, and its architecture is not known; name the "
             "architecture as the model and the file as its weights"
@@ -61,10 +62,9 @@ def _path(name: str) -> str | None:
     path = Path(name)
     said = next((s for ends, s in _FILES if path.suffix.lower() in ends), None)
     try:
-        if not path.exists():
-            there = said is not None
-            return f"model: {name}: no such file" if there else None
-        if path.is_file():
+        if not path.exists() and path.suffix.lower() not in _WEIGHTS:
+            return f"model: {name}: no such file" if said else None
+        if path.is_file() or not path.exists():
             return f"model: {name}: {said or 'is a file, but no model; see `--help`'}"
         if path.is_dir():
             return None

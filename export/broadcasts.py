@@ -2,10 +2,10 @@
 
 from typing import Final
 
+import torch
 from torch import Size, fx
 
-from compress.int8.capture import ATEN
-
+ATEN: Final = torch.ops.aten
 # Operators of two tensors that broadcast one to the other by themselves.
 _BROADCASTING: Final = frozenset(
     {ATEN.mul.Tensor, ATEN.add.Tensor, ATEN.sub.Tensor, ATEN.div.Tensor}
