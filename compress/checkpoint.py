@@ -13,7 +13,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from compress.model_record import check_room, model_record
+from compress.model_record import check_plan, model_record
+from compress.models.memory_format import memory_format_of
 from compress.models.model import Model
 from compress.stages.stage import Precision
 from compress.surgery.rebuild import check_runs
@@ -35,7 +36,7 @@ def save_model(model: Model, folder: Path) -> None:
         folder / RECORD,
         {
             "format": FORMAT,
-            "spec": model.spec.model_dump() | {"weights": None},
+            "spec": model.spec.model_dump(exclude={"ema"}) | {"weights": None},
             "factory": model.spec.factory,
             "keras": model.spec.plan,
             "surgery": _surgery_record(model.surgery),
@@ -83,6 +84,7 @@ def load_model(
     `sealed` is asked for and the record, as an older edgepress wrote it, is not.
     """
     from compress.models.build import skeleton
+    from compress.models.proportion import check_proportion
 
     record = read_json(folder / RECORD, sealed=sealed)
     if (number := record.get("format")) != FORMAT:
@@ -105,13 +107,21 @@ def load_model(
             "make it again (in a run, remove the folder and give the command again)"
         )
     spec = spec.model_copy(update={"factory": factory})
+    check_proportion(
+        spec,
+        classes=len(classes),
+        size=preprocess.size,
+        tensors=tensors,
+        origin=folder / RECORD,
+    )
     try:
-        check_room(spec, len(classes), preprocess.size, tensors)
+        check_plan(spec, len(classes), preprocess.size)
         net = skeleton(spec, classes=len(classes), size=preprocess.size)
         if spec.surgery != UNTOUCHED:
             check_runs(net, size=preprocess.size)
     except InputRejectedError as error:
         raise InputRejectedError(f"{folder / RECORD}: {error}") from error
+    memory_format = memory_format_of(net, size=preprocess.size)
     state = read_tensors(tensors)
     if found.int8 is not None:
         from compress.int8.at_rest import rebuilt
@@ -125,6 +135,7 @@ def load_model(
         preprocess=preprocess,
         classes=classes,
         trained=True,
+        memory_format=memory_format,
     )
 
 
@@ -173,7 +184,7 @@ def weights_digest(model: Model) -> str:
     import hashlib
 
     digest = hashlib.sha256(
-        digest_of(model.spec.model_dump(exclude={"weights"})).encode()
+        digest_of(model.spec.model_dump(exclude={"weights", "ema"})).encode()
     )
     digest.update(digest_of(model.spec.plan).encode())
     digest.update(digest_of(_surgery_record(model.surgery)).encode())

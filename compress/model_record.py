@@ -2,24 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Final
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from compress.checked import record_of_file
 from compress.models.spec import ModelSpec
 from compress.nets.keras_plan import Plan
 from compress.surgery.record import Surgery
-from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 from runtime.typed import Between, record_as
 
-# A network at rest is folded, split and cut, so it holds fewer numbers than its
-# architecture; it never holds a small part of them.
-_MOST_TIMES: Final = 8
-_SPARE: Final = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,38 +66,16 @@ def model_record(record: object, *, source: str) -> ModelRecord:
     return record_as(ModelRecord, record, source=source, others="ignored")
 
 
-def check_room(spec: ModelSpec, classes: int, size: int, tensors: Path) -> None:
-    """Refuse a record that describes a network which its tensors do not fill.
+def check_plan(spec: ModelSpec, classes: int, size: int) -> None:
+    """Refuse layers of a Keras file whose values no memory holds.
 
-    Building it would take the memory of the network described: looked at without any.
-    A network of the user's own is built by the user's code.
+    Shapes are looked at without any memory.
     """
-    from compress.models.construct import skeleton
-
-    if spec.factory is not None:
+    if spec.plan is None:
         return
+    from compress.models.construct import skeleton
+    from compress.models.keras_model import check_values
+
     with torch.random.fork_rng(devices=[]), torch.device("meta"):
         net = skeleton(spec, classes=classes, size=size)
-    if spec.plan is not None:
-        from compress.models.keras_model import check_values
-
-        check_values(net, size, path=spec.name)
-    wanted = sum(tensor.numel() for tensor in net.state_dict().values())
-    stored = _stored(tensors)
-    if wanted > _MOST_TIMES * stored + _SPARE:
-        raise InputRejectedError(
-            f"describes a network of {wanted} numbers, but {tensors.name} holds "
-            f"{stored}; it is not the record of these tensors"
-        )
-
-
-def _stored(tensors: Path) -> int:
-    """How many numbers a safetensors file holds; only its head is read."""
-    try:
-        with safe_open(tensors, framework="pt") as stream:
-            shapes = [stream.get_slice(name).get_shape() for name in stream.keys()]  # noqa: SIM118  # no mapping
-    except (SafetensorError, OSError, ValueError) as error:
-        raise InputRejectedError(
-            f"{tensors}: not a whole safetensors file: {error}"
-        ) from error
-    return sum(torch.Size(shape).numel() for shape in shapes)
+    check_values(net, size, path=spec.name)

@@ -41,7 +41,9 @@ def onnx_graph(
                 verbose=False,
             )
     except Exception as error:  # torch.export passes on whatever the network raises
-        raise InputRejectedError(refusal(error, name=name)) from error
+        raise InputRejectedError(
+            refusal(error, name=name, net=net, image=images)
+        ) from error
     if made is None:
         raise InputRejectedError(f"export: torch wrote no graph for {name}")
     weights = frozenset() if is_graph else frozenset(net.state_dict())

@@ -60,7 +60,7 @@ class InterruptedRunError(EdgepressError):
     exit_code = Exit.INTERRUPTED
 
 
-def one_line(error: Exception) -> str:
+def one_line(error: BaseException) -> str:
     """What a library complained about, short enough for a sentence."""
     limit = 200
     text = " ".join(str(error).split()) or type(error).__name__

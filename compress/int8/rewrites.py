@@ -30,6 +30,7 @@ from compress.int8.padding import (
 from compress.int8.pools import averages_are_convolutions_
 from compress.int8.sums import sums_are_plain_
 from compress.quantizer import check_arguments
+from export.broadcasts import broadcasts_are_implied_
 
 Sizes = list[int | None]
 # What ends with a clamp at no cost.
@@ -231,6 +232,7 @@ _SPLITS: Final[Mapping[object, Callable[..., Cut]]] = {
 }
 _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
     leave_out_no_ops_,
+    broadcasts_are_implied_,
     fold_constants_,
     convolutions_pad_themselves_,
     fold_batch_norm_,

@@ -1,6 +1,6 @@
 """From a spec to a model that is ready to be trained or asked."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -8,7 +8,10 @@ from torch import Tensor, nn
 
 from compress.models import meta
 from compress.models.construct import skeleton
+from compress.models.factory import where
+from compress.models.heads import known_classes, load_
 from compress.models.keras_model import is_keras, plan_of, read_keras
+from compress.models.memory_format import memory_format_of
 from compress.models.model import Model
 from compress.models.names import Resolved, resolve
 from compress.models.pretrained import (
@@ -39,18 +42,22 @@ def build(  # noqa: PLR0913  # what a model depends on is spelt out
     seed: int,
     screen: Screen,
     size: int | None = None,
+    shown_size: int | None = None,
 ) -> Model:
     """The model that `spec` describes, for images of `native_size` pixels.
 
     `classes` are the labels it is to tell apart; None: as many as its weights know.
     Weights not loaded are drawn from `seed`, and torch's global generator is left as
-    it was. `size`, pixels, overrides the choice of the input size. Raises RecipeError
-    for what does not exist, InputRejectedError for weights that do not fit.
+    it was. `size`, pixels, overrides the choice of the input size. A network of the
+    user's own that takes no images of the usual size is tried with `shown_size`, that
+    of the images it will be shown. Raises RecipeError for what does not exist,
+    InputRejectedError for weights that do not fit.
     """
     if spec.factory is not None:
-        side = size or max(_LEAST_SIZE, native_size or _DEFAULT_SIZE)
-        screen.tell(f"{spec.factory}: input {side}x{side}")
-        return _from_factory(spec, classes, size=side, seed=seed, screen=screen)
+        sides = [size or max(_LEAST_SIZE, native_size or _DEFAULT_SIZE)]
+        if size is None and native_size is None and shown_size is not None:
+            sides.append(max(_LEAST_SIZE, shown_size))
+        return _from_factory(spec, classes, sides=sides, seed=seed, screen=screen)
     if is_keras(spec):
         return _from_keras(spec, classes, size=size, seed=seed, screen=screen)
     resolved = resolve(spec.name)
@@ -69,13 +76,14 @@ def build(  # noqa: PLR0913  # what a model depends on is spelt out
     outputs = _outputs(spec, classes, state, side)
     net = _seeded(spec, outputs, side, seed)
     if state is not None:
-        _load_(net, spec, state, size=side, screen=screen)
+        load_(net, spec, state, size=side, screen=screen)
     return Model(
         spec=spec,
         net=net.eval(),
         preprocess=preprocess_for(resolved, size=side, native_size=native_size),
         classes=classes or tuple(str(index) for index in range(outputs)),
         trained=state is not None,
+        memory_format=memory_format_of(net, size=side),
     )
 
 
@@ -88,41 +96,37 @@ def fits(spec: ModelSpec, classes: tuple[str, ...]) -> bool:
         return is_keras(spec) and plan_of(spec).outputs == len(classes)
     if spec.weights == PRETRAINED:
         return pretrained_classes(resolve(spec.name)) == len(classes)
-    state = load_state(Path(spec.weights))
+    state = load_state(Path(spec.weights), ema=bool(spec.ema))
     if is_keras(spec):
         spec = spec.with_plan(plan_of(spec).as_record())
     known = spec.factory is None and spec.plan is None
     size = resolve(spec.name).size if known else _DEFAULT_SIZE
-    return _known_classes(spec, state, size) == len(classes)
+    return known_classes(spec, state, size) == len(classes)
 
 
 def _from_factory(
     spec: ModelSpec,
     classes: tuple[str, ...] | None,
     *,
-    size: int,
+    sides: Sequence[int],
     seed: int,
     screen: Screen,
 ) -> Model:
-    """A model around a network of the user's own; it is tried before it is used."""
+    """A model around a network of the user's own, for the first of `sides` it takes."""
     if spec.weights == PRETRAINED or spec.width != 1.0 or spec.stem != "keep":
         raise RecipeError(
             f"model file: {spec.factory}: published weights, a width multiplier and a "
             "small stem are for known architectures; let the function do it"
         )
-    state = None if spec.weights is None else load_state(Path(spec.weights))
+    state = None
+    if spec.weights is not None:
+        state = load_state(Path(spec.weights), ema=bool(spec.ema), tell=screen.tell)
     wanted = len(classes) if classes else _DEFAULT_CLASSES
     if classes is None and state is not None:
-        wanted = _known_classes(spec, state, size) or wanted
-    net = _seeded(spec, wanted, size, seed)
-    try:
-        with torch.no_grad(), meta.evaluating(net):
-            logits: object = net(torch.zeros(2, 3, size, size))
-    except Exception as error:  # it is the user's code; anything may go wrong in it
-        raise RecipeError(
-            f"model file: {spec.factory}: fails on images [2, 3, {size}, {size}]: "
-            f"{type(error).__name__}: {error}"
-        ) from error
+        wanted = known_classes(spec, state, sides[0]) or wanted
+    net = _seeded(spec, wanted, sides[0], seed)
+    size, logits = _tried(net, spec, sides)
+    screen.tell(f"{spec.factory}: input {size}x{size}")
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     outputs = shape[-1] if isinstance(shape, tuple) and shape else 0
     if shape != (2, outputs) or (classes is not None and outputs != len(classes)):
@@ -131,14 +135,36 @@ def _from_factory(
             f"logits [2, {wanted}]; let the function take num_classes and return that"
         )
     if state is not None:
-        _load_(net, spec, state, size=size, screen=screen)
+        load_(net, spec, state, size=size, screen=screen)
     return Model(
         spec=spec,
         net=net.eval(),
         preprocess=preprocess_of_factory(size),
         classes=classes or tuple(str(index) for index in range(int(outputs))),
         trained=state is not None,
+        memory_format=memory_format_of(net, size=size),
     )
+
+
+def _tried(net: nn.Module, spec: ModelSpec, sides: Sequence[int]) -> tuple[int, object]:
+    """The first of `sides` whose images a user's network takes, and its answer to two.
+
+    Raises RecipeError that names the line of the user's file for the first of them.
+    """
+    refused = []
+    for size in sides:
+        try:
+            with torch.no_grad(), meta.evaluating(net):
+                logits = net(torch.zeros(2, 3, size, size))
+        except Exception as error:  # noqa: BLE001, PERF203  # the user's code
+            refused.append(error)
+        else:
+            return size, logits
+    raise RecipeError(
+        f"model file: {spec.factory}: fails on images [2, 3, {sides[0]}, {sides[0]}]: "
+        f"{where(refused[0], str(spec.factory))}; name the side it takes with "
+        "--image-size"
+    ) from refused[0]
 
 
 def _from_keras(
@@ -157,13 +183,14 @@ def _from_keras(
     if found.state is not None and outputs == found.outputs and not spec.weights:
         install_(net, found.state, origin=spec.name)
     elif found.state is not None:
-        _load_(net, found.spec, found.state, size=side, screen=screen)
+        load_(net, found.spec, found.state, size=side, screen=screen)
     return Model(
         spec=found.spec,
         net=net.eval(),
         preprocess=found.preprocess,
         classes=classes or tuple(str(index) for index in range(outputs)),
         trained=found.state is not None,
+        memory_format=memory_format_of(net, size=side),
     )
 
 
@@ -184,7 +211,7 @@ def _state(
         return None
     if spec.weights == PRETRAINED:
         return pretrained_state(resolved, size=size, screen=screen)
-    return load_state(Path(spec.weights))
+    return load_state(Path(spec.weights), ema=bool(spec.ema), tell=screen.tell)
 
 
 def _outputs(
@@ -196,7 +223,7 @@ def _outputs(
     """How many logits the network shall give."""
     if classes:
         return len(classes)
-    known = None if state is None else _known_classes(spec, state, size)
+    known = None if state is None else known_classes(spec, state, size)
     return known or _DEFAULT_CLASSES
 
 
@@ -205,55 +232,3 @@ def _seeded(spec: ModelSpec, classes: int, size: int, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return skeleton(spec, classes=classes, size=size)
-
-
-def _load_(
-    net: nn.Module,
-    spec: ModelSpec,
-    state: Mapping[str, Tensor],
-    *,
-    size: int,
-    screen: Screen,
-) -> None:
-    """Load weights; a head for another number of classes stays fresh, and is told."""
-    head = _head(spec, size)
-    known, outputs = _count(head, state), _count(head, net.state_dict())
-    fresh: tuple[str, ...] = ()
-    if known is not None and known != outputs:
-        fresh = tuple(head)
-        screen.tell(
-            f"{spec.name}: the weights know {known} classes, the data has {outputs}: "
-            "everything but the last layer is loaded, and that starts fresh"
-        )
-    install_(net, state, origin=str(spec.weights), fresh=fresh)
-
-
-def _known_classes(
-    spec: ModelSpec, state: Mapping[str, Tensor], size: int
-) -> int | None:
-    """How many classes a checkpoint of this architecture tells apart, if it shows."""
-    return _count(_head(spec, size), state)
-
-
-def _count(head: Mapping[str, int], state: Mapping[str, Tensor]) -> int | None:
-    """The length of the first head parameter of `state` along its class axis."""
-    for name, axis in head.items():
-        if name in state and state[name].dim() > axis:
-            return state[name].shape[axis]
-    return None
-
-
-def _head(spec: ModelSpec, size: int) -> dict[str, int]:
-    """Parameters whose shape follows the number of classes, and along which axis."""
-    shapes = []
-    # A user's own function may look at numbers, which the meta device does not have.
-    device = "meta" if spec.factory is None else "cpu"
-    for classes in (2, 3):
-        with torch.random.fork_rng(devices=[]), torch.device(device):
-            net = skeleton(spec, classes=classes, size=size)
-        shapes.append({name: tuple(t.shape) for name, t in net.state_dict().items()})
-    return {
-        name: next(i for i, (a, b) in enumerate(zip(few, many, strict=True)) if a != b)
-        for (name, few), many in zip(shapes[0].items(), shapes[1].values(), strict=True)
-        if few != many
-    }

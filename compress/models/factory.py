@@ -1,13 +1,19 @@
 """A network of the user's own: FILE.py:FUNCTION, given on the command line only."""
 
+import hashlib
 import importlib.util
 import inspect
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from torch import nn
 
-from runtime.errors import RecipeError
+from runtime.errors import RecipeError, one_line
+
+# It is the user's code: anything may go wrong in it, and it may call sys.exit.
+_ANYTHING: Final = (Exception, SystemExit)
 
 
 def from_factory(factory: str, *, classes: int) -> nn.Module:
@@ -30,8 +36,8 @@ def from_factory(factory: str, *, classes: int) -> nn.Module:
     try:
         known = {"num_classes": classes} if _accepts(build, "num_classes") else {}
         net = build(**known)
-    except Exception as error:  # it is the user's code; anything may go wrong in it
-        raise RecipeError(f"model file: {factory}: {_where(error, path)}") from error
+    except _ANYTHING as error:
+        raise RecipeError(f"model file: {factory}: {where(error, factory)}") from error
     if not isinstance(net, nn.Module):
         raise RecipeError(
             f"model file: {factory} returned {type(net).__name__}; "
@@ -42,14 +48,20 @@ def from_factory(factory: str, *, classes: int) -> nn.Module:
 
 def _function(path: Path, name: str) -> Callable[..., object]:
     """Execute a file and take one function out of it."""
-    spec = importlib.util.spec_from_file_location(f"edgepress_user_{path.stem}", path)
+    # Two files of one name are two modules.
+    own = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:12]
+    module_name = f"edgepress_user_{path.stem}_{own}"
+    spec = importlib.util.spec_from_file_location(module_name, path)
     if spec is None or spec.loader is None:
         raise RecipeError(f"model file: {path}: cannot be imported as Python")
     module = importlib.util.module_from_spec(spec)
+    # Whoever defines a class may look its module up, as dataclasses do.
+    sys.modules[module_name] = module
     try:
         spec.loader.exec_module(module)
-    except Exception as error:  # it is the user's code; anything may go wrong in it
-        raise RecipeError(f"model file: {_where(error, path)}") from error
+    except _ANYTHING as error:
+        del sys.modules[module_name]
+        raise RecipeError(f"model file: {where(error, f'{path}:')}") from error
     found = getattr(module, name, None)
     if callable(found):
         function: Callable[..., object] = found
@@ -67,13 +79,21 @@ def _accepts(function: Callable[..., object], parameter: str) -> bool:
     return any(p.name == parameter or p.kind is p.VAR_KEYWORD for p in parameters)
 
 
-def _where(error: Exception, path: Path) -> str:
-    """Where in the user's file an error arose, and which it was."""
-    line = error.lineno if isinstance(error, SyntaxError) else None
+def where(error: BaseException, factory: str) -> str:
+    """Where in the file of FILE.py:FUNCTION an error arose, and which it was."""
+    path = Path(factory.rpartition(":")[0])
+    own, line = path.resolve(), None
+    if isinstance(error, SyntaxError) and _is(error.filename, own):
+        line = error.lineno
     trace = error.__traceback__
     while trace is not None:
-        if trace.tb_frame.f_code.co_filename == str(path):
+        if _is(trace.tb_frame.f_code.co_filename, own):
             line = trace.tb_lineno
         trace = trace.tb_next
     place = str(path) if line is None else f"{path}, line {line}"
-    return f"{place}: {type(error).__name__}: {error}"
+    return f"{place}: {type(error).__name__}: {one_line(error)}"
+
+
+def _is(file: str | None, path: Path) -> bool:
+    """Whether a traceback's `file` is `path`; Python may have made it absolute."""
+    return file is not None and Path(file).resolve() == path

@@ -72,7 +72,9 @@ def read_keras(spec: ModelSpec, *, size: int | None, screen: Screen) -> Source:
             f"model: {spec.name}: published weights and multipliers of width or "
             "resolution are for known architectures; a Keras file comes as it is"
         )
-    state = None if spec.weights is None else load_state(Path(spec.weights))
+    state = None
+    if spec.weights is not None:
+        state = load_state(Path(spec.weights), ema=bool(spec.ema), tell=screen.tell)
     if spec.plan is not None:
         plan = plan_of(spec)
     else:

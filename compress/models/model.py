@@ -23,6 +23,8 @@ class Model:
     preprocess: Preprocess
     classes: tuple[str, ...]
     trained: bool = False  # whether its weights come from an earlier training
+    # How its tensors lie in memory; see compress.models.memory_format.
+    memory_format: torch.memory_format = torch.channels_last
 
     def with_net(self, net: nn.Module) -> "Model":
         """The same model around another network."""
@@ -40,9 +42,9 @@ class Model:
     def prepare(self, pixels: Tensor, *, size: int | None = None) -> Tensor:
         """Normalise `pixels` for this network.
 
-        pixels: uint8 [n, 3, h, w]; returned: float32 [n, 3, size, size], channels
-        last in memory. Pixels of another size are resized with antialiasing, so that
-        a teacher and its student may look at one view at different resolutions.
+        pixels: uint8 [n, 3, h, w]; returned: float32 [n, 3, size, size], in the
+        network's memory format. Pixels of another size are resized with antialiasing,
+        so that a teacher and its student may look at one view at different resolutions.
         """
         side = self.preprocess.size if size is None else size
         images = pixels.to(torch.float32)
@@ -57,4 +59,4 @@ class Model:
         mean = images.new_tensor(self.preprocess.mean).view(1, 3, 1, 1)
         std = images.new_tensor(self.preprocess.std).view(1, 3, 1, 1)
         scaled = (images / 255 - mean) / std
-        return scaled.contiguous(memory_format=torch.channels_last)
+        return scaled.contiguous(memory_format=self.memory_format)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
 
+from compress.models.mistaken import mistaken
 from runtime.errors import RecipeError
 
 Source = Literal["timm", "torchvision", "edgepress"]
@@ -220,11 +221,8 @@ def _squeezed(name: str) -> str:
 
 def _unknown(name: str) -> RecipeError:
     """The error for a name that means nothing, with the nearest that do."""
-    if name.endswith((".safetensors", ".pt", ".pth", ".th")):
-        return RecipeError(
-            f"model: {name!r} is a file of weights, and its architecture is not known; "
-            "name the architecture as the model and the file as its weights"
-        )
+    if (said := mistaken(name)) is not None:
+        return RecipeError(said)
     spelled = {_squeezed(n): n for n in (*torchvision_names(), *timm_names(), *OWN)}
     spelled |= {short: short for short in FRIENDLY}
     short = _squeezed(name.rpartition("/")[2])

@@ -42,6 +42,7 @@ def open_model(
         # A network that is only asked or exported keeps the size it was made for.
         native_size=data.native_size if adapt else None,
         size=size,
+        shown_size=data.native_size,
         seed=job.seed,
         screen=job.screen,
     )

@@ -4,7 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path, PurePath
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, PrivateAttr
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    PrivateAttr,
+    model_validator,
+)
 
 from compress.surgery.record import UNTOUCHED, Surgery
 
@@ -41,6 +48,11 @@ class ModelSpec(BaseModel):
         default=None,
         description="checkpoint file (.safetensors, .pt, .pth), or 'pretrained'",
     )
+    # None and not False, so that the digests of recipes from before it stay.
+    ema: bool | None = Field(
+        default=None,
+        description="take the averaged weights (EMA) of a checkpoint that has both",
+    )
     width: float = Field(
         default=1.0, gt=0, le=8, description="multiplier of every layer's channels"
     )
@@ -59,6 +71,13 @@ class ModelSpec(BaseModel):
     # Layers that no library has; never in a recipe, always in a saved model.
     _plan: Mapping[str, object] | None = PrivateAttr(default=None)
     _surgery: Surgery = PrivateAttr(default=UNTOUCHED)
+
+    @model_validator(mode="after")
+    def that_has_averages(self) -> "ModelSpec":
+        """Only a checkpoint may hold weights and their averages."""
+        if self.ema and self.weights in {None, "pretrained"}:
+            raise ValueError("averaged weights are a checkpoint's; name one as weights")
+        return self
 
     @property
     def plan(self) -> Mapping[str, object] | None:

@@ -1,33 +1,36 @@
 """Weights from a file: only tensors are read, never code, and only what fits."""
 
-import pickle
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
 import torch
 from torch import Tensor, nn
 
+from compress.models.naming import unprefixed
+from compress.models.pickled import most_bytes, read_pickled
+from compress.models.wrapped import counted, weights_in
 from runtime.errors import InputRejectedError, RecipeError
 
 _PICKLED: Final = (".pt", ".pth", ".th", ".bin", ".ckpt", ".tar")
-# Where training scripts put the weights among epoch, optimiser and best accuracy.
-_WRAPPERS: Final = ("state_dict", "model_state_dict", "model", "net", "weights")
-# What DataParallel, DistributedDataParallel and torch.compile put before every name.
-_PREFIXES: Final = ("module.", "_orig_mod.")
 # Auxiliary classifiers exist for training only; our GoogLeNet and Inception have none.
 _AUXILIARY: Final = re.compile(r"^(aux1|aux2|AuxLogits)\.")
-_NAMED = 3
 
 
-def load_state(path: Path | str) -> dict[str, Tensor]:
+def load_state(
+    path: Path | str,
+    *,
+    ema: bool = False,
+    tell: Callable[[str], object] | None = None,
+) -> dict[str, Tensor]:
     """The tensors of a checkpoint by name, on the CPU.
 
     safetensors, or what torch.save wrote, read with weights_only. Wrappers such as
-    {"state_dict": …} and prefixes such as `module.` are taken off. Raises RecipeError
-    where there is no such file, InputRejectedError where it is truncated, holds code
-    or is no checkpoint.
+    {"state_dict": …} and prefixes such as `module.` are taken off; with `ema` averaged
+    weights are taken, and `tell` hears of it where there was a choice. Raises
+    RecipeError where there is no such file, InputRejectedError where it is truncated,
+    holds code or is no checkpoint.
     """
     path = Path(path)
     if not path.is_file():
@@ -37,20 +40,17 @@ def load_state(path: Path | str) -> dict[str, Tensor]:
     if path.suffix == ".safetensors":
         record = _read_safetensors(path)
     elif path.suffix in _PICKLED:
-        record = _read_pickle(path)
+        record = read_pickled(path)
     else:
         raise RecipeError(
             f"weights: {path}: {path.suffix or 'no ending'} is no checkpoint format; "
             f"allowed: .safetensors, {', '.join(_PICKLED)}"
         )
-    state = _unwrapped(record, path)
-    broken = [n for n, t in state.items() if not bool(torch.isfinite(t).all())]
-    if broken:
-        raise InputRejectedError(
-            f"{path}: {_counted(broken)} hold NaN or infinite values; "
-            "use a checkpoint from before the training diverged"
-        )
-    return state
+    found = weights_in(record, path, ema=ema)
+    _check_numbers(found.state, path)
+    if tell is not None and found.said is not None:
+        tell(found.said)
+    return unprefixed(found.state)
 
 
 def install_(
@@ -79,7 +79,7 @@ def install_(
         if given[name].shape != own[name].shape
     ]
     amiss = [
-        f"{_counted(sorted(names))} {problem}"
+        f"{counted(sorted(names))} {problem}"
         for names, problem in (
             (needed - given.keys(), "missing"),
             (given.keys() - own.keys(), "unexpected"),
@@ -108,63 +108,39 @@ def _read_safetensors(path: Path) -> object:
         ) from error
 
 
-def _read_pickle(path: Path) -> object:
-    """Read what torch.save wrote, refusing everything that is not data."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found is None:
-            raise _truncated(path) from error
+def _check_numbers(state: Mapping[str, Tensor], path: Path) -> None:
+    """Refuse what are no plain finite numbers, or more of them than the file can hold.
+
+    A few stored numbers may pose as billions by strides of zero, and many names may
+    share one tensor; looking at each would take time and memory without end.
+    """
+    odd = [n for n, t in state.items() if t.layout != torch.strided or t.is_meta]
+    odd += [n for n, t in state.items() if t.is_quantized or t.is_nested]
+    if odd:
         raise InputRejectedError(
-            f"{path}: holds Python code ({found.group(1)}), which is never executed; "
-            "write it again with torch.save(net.state_dict(), …) or as safetensors"
-        ) from error
-    except Exception as error:  # a hostile or cut file may fail in any way
-        raise _truncated(path) from error
-
-
-def _truncated(path: Path) -> InputRejectedError:
-    """The error for a file that ends too early or never was a checkpoint."""
-    return InputRejectedError(
-        f"{path}: truncated, or not written by torch.save; copy or download it again"
-    )
-
-
-def _unwrapped(record: object, path: Path) -> dict[str, Tensor]:
-    """Only the weights, under the names the network itself uses."""
-    while isinstance(record, Mapping):
-        inner = next((record[key] for key in _WRAPPERS if key in record), None)
-        if not isinstance(inner, Mapping):
-            break
-        record = inner
-    if not isinstance(record, Mapping) or not record:
-        raise InputRejectedError(
-            f"{path}: holds {type(record).__name__}, not named tensors; "
-            "write it again with torch.save(net.state_dict(), …)"
+            f"{path}: {counted(odd)} hold sparse or quantized tensors; write it again "
+            "with dense ones"
         )
-    others = [str(name) for name, t in record.items() if not isinstance(t, Tensor)]
-    if others:
+    total = sum(tensor.numel() * tensor.element_size() for tensor in state.values())
+    if total > most_bytes(path):
         raise InputRejectedError(
-            f"{path}: {_counted(others)} are no tensors; "
-            "write it again with torch.save(net.state_dict(), …)"
+            f"{path}: its tensors claim {total} bytes, the file has "
+            f"{path.stat().st_size}; copy or download it again"
         )
-    state: dict[str, Tensor] = {str(name): tensor for name, tensor in record.items()}
-    while prefix := next((p for p in _PREFIXES if _all_start(state, p)), ""):
-        state = {name.removeprefix(prefix): t for name, t in state.items()}
-    return state
+    broken = [n for n, t in state.items() if not _is_finite(t)]
+    if broken:
+        raise InputRejectedError(
+            f"{path}: {counted(broken)} hold NaN or infinite values; "
+            "use a checkpoint from before the training diverged"
+        )
 
 
-def _all_start(names: Iterable[str], prefix: str) -> bool:
-    """Whether every name begins with `prefix`."""
-    return all(name.startswith(prefix) for name in names)
-
-
-def _counted(names: list[str]) -> str:
-    """`5 keys (a, b, c, …)`: how many, and the first few."""
-    more = ", …" if len(names) > _NAMED else ""
-    plural = "" if len(names) == 1 else "s"
-    return f"{len(names)} key{plural} ({', '.join(names[:_NAMED])}{more})"
+def _is_finite(tensor: Tensor) -> bool:
+    """Whether every number is one; of floats in 8 bits torch cannot tell directly."""
+    if not (tensor.is_floating_point() or tensor.is_complex()):
+        return True
+    wide = tensor if tensor.element_size() > 1 else tensor.float()
+    return bool(torch.isfinite(wide).all())
 
 
 def _shape(tensor: Tensor) -> str:

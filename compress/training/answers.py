@@ -141,7 +141,7 @@ class _Teacher:
     def __init__(self, model: Model, device: str) -> None:
         self.model, self.device = model, torch.device(device)
         self.net = copy.deepcopy(model.net).eval()
-        self.net.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net.to(self.device, memory_format=model.memory_format)  # type: ignore[call-overload]
 
     def __call__(self, batch: Batch) -> Tensor:
         """Logits, float32 [n, classes]."""

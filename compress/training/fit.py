@@ -99,6 +99,7 @@ class _Run:
             seed=job.seed,
             device=job.device,
             held=held(model),
+            memory_format=model.memory_format,
         )
         self.augment = augmentation(data, options)
         self.batch_size = options.images_a_step(len(train))

@@ -36,7 +36,7 @@ class Ripening(Protocol):
 class Learner:
     """A copy of a network, prepared by accelerate for one device or several."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # what learns, how, where
         self,
         net: nn.Module,
         options: Training,
@@ -44,6 +44,7 @@ class Learner:
         seed: int,
         device: str,
         held: Collection[str] = (),
+        memory_format: torch.memory_format = torch.channels_last,
     ) -> None:
         """Prepare a copy of `net` as resolved `options` say; `net` stays as it is.
 
@@ -56,7 +57,7 @@ class Learner:
         alive = masks_of(net, self.held)
         make_ready_(net, options, seed=seed)
         apply_(net, alive)
-        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        net.to(memory_format=memory_format)  # type: ignore[call-overload]
         self.net, self.prepared = self.accelerator.prepare(
             net, optimizer_for(net, options)
         )

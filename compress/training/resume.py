@@ -91,22 +91,26 @@ def load_state(
     if average is not None:
         average.load_state_dict(_under("ema.", tensors))
     slots: dict[int, dict[str, object]] = {}
+    groups = optimizer.state_dict()["param_groups"]
+    weights = [each for group in optimizer.param_groups for each in group["params"]]
+    order = [index for group in groups for index in group["params"]]
+    weight_of = dict(zip(order, weights, strict=True))
     for name, value in _under("optimizer.", tensors).items():
         index, slot = name.split(".", 1)
-        slots.setdefault(int(index), {})[slot] = _in_weight_layout(value)
+        kept = _in_layout_of(weight_of.get(int(index)), value)
+        slots.setdefault(int(index), {})[slot] = kept
     numbers = record.get("numbers")
     for index, more in (numbers if isinstance(numbers, dict) else {}).items():
         slots.setdefault(int(index), {}).update(more)
-    groups = optimizer.state_dict()["param_groups"]
     optimizer.load_state_dict({"state": slots, "param_groups": groups})
     return progress, _under("best.", tensors) or None
 
 
-def _in_weight_layout(tensor: Tensor) -> Tensor:
-    """Channels last, as the weights are in training; safetensors keeps no strides."""
-    if tensor.dim() != 4:  # noqa: PLR2004  # only convolutions have four axes
+def _in_layout_of(weight: Tensor | None, tensor: Tensor) -> Tensor:
+    """As `weight` lies in memory, in training; safetensors keeps no strides."""
+    if weight is None or weight.shape != tensor.shape:  # as for a counter of steps
         return tensor
-    return tensor.contiguous(memory_format=torch.channels_last)
+    return torch.empty_like(weight, dtype=tensor.dtype, device="cpu").copy_(tensor)
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -22,6 +22,7 @@ STUDENT: Final = model_flags("--student", "--student-weights")
 TEACHER: Final[Names] = {
     "name": "--teacher",
     "weights": "--teacher-weights",
+    "ema": "--teacher-weights-ema",
     "width": "--teacher-width",
     "resolution": "--teacher-resolution",
     "stem": "--teacher-stem",

@@ -29,7 +29,12 @@ NOT_RENAMED: Final[Names] = {}
 
 def model_flags(name: str, weights: str) -> Names:
     """The flags of the model: its name and weights are called differently by verb."""
-    return {"name": name, "weights": weights, "factory": "--model-file"}
+    return {
+        "name": name,
+        "weights": weights,
+        "ema": f"{weights}-ema",
+        "factory": "--model-file",
+    }
 
 
 # Keys of stages without a flag of their own: a record within the stage, and what the

@@ -1,15 +1,19 @@
 """litert-torch, called for one graph, quietly."""
 
 from types import SimpleNamespace
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 
 from export.refusal import refusal
+from export.tflite.reshapes import reshaping
 from runtime.errors import InputRejectedError, MissingDependencyError
 from runtime.quiet import silence
 from runtime.requirements import pip_line
+
+# Operators of TFLite that call another graph of the file.
+_CALLING: Final = ("STABLEHLO_", "WHILE", "IF", "CALL")
 
 
 def check_installed() -> None:
@@ -44,19 +48,42 @@ def converted(
     import litert_torch
     from litert_torch.quantize.quant_config import QuantConfig
 
-    whole: nn.Module = net
+    whole, given = net, image
     if layout == "NHWC":
-        whole, image = _ChannelsLast(net), image.permute(0, 2, 3, 1).contiguous()
+        given = image.permute(0, 2, 3, 1).contiguous()
+        whole = _ChannelsLast(reshaping(net, image))
     # All that the converter asks of a quantizer: are ranges found at run time?
     static = SimpleNamespace(global_config=SimpleNamespace(is_dynamic=False))
     config = QuantConfig(pt2e_quantizer=static) if integers else None
     _take_apart_()
     try:
         with silence(1, 2), torch.no_grad():
-            model = litert_torch.convert(whole.eval(), (image,), quant_config=config)
-            return bytes(model.model_content())
+            model = litert_torch.convert(whole.eval(), (given,), quant_config=config)
+            content = bytes(model.model_content())
     except Exception as error:  # the network and the converter raise anything
-        raise InputRejectedError(refusal(error, name=name)) from error
+        raise InputRejectedError(
+            refusal(error, name=name, net=net, image=image)
+        ) from error
+    _check_parts(content, name=name)
+    return content
+
+
+def _check_parts(content: bytes, *, name: str) -> None:
+    """Refuse a file of several graphs: what calls the others runs on few devices."""
+    from export.tflite import flatbuffer
+
+    model = flatbuffer.read(content)
+    if len(model.subgraphs) == 1:
+        return
+    kinds = {flatbuffer.kind_of(model, each) for each in model.subgraphs[0].operators}
+    names = sorted(flatbuffer.NAMES[kind] for kind in kinds)
+    calling = [each for each in names if each.startswith(_CALLING)]
+    raise InputRejectedError(
+        f"export: {name} cannot be exported because of the operator "
+        f"{', '.join(calling) or 'that the converter made'}, which TFLite files need a "
+        "second graph for; replace what it is made of, such as a scatter, a fold or a "
+        "loop, or export to ONNX"
+    )
 
 
 def _take_apart_() -> None:
