@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated
 
 import torch
 
@@ -12,7 +12,6 @@ from compress.nets.keras_plan import Plan
 from compress.surgery.record import Surgery
 from runtime.preprocess import Preprocess
 from runtime.typed import Between, record_as
-
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,6 @@ from compress.checked import record_of_file
 from compress.data.batches import evaluation_batches
 from compress.data.catalogue import find
 from compress.data.spec import DataSpec
-from compress.finished import whole
 from compress.folder import REPORT
 from compress.int8.divergence import first_difference
 from compress.int8.simulate import QuantizedNet
@@ -140,7 +139,7 @@ class Verification:
 
 
 def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
-    run: Path,
+    report: Report,
     data: DataSpec | None,
     *,
     factory: CodePath | None,
@@ -150,14 +149,15 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     seed: int,
     screen: Screen,
 ) -> Verification:
-    """Ask the network of `run` and each of its files; `data` as in the run by default.
+    """Ask the network of a run and each of its files; `data` as in the run by default.
 
+    report: of the run, whose files were found to be what it wrote (`finished.whole`).
     `factory` builds the network of a run whose model was the user's own.
 
     Float files are compared with the float network, INT8 files with the quantised one
     and with each other.
     """
-    report = whole(run)
+    run = report.folder
     model = _model_of(run, report, factory, seed, screen)
     spec = data or _data_of(report)
     catalogue = find(spec, seed=seed, screen=screen, cache=cache_folder())

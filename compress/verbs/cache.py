@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.arguments import byte_count
 from runtime.errors import Exit, RecipeError
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
     from compress.cache import Entry, Found, Verdict
     from compress.screen import Screen
+
+
+EXAMPLES: Final = ("compress cache ls", "compress cache gc --max-size 5GB")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -48,13 +48,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     """Compare everything with everything, pair by pair."""
-    options = with_own_data(options, screen, options.run)
     from compress.checked import record_from
+    from compress.finished import whole
     from compress.verification import verify
+
+    report = whole(Path(options.run))
+    options = with_own_data(options, screen, options.run)
 
     asked = given(options, "data")
     return verify(
-        Path(options.run),
+        report,
         record_from(DataSpec, asked, flags_of({(): DATA_FLAGS})) if asked else None,
         factory=options.model_file,
         images=options.images,

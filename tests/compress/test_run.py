@@ -270,7 +270,7 @@ def test_a_run_can_be_exported_again(whole: Whole, tmp_path: Path) -> None:
 
 def test_a_missed_budget_is_the_verdict(whole: Whole, tmp_path: Path) -> None:
     words = ["export", "--model", str(whole.folder), "--data", str(whole.data)]
-    words += ["--size-bytes", "1000", "--out", str(tmp_path / "run"), "-q"]
+    words += ["--latency-ms", "0.0001", "--out", str(tmp_path / "run"), "-q"]
     missed = ran(*words)
     assert missed.code == Exit.BUDGET
     assert "budget missed" in missed.out

@@ -250,14 +250,16 @@ def test_a_training_does_not_look_at_what_was_altered(
     data = make.tree(tmp_path / "x", {"a": 12, "b": 12})
     words = ["finetune", "--model", "lenet5", "--image-size", "32", "--data", str(data)]
     words += ["--epochs", "1", "-q", "--out"]
-    assert main([*words, str(tmp_path / "first")]) == Exit.FIT
+    # Whether a fresh network learns enough in an epoch is not the point here.
+    done = {Exit.FIT, Exit.BUDGET}
+    assert main([*words, str(tmp_path / "first")]) in done
     _blacken(tmp_path, 11, 32 * 32 * 3)
     capsys.readouterr()
 
     assert main([*words, str(tmp_path / "run")]) == Exit.REJECTED
     told = capsys.readouterr().err
     assert "pixels.u8: decoded pixels (row 11) were changed since" in told
-    assert main([*words, str(tmp_path / "run")]) == Exit.FIT
+    assert main([*words, str(tmp_path / "run")]) in done
     first, second = (
         (tmp_path / name / "01-finetune/model.safetensors").read_bytes()
         for name in ("first", "run")
