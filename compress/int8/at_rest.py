@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, fx, nn
 
+from compress.int8.biases import give_bias_
 from compress.int8.capture import add_parameter, captured, parameter, refreshed_
 from compress.int8.grids import HIGH, LOW, Grid, Scheme
 from compress.int8.rewrites import canonical_
@@ -156,11 +157,3 @@ def _fill_(graph: fx.GraphModule, node: fx.Node, tensors: Mapping[str, Tensor]) 
     if bias.shape != weight.shape[:1]:
         raise ValueError(f"{node.name}: bias of shape {list(bias.shape)}")
     give_bias_(graph, node, bias)
-
-
-def give_bias_(graph: fx.GraphModule, node: fx.Node, values: Tensor) -> None:
-    """Let a weighted node add `values` [outputs] instead of its bias, if it had one."""
-    old = bias_of(node)
-    name = f"{weight_of(node).target}_bias" if old is None else str(old.target)
-    fresh = add_parameter(graph, node, name, values)
-    node.args = (*node.args[:2], fresh, *node.args[3:])

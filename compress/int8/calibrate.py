@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import torch
 from torch import Tensor, fx
 
-from compress.int8.grids import Scheme, weight_scales
+from compress.int8.capture import parameter
+from compress.int8.grids import Grid, Scheme, roomy_scales, weight_scales
 from compress.int8.plan import Plan
 from compress.int8.rules import grids_of
+from compress.quantizer import bias_of, weight_of, weighted
 
 Ranges = Literal["minmax", "mean", "percentile", "mse", "entropy"]
 Batches = Callable[[], Iterable[Tensor]]
@@ -127,10 +129,23 @@ def scheme_of(
         if first not in plan.fixed:
             whole = not plan.logits.isdisjoint(nodes)
             chosen[first] = ESTIMATORS["minmax" if whole else ranges](seen[first])
-    weights = {name: weight_scales(getattr(graph, name)) for name in plan.weights}
-    return Scheme(
-        activations=grids_of(graph, plan, chosen, levels=levels), weights=weights
-    )
+    activations = grids_of(graph, plan, chosen, levels=levels)
+    return Scheme(activations=activations, weights=scales_of(graph, activations))
+
+
+def scales_of(
+    graph: fx.GraphModule, activations: Mapping[str, Grid]
+) -> dict[str, Tensor]:
+    """The scales [outputs] of every weight that the table knows, by its name."""
+    found: dict[str, Tensor] = {}
+    for node in weighted(graph):
+        name, bias = str(weight_of(node).target), bias_of(node)
+        scales = found.get(name, weight_scales(parameter(graph, weight_of(node))))
+        source = activations.get(cast("fx.Node", node.args[0]).name)
+        if bias is not None and source is not None:
+            scales = roomy_scales(scales, parameter(graph, bias), source.scale)
+        found[name] = scales
+    return found
 
 
 def _extremes(seen: Seen) -> tuple[float, float]:

@@ -15,8 +15,8 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, fx
 
 from compress.int8 import kernels
-from compress.int8.at_rest import give_bias_
 from compress.int8.axes import OF_MAPS, OF_TOKENS, by_channel, channel_axis
+from compress.int8.biases import give_bias_
 from compress.int8.calibrate import Watch
 from compress.int8.capture import ATEN, parameter
 from compress.int8.grids import Grid, Scheme, snapped_weight

@@ -13,6 +13,9 @@ HIGH: Final = 127
 WEIGHT_HIGH: Final = 127
 # Half of int32: the sum of products needs the rest.
 BIAS_HIGH: Final = 1 << 30
+# More steps would leave float32, which holds sums exactly up to 2^24, on the way to
+# int32; a bias that needs them is that of a filter of next to nothing.
+_BIAS_WANTED: Final = 1 << 23
 # A range narrower than this is a constant; the grid must not divide by nothing.
 _NARROWEST: Final = 1e-6
 
@@ -70,6 +73,17 @@ def weight_scales(weight: Tensor) -> Tensor:
     """Symmetric scales [outputs] that hold the largest weight of each output."""
     largest = weight.detach().flatten(1).abs().amax(dim=1)
     return largest.clamp(min=_NARROWEST) / WEIGHT_HIGH
+
+
+def roomy_scales(scales: Tensor, bias: Tensor, source: float | Tensor) -> Tensor:
+    """Scales [outputs] of weights, larger where a bias [outputs] takes too many steps.
+
+    Those are of `source`, the input's scale, times a weight's. A filter that is zero or
+    tiny beside its bias (masked, pruned, or dead since the training) has a step that
+    is no measure for it: cut to int32, the bias would be another one. What such
+    weights lose is less than a hundredth of a step of the output for each input.
+    """
+    return torch.maximum(scales, bias.detach().abs() / (source * _BIAS_WANTED))
 
 
 def weight_steps(weight: Tensor, scales: Tensor) -> Tensor:

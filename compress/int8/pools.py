@@ -26,14 +26,28 @@ def averages_are_convolutions_(graph: fx.GraphModule) -> None:
     own once its map is not too large, and adaptive windows of different sizes: both get
     a grid to themselves, which avoids ties (`means.calm_mean`).
     """
+    _means_are_taken_once_(graph)
     for node in list(graph.graph.nodes):
-        if node.target is ATEN.adaptive_avg_pool2d.default:
+        if node.target is ATEN.adaptive_avg_pool2d.default and node.users:
             _tile_(node)
         if node.target is ATEN.avg_pool2d.default:
             _convolve_(graph, node)
         if node.target is ATEN.adaptive_avg_pool2d.default and node.users:
             _shrink_(graph, node)
             _stand_alone_(graph, node)
+
+
+def _means_are_taken_once_(graph: fx.GraphModule) -> None:
+    """Let who reads the same average of a map read the first one.
+
+    litert-torch makes one of them, too, and loses all grids but one.
+    """
+    seen: dict[tuple[object, ...], fx.Node] = {}
+    for node in graph.graph.nodes:
+        if node.target is ATEN.adaptive_avg_pool2d.default:
+            first = seen.setdefault((node.args[0], *pair_of(node.args[1])), node)
+            if first is not node:
+                node.replace_all_uses_with(first)
 
 
 def _tile_(node: fx.Node) -> None:

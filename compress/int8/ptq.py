@@ -8,10 +8,10 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, fx
 
-from compress.int8.calibrate import ESTIMATORS, Batches, Seen, seen_ranges
+from compress.int8.calibrate import ESTIMATORS, Batches, Seen, scales_of, seen_ranges
 from compress.int8.correct import corrected, with_weights_corrected
 from compress.int8.equalise import equalised
-from compress.int8.grids import Scheme, weight_scales
+from compress.int8.grids import Scheme
 from compress.int8.influence import ends_of, evenly, influences
 from compress.int8.plan import Plan, planned
 from compress.int8.ranges import chosen_ranges
@@ -81,9 +81,10 @@ def quantised(
         plan = planned(made)
     say("measuring ranges")
     ranges = ranges_of(made, plan, images, ranges=methods.ranges)
+    activations = grids_of(made, plan, ranges, levels=levels)
     scheme = Scheme(
-        activations=grids_of(made, plan, ranges, levels=levels),
-        weights={name: weight_scales(getattr(made, name)) for name in plan.weights},
+        activations=activations,
+        weights=scales_of(made, activations),
         left_float=methods.left_float,
     )
     rounded = made

@@ -191,21 +191,23 @@ class QatNet(nn.Module):
         with torch.no_grad():
             for name, value in self.body.named_parameters(recurse=False):
                 cast("Tensor", getattr(graph, name)).copy_(value)
+            activations = {
+                node: Grid(float(grid.scale), grid.zero_point)
+                for node, grid in self.grids().items()
+            }
             layers = self.layers()
             for node in graph.graph.nodes:
                 if node.name not in layers:
                     continue
                 layer = layers[node.name]
                 weight, bias = layer.folded()
+                step = activations[cast("fx.Node", node.args[0]).name].scale
                 parameter(graph, weight_of(node)).copy_(weight)
-                weights[str(weight_of(node).target)] = layer.scales(weight).clone()
+                scales = layer.scales(weight, bias, step)
+                weights[str(weight_of(node).target)] = scales.clone()
                 to = bias_of(node)
                 if to is not None and bias is not None:
                     parameter(graph, to).copy_(bias)
-            activations = {
-                node: Grid(float(grid.scale), grid.zero_point)
-                for node, grid in self.grids().items()
-            }
         return QuantizedNet(graph, Scheme(activations=activations, weights=weights))
 
     def _follow_(self, seen: Mapping[str, Tensor]) -> None:

@@ -14,7 +14,7 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, fx, nn
 
 from compress.int8.capture import ATEN, parameter
-from compress.int8.grids import weight_scales
+from compress.int8.grids import roomy_scales, weight_scales
 from compress.int8.norms import BATCH_NORM, layer_normalised
 from compress.int8.qat_rounding import Pass, fake_quantized_bias, fake_quantized_weight
 from compress.quantizer import bias_of, weight_of
@@ -97,23 +97,24 @@ class Layer(nn.Module):
 
     def forward(self, images: Tensor, now: Pass, source: str) -> Tensor:
         """Sums in float, of what the node `source` gave."""
+        step = now.grids[source].scale
         if self.norm is not None and self.training and self.gathers:
-            return self.by_batch(images, self.norm)
+            return self.by_batch(images, self.norm, step)
         weight, bias = self.folded()
-        scales = self.scales(weight)
+        scales = self.scales(weight, bias, step)
         weight = fake_quantized_weight(weight, scales, learnt=self.widths is not None)
         if bias is not None:
-            bias = fake_quantized_bias(bias, scales * now.grids[source].scale)
+            bias = fake_quantized_bias(bias, scales * step)
         return self.sums(images, weight, bias)
 
-    def by_batch(self, images: Tensor, norm: Norm) -> Tensor:
+    def by_batch(self, images: Tensor, norm: Norm, step: float | Tensor) -> Tensor:
         """Sums normalised by the batch, of weights folded with running statistics."""
         scale = norm.scale().detach()
         scale = torch.where(scale.abs() < _SMALLEST, _SMALLEST, scale)
         folded = self.weight * _by_output(scale, self.weight)
-        weight = fake_quantized_weight(
-            folded, self.scales(folded), learnt=self.widths is not None
-        )
+        _, bias = self.folded()
+        scales = self.scales(folded, bias, step)
+        weight = fake_quantized_weight(folded, scales, learnt=self.widths is not None)
         shape = (-1,) if self.linear else (-1, 1, 1)
         sums = self.sums(images, weight, None) / scale.view(shape)
         if self.bias is not None:
@@ -133,10 +134,15 @@ class Layer(nn.Module):
             self.norm.bias - shift * scale,
         )
 
-    def scales(self, folded: Tensor) -> Tensor:
-        """The steps of folded weights, [outputs]."""
-        widest = weight_scales(folded)
-        return widest if self.widths is None else widest * self.widths.clamp(min=0.01)
+    def scales(
+        self, folded: Tensor, bias: Tensor | None, step: float | Tensor
+    ) -> Tensor:
+        """The steps of folded weights, [outputs]; `step` is that of the input."""
+        scales = weight_scales(folded)
+        if self.widths is not None:
+            scales = scales * self.widths.clamp(min=0.01)
+        step = step.detach() if isinstance(step, Tensor) else step
+        return scales if bias is None else roomy_scales(scales, bias, step)
 
     def sums(self, images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Multiply and add."""
@@ -183,9 +189,15 @@ def layer_of(
     if node.name in before:
         norm, raw, shift = before[node.name]
         layer = Layer(node, raw, shift, norm, learn_scales=learn_scales)
-        folded, _ = layer.folded()
-        if folded.shape == weight.shape and torch.allclose(folded, weight, rtol=1e-4):
-            return layer
+        folded, at = layer.folded()
+        if folded.shape == weight.shape:
+            # Dead filters were left out, and what they give; `dead_filters_move_on_`.
+            read = weight != 0
+            if torch.allclose(folded * read, weight, rtol=1e-4):
+                layer.weight.data *= read
+                if bias is not None and at is not None:
+                    norm.bias.data += parameter(graph, bias) - at
+                return layer
     shift = None if bias is None else parameter(graph, bias)
     return Layer(node, weight, shift, None, learn_scales=learn_scales)
 

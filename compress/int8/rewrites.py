@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.int8.axes import shape_of
+from compress.int8.biases import dead_filters_move_on_
 from compress.int8.capture import ATEN, add_buffer, add_parameter, parameter, refreshed_
 from compress.int8.folding import (
     CONVOLUTION,
@@ -246,6 +247,7 @@ _PASSES: Final[tuple[Callable[[fx.GraphModule], None], ...]] = (
     averages_are_convolutions_,
     heads_are_linear_,
     splits_are_slices_,
+    dead_filters_move_on_,
 )
 
 

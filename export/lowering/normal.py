@@ -23,6 +23,7 @@ from export.lowering.graph import (
     dequantizer,
     describe_,
     given,
+    graph_of,
     grid_of,
     insert,
     known,
@@ -38,6 +39,8 @@ from export.lowering.graph import (
 
 # Half of int32, as for biases that we rounded ourselves: the sums need the rest.
 _BIAS_HIGH = 1 << 30
+# And as many steps as float32 counts, with room for the sums.
+_BIAS_WANTED = 1 << 23
 _MAP_AXES = ([2, 3], [-2, -1], [-1, -2], [3, 2])
 # Steps of a gate that nobody gave a grid: 1/2 is one of them.
 _GATE_STEPS = 254
@@ -193,13 +196,43 @@ def _whole_biases_(graph: ir.Graph) -> None:
         bias = numbers(given(node, 2))
         if source is None or bias is None or node.op_type == "MatMul":
             continue
-        steps = grid_of(source).scale * grid_of(weight).scale
+        grid = _roomy_(node, weight, grid_of(source), bias)
+        steps = grid_of(source).scale * grid.scale
         scale = np.broadcast_to(steps, bias.shape).astype(np.float32)
         whole = np.rint(bias.astype(np.float64) / scale.astype(np.float64))
         codes = np.clip(whole, -_BIAS_HIGH, _BIAS_HIGH).astype(np.int32)
-        grid = Grid(scale, np.zeros(scale.shape, np.int32))
-        real = dequantize(node, constant(graph, codes), grid, layer=layer_of(node))
+        zeros = np.zeros(scale.shape, np.int32)
+        real = dequantize(
+            node, constant(graph, codes), Grid(scale, zeros), layer=layer_of(node)
+        )
         node.replace_input_with(2, real)
+
+
+def _roomy_(node: ir.Node, weight: ir.Node, source: Grid, bias: Numbers) -> Grid:
+    """The grid of a layer's weight, coarser where the bias takes too many steps.
+
+    As `roomy_scales` of compress/int8 has it: next to such a bias the weights of that
+    output are nothing.
+    """
+    grid, codes = grid_of(weight), known(needed(weight))
+    least = np.abs(bias) / (source.scale * _BIAS_WANTED)
+    least = least if grid.scale.shape else least.max(initial=0)
+    if (grid.scale >= least).all() or np.any(grid.zero):
+        return grid
+    scale = np.maximum(grid.scale, least).astype(np.float32)
+    axis = int(attribute(weight, "axis", 1)) if grid.scale.shape else 0
+    shape = [-1 if place == axis else 1 for place in range(codes.ndim)]
+    shape = shape if grid.scale.shape else []
+    finer = (grid.scale.astype(np.float64) / scale).reshape(shape)
+    moved = Grid(scale, grid.zero)
+    rounded = np.rint(codes * finer).astype(codes.dtype)
+    stored = constant(graph_of(node), rounded)
+    real = dequantize(node, stored, moved, layer=layer_of(node))
+    producer = real.producer()
+    if producer is not None and grid.scale.shape:
+        producer.attributes["axis"] = ir.AttrInt64("axis", axis)
+    node.replace_input_with(1, real)
+    return moved
 
 
 def is_quantised(graph: ir.Graph) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -221,6 +222,52 @@ def test_the_same_bytes_every_time(
     found = Artifact.read(artifact.path)
     assert (found.dtype, found.target) == ("int8", "x86-vnni")
     assert found.size_bytes < 1.05 * 11_181_642 - 5_000
+
+
+def test_a_bias_beside_weights_of_nothing_is_kept() -> None:
+    """As other quantisers write it: a filter of zeros whose scale is no measure."""
+    rng = np.random.default_rng(0)
+    codes = rng.integers(-127, 128, (3, 2, 1, 1)).astype(np.int8)
+    codes[0] = 0
+    constants = {
+        "scale": np.array(0.02, np.float32),
+        "zero": np.array(0, np.int8),
+        "codes": codes,
+        "scales": np.array([1e-12, 0.01, 0.01], np.float32),
+        "zeros": np.zeros(3, np.int8),
+        "bias": np.array([1.5, 0.3, -0.2], np.float32),
+    }
+    grid, weight = ["scale", "zero"], ["codes", "scales", "zeros"]
+    nodes = [
+        helper.make_node("QuantizeLinear", ["image", *grid], ["q"], name="in/q"),
+        helper.make_node("DequantizeLinear", ["q", *grid], ["x"], name="in/dq"),
+        helper.make_node("DequantizeLinear", weight, ["w"], name="c/w", axis=0),
+        helper.make_node("Conv", ["x", "w", "bias"], ["y"], name="c/Conv"),
+        helper.make_node("QuantizeLinear", ["y", *grid], ["r"], name="c/q"),
+        helper.make_node("DequantizeLinear", ["r", *grid], ["logits"], name="c/dq"),
+    ]
+    ends = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, channels, 4, 4])
+        for name, channels in (("image", 2), ("logits", 3))
+    ]
+    values = [numpy_helper.from_array(v, name) for name, v in constants.items()]
+    graph = helper.make_graph(nodes, "dead", ends[:1], ends[1:], values)
+    opsets = [helper.make_opsetid("", 18)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=8)
+    image = rng.uniform(-1, 1, (1, 2, 4, 4)).astype(np.float32)
+
+    low = lowered(model, VNNI)
+    session = onnxruntime.InferenceSession(
+        low.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    (found,) = session.run(None, {"image": image})
+
+    real = constants["scales"].astype(np.float64)[:, None] * codes[:, :, 0, 0]
+    read = np.rint(image / 0.02) * 0.02
+    sums = np.einsum("oi,nihw->nohw", real, read)
+    want = sums + constants["bias"][:, None, None]
+    want = np.clip(want, -128 * 0.02, 127 * 0.02)
+    np.testing.assert_allclose(found, want, rtol=0, atol=0.0101)  # half a step
 
 
 def test_a_float_model_is_refused_in_a_sentence() -> None:
