@@ -1,5 +1,9 @@
 """A network with one output is judged, and taught, by its error."""
 
+from collections.abc import Callable
+from pathlib import Path
+from subprocess import CompletedProcess
+
 import torch
 from torch import Tensor, nn
 
@@ -97,3 +101,22 @@ def test_the_doctor_climbs_for_one_output() -> None:
 def test_one_output_is_taught_by_squared_error() -> None:
     student, teacher = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [1.0]])
     assert distillation_loss(student, teacher, temperature=4.0) == 2.0
+
+
+def test_labels_cannot_teach_one_output(
+    started: Callable[..., CompletedProcess[str]], tmp_path: Path
+) -> None:
+    """Told before any training; labels 0 to 9 once ended in a bug."""
+    (tmp_path / "net.py").write_text(
+        "from torch import nn\n"
+        "def build():\n"
+        "    pool = nn.AdaptiveAvgPool2d(1)\n"
+        "    return nn.Sequential(pool, nn.Flatten(), nn.Linear(3, 1))\n"
+    )
+    done = started(
+        *("quantize", "--model-file", f"{tmp_path / 'net.py'}:build", "--model", "net"),
+        *("--data", "digits", "--image-size", "32", "--mode", "qat"),
+        *("--distill", "0.5", "--out", str(tmp_path / "run")),
+    )
+    assert done.returncode == 2
+    assert "tells 1 classes apart and digits has 10" in done.stderr
