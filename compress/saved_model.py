@@ -36,6 +36,7 @@ from runtime.files import file_name
 from runtime.preprocess import Preprocess
 from runtime.session import Session, open_session
 
+_MUTE: Final = "by TensorFlow, in one call that says nothing until it ends"
 _BATCH: Final = 32
 _HALF: Final = (0.5, 0.5, 0.5)  # -1 to 1, which TensorFlow's image models are fed
 _CONVERTS: Final[dict[str, Literal["float32", "float16", "int8"]]] = {
@@ -170,7 +171,7 @@ class _Writer:
     def of(cls, recipe: Recipe, job: Job, data: Catalogue, ptq: Ptq) -> "_Writer":
         """Write the float file, and learn from it what the model is fed."""
         source = Path(recipe.model.name)
-        job.screen.tell(f"export: {source.name} to TFLite, float32")
+        job.screen.tell(f"export: {source.name} to TFLite, float32, {_MUTE}")
         bare = to_tflite(source, _path(source, job, "float32"), dtype="float32")
         with closing(open_session(bare, threads=THREADS)) as session:
             preprocess = data.asked(_fed(session, recipe, source))
@@ -196,7 +197,7 @@ class _Writer:
         if dtype == "float32":
             return self.plain
         source = Path(self.recipe.model.name)
-        self.job.screen.tell(f"export: {source.name} to TFLite, {dtype}")
+        self.job.screen.tell(f"export: {source.name} to TFLite, {dtype}, {_MUTE}")
         images = None
         if dtype == "int8":
             images = _representative(self.data, self.preprocess, self.job, self.ptq)

@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from compress.int8.grids import Scheme, weight_scales
 from compress.int8.plan import Plan
 from compress.int8.rules import grids_of
+from compress.passes import passed
 
 Ranges = Literal["minmax", "mean", "percentile", "mse", "entropy"]
 Batches = Callable[[], Iterable[Tensor]]
@@ -105,7 +106,7 @@ def seen_ranges(
     with torch.inference_mode():
         for look in (Seen.extend, Seen.count) if histograms else (Seen.extend,):
             watch = Watch(graph, groups, partial(_shown, seen, look))
-            for batch in images():
+            for batch in passed("measuring ranges", images()):
                 watch.run(batch)
     return seen
 

@@ -399,3 +399,46 @@ def test_a_saved_model_becomes_tflite_files(
     missed = {each["limit"] for each in report["checks"] if not each["kept"]}
     assert missed == {"chance"}
     assert len(list((out / "artifacts").glob("*.tflite"))) == 2
+
+
+def test_every_phase_says_how_far_it_is(
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With no patience at all, each step of each pass is a line of its own."""
+    monkeypatch.setattr("compress.screen.LINE_SECONDS", 0.0)
+    words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
+    more = ("--flips", "0", "--json", "--out", str(tmp_path / "run"))
+    main(["quantize", *words, *more])
+
+    said = capsys.readouterr()
+    assert isinstance(json.loads(said.out), dict)
+    titles = {line.split(":")[0] for line in said.err.splitlines() if "s left" in line}
+    assert titles >= {
+        "judging",
+        "judging by held-out images",
+        "equalising channels",
+        "measuring ranges",
+        "weighing ranges by their effect",
+        "correcting biases",
+        "learning how to round weights",
+        "measuring the range of the answer",
+        "comparing operators with float",
+        "proof",
+    }
+
+
+def test_quiet_has_no_phases(
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("compress.screen.LINE_SECONDS", 0.0)
+    words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
+    main(["quantize", *words, "-q", "--out", str(tmp_path / "run")])
+    assert capsys.readouterr().err == ""
