@@ -13,13 +13,14 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from compress.data.batches import evaluation_batches
+from compress.data.batches import batch_count, evaluation_batches
 from compress.data.catalogue import Catalogue, find
 from compress.data.data import Images
 from compress.int8.calibration import chosen_images
 from compress.job import Job
 from compress.outcome import report_of
 from compress.parity import PARITY_IMAGES, besides, int8_share, thinned
+from compress.passes import Counted, passed
 from compress.proof import Proof, Proven, quantisation_of
 from compress.prove import THREADS, timed
 from compress.recipe import Recipe
@@ -144,9 +145,9 @@ def _proven(
 
 def _scores(session: Session, images: Images, preprocess: Preprocess) -> Scores:
     """What a file answers: float32 [images, outputs]."""
-    return np.concatenate(
-        [session.run(batch) for batch in _fed_with(images, preprocess)]
-    )
+    count = batch_count(len(images), batch_size=_BATCH, drop_last=False)
+    fed = Counted(_fed_with(images, preprocess), count)
+    return np.concatenate([session.run(batch) for batch in passed("proof", fed)])
 
 
 def _reference(plain: Proven) -> Reference | None:
