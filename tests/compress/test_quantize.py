@@ -411,7 +411,7 @@ def test_every_phase_says_how_far_it_is(
     """With no patience at all, each step of each pass is a line of its own."""
     monkeypatch.setattr("compress.screen.LINE_SECONDS", 0.0)
     words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
-    more = ("--flips", "0", "--json", "--out", str(tmp_path / "run"))
+    more = ("--learn-rounding", "--json", "--out", str(tmp_path / "run"))
     main(["quantize", *words, *more])
 
     said = capsys.readouterr()
