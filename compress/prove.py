@@ -69,8 +69,8 @@ def prove(
             files.append(judge.proven(each, session, found))
             job.screen.tell(f"proof: {files[-1].as_text()}")
         job.screen.tell(
-            f"measure: {', '.join(sessions)}, {THREADS} thread, which nothing that is "
-            "shown may disturb"
+            f"measure: {', '.join(sessions)}, {THREADS} thread; nothing is shown "
+            "meanwhile, which would disturb it"
         )
         measurements, comparisons = timed(sessions, seed=job.seed)
     return Proof(
