@@ -20,6 +20,7 @@ from compress.int8.simulate import QuantizedNet
 from compress.models import meta
 from compress.models.liveness import peak_bytes
 from compress.models.model import Model
+from compress.passes import passed
 
 Logits = Callable[[Tensor], Tensor]
 
@@ -129,7 +130,7 @@ def answered(asked: Model | Logits, images: Images) -> Answered:
     given = np.empty(len(images), np.int64)
     among = classes = done = 0
     with torch.inference_mode():
-        for batch in evaluation_batches(images, _BATCH):
+        for batch in passed("judging", evaluation_batches(images, _BATCH)):
             scores = logits(batch.pixels)
             classes = scores.shape[1]
             order = scores.topk(min(_TOP, classes), dim=1).indices.cpu()

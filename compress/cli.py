@@ -151,6 +151,7 @@ def _version() -> str:
 
 def _answer(module: object, options: argparse.Namespace) -> "Answer":
     """Let a verb's module do its work."""
+    from compress.passes import heard_by
     from compress.screen import Screen
 
     if options.threads is not None:
@@ -160,7 +161,8 @@ def _answer(module: object, options: argparse.Namespace) -> "Answer":
     screen = Screen(
         verbosity="quiet" if quiet else "verbose" if options.verbose else "normal"
     )
-    return cast("Answer", module.execute(options, screen))  # type: ignore[attr-defined]
+    with heard_by(screen):
+        return cast("Answer", module.execute(options, screen))  # type: ignore[attr-defined]
 
 
 def _is_main_process() -> bool:

@@ -10,6 +10,7 @@ from compress.data.data import Images
 from compress.int8.calibration import batches_of
 from compress.int8.nncf_engine import Control
 from compress.models.model import Model
+from compress.passes import passed
 from compress.prove import THREADS
 from export.verify import Scores
 from runtime.artifact import Artifact
@@ -54,7 +55,7 @@ def limit_of(
         with closing(open_session(plain, threads=THREADS)) as session:
             rights = [
                 int(best)
-                for batch in batches_of(model, shown)()
+                for batch in passed("judging", batches_of(model, shown)())
                 for best in session.run(batch.contiguous().numpy()).argmax(axis=1)
             ]
     return Limit(

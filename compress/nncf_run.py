@@ -112,6 +112,10 @@ def _quantised(
     suitable = [each for each in named if each.format == "onnx"]
     with tempfile.TemporaryDirectory() as place:
         raw = Path(place) / "nncf.onnx"
+        job.screen.tell(
+            f"ptq: NNCF measures {len(images)} images, in one call that says nothing "
+            "until it ends"
+        )
         nncf_quantised(plain.path, raw, batches_of(model, images), control=control)
         for chosen in suitable or [int8_target(this_machine())]:
             name = Wanted(

@@ -14,6 +14,7 @@ from compress.data.data import Images
 from compress.exports import Wanted
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
+from compress.passes import passed
 from compress.placing import Placed
 from compress.proof import Proven
 from export.verify import Answer, Scores, parity_of
@@ -116,7 +117,7 @@ def scores_of(ask: Answer, model: Model, images: Images) -> Scores:
     return np.concatenate(
         [
             ask(model.prepare(batch.pixels).contiguous().numpy())
-            for batch in evaluation_batches(images, PARITY_BATCH)
+            for batch in passed("proof", evaluation_batches(images, PARITY_BATCH))
         ]
     )
 

@@ -1,7 +1,8 @@
 """Which parts of a quantised network stay float in a file, because that is faster."""
 
 import tempfile
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from compress.int8.regions import cuts, gates
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.job import Job
 from compress.recipe import Export
+from compress.screen import Advance
 from export.placement import FEW, MANY, Opener, Placement, untimed
 from export.placement import placed as search
 from runtime.session import Session, open_session
@@ -56,13 +58,30 @@ def _timed(
     """
     job.screen.tell(f"place: {asked.name}, timing parts of it in float and in INT8")
     onnx = asked.format == "onnx"
-    return search(
-        _onnx_opener(asked, net) if onnx else _tflite_opener(asked, export, recipe),
-        cuts=cuts(net.graph),
-        gates=gates(net.graph),
-        rng=np.random.default_rng(job.seed),
-        effort=MANY if onnx else FEW,
-    )
+    effort = MANY if onnx else FEW
+    total = round(effort.seconds)
+    with job.screen.progress("place", total, timing=True) as advance:
+        return search(
+            _onnx_opener(asked, net) if onnx else _tflite_opener(asked, export, recipe),
+            cuts=cuts(net.graph),
+            gates=gates(net.graph),
+            rng=np.random.default_rng(job.seed),
+            effort=effort,
+            tell=_by_the_clock(advance, total),
+        )
+
+
+def _by_the_clock(advance: Advance, total: int) -> Callable[[str], None]:
+    """Progress of a search that ends when its seconds do, or a little later."""
+    started, told = time.monotonic(), 0
+
+    def tell(name: str) -> None:
+        nonlocal told
+        now = min(total - 1, int(time.monotonic() - started))
+        advance(now - told, name)
+        told = now
+
+    return tell
 
 
 def _onnx_opener(asked: Wanted, net: QuantizedNet) -> Opener:

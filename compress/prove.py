@@ -45,7 +45,7 @@ def prove(
         files: list[Proven] = []
         sessions: dict[str, Session] = {}
         for each in asked:
-            job.screen.tell(f"export: {each.name}")
+            job.screen.tell(f"export: {each.told}")
             try:
                 found = placed(each, export, job, recipe)
                 artifact = write(
@@ -68,7 +68,10 @@ def prove(
                 sessions[each.name] = session
             files.append(judge.proven(each, session, found))
             job.screen.tell(f"proof: {files[-1].as_text()}")
-        job.screen.tell(f"measure: {', '.join(sessions)}, {THREADS} thread")
+        job.screen.tell(
+            f"measure: {', '.join(sessions)}, {THREADS} thread; nothing is shown "
+            "meanwhile, which would disturb it"
+        )
         measurements, comparisons = timed(sessions, seed=job.seed)
     return Proof(
         files=tuple(files),

@@ -24,6 +24,7 @@ from compress.job import Job, cache_folder, is_main_process
 from compress.models.model import Model
 from compress.models.opening import check_start, open_model
 from compress.outcome import report_of
+from compress.passes import heard_by
 from compress.prove import prove
 from compress.reachable import check_reachable
 from compress.recipe import Recipe
@@ -88,7 +89,8 @@ def in_run_directory(
                 screen, journal=folder / JOURNAL if is_main_process() else None
             ),
         )
-        return work(job)
+        with heard_by(job.screen):
+            return work(job)
 
 
 def handed_over(report: Report, job: Job) -> Report:

@@ -13,13 +13,14 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from compress.data.batches import evaluation_batches
+from compress.data.batches import batch_count, evaluation_batches
 from compress.data.catalogue import Catalogue, find
 from compress.data.data import Images
 from compress.int8.calibration import chosen_images
 from compress.job import Job
 from compress.outcome import report_of
 from compress.parity import PARITY_IMAGES, besides, int8_share, thinned
+from compress.passes import Counted, passed
 from compress.proof import Proof, Proven, quantisation_of
 from compress.prove import THREADS, timed
 from compress.recipe import Recipe
@@ -36,6 +37,7 @@ from runtime.files import file_name
 from runtime.preprocess import Preprocess
 from runtime.session import Session, open_session
 
+_MUTE: Final = "by TensorFlow, in one call that says nothing until it ends"
 _BATCH: Final = 32
 _HALF: Final = (0.5, 0.5, 0.5)  # -1 to 1, which TensorFlow's image models are fed
 _CONVERTS: Final[dict[str, Literal["float32", "float16", "int8"]]] = {
@@ -150,9 +152,9 @@ def _proven(
 
 def _scores(session: Session, images: Images, preprocess: Preprocess) -> Scores:
     """What a file answers: float32 [images, outputs]."""
-    return np.concatenate(
-        [session.run(batch) for batch in _fed_with(images, preprocess)]
-    )
+    count = batch_count(len(images), batch_size=_BATCH, drop_last=False)
+    fed = Counted(_fed_with(images, preprocess), count)
+    return np.concatenate([session.run(batch) for batch in passed("proof", fed)])
 
 
 def _reference(plain: Proven) -> Reference | None:
@@ -177,7 +179,7 @@ class _Writer:
     def of(cls, recipe: Recipe, job: Job, data: Catalogue, ptq: Ptq) -> "_Writer":
         """Write the float file, and learn from it what the model is fed."""
         source = Path(recipe.model.name)
-        job.screen.tell(f"export: {source.name} to TFLite, float32")
+        job.screen.tell(f"export: {source.name} to TFLite, float32, {_MUTE}")
         bare = to_tflite(
             source, _path(source, job, "float32"), dtype="float32", trusted=True
         )
@@ -205,7 +207,7 @@ class _Writer:
         if dtype == "float32":
             return self.plain
         source = Path(self.recipe.model.name)
-        self.job.screen.tell(f"export: {source.name} to TFLite, {dtype}")
+        self.job.screen.tell(f"export: {source.name} to TFLite, {dtype}, {_MUTE}")
         images = None
         if dtype == "int8":
             images = _representative(self.data, self.preprocess, self.job, self.ptq)

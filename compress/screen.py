@@ -26,8 +26,23 @@ def _ignore(steps: int, note: str) -> None:
     del steps, note
 
 
+@dataclass
+class _Voice:
+    """What stderr, which a process has one of, is being used for.
+
+    said: when it last was; drawing: whether somebody's progress is being shown.
+    """
+
+    said: float
+    drawing: bool = False
+
+
+_VOICE: Final = _Voice(said=time.monotonic())
+
+
 def _say(sentence: str) -> None:
     """One line on stderr; a run goes on when nobody can listen, or no disk keep it."""
+    _VOICE.said = time.monotonic()
     with suppress(OSError):
         print(printable(sentence), file=sys.stderr, flush=True)  # noqa: T201
 
@@ -69,37 +84,50 @@ class Screen:
         append(self.journal, event)
 
     @contextmanager
-    def progress(self, title: str, total: int) -> Iterator[Advance]:
+    def progress(
+        self, title: str, total: int, *, passing: bool = False, timing: bool = False
+    ) -> Iterator[Advance]:
         """Show how far a task is, and for how long it will go on.
 
         The block calls `advance(steps, note)`. A terminal gets a bar, a log a line now
-        and then.
+        and then; of a task within another one only the outer is shown. passing: the
+        bar is wiped away in the end. timing: latencies are taken between the steps, so
+        that nothing may be drawn there, and a terminal gets lines, too.
         """
-        started = time.monotonic()
-        if self.verbosity == "quiet":
+        if _VOICE.drawing:
             yield _ignore
-        elif sys.stderr.isatty():
-            with _bar(title, total) as advance:
-                yield advance
-        else:
-            yield _lines(title, total)
+            return
+        started = time.monotonic()
+        _VOICE.drawing = True
+        try:
+            if self.verbosity == "quiet":
+                yield _ignore
+            elif sys.stderr.isatty() and not timing:
+                with _bar(title, total, passing=passing) as advance:
+                    yield advance
+            else:
+                yield _lines(title, total)
+        finally:
+            _VOICE.drawing = False
         self.note("done", f"{title}: {time.monotonic() - started:.1f} s")
 
 
 def _lines(title: str, total: int) -> Advance:
-    """Say a line every so often; for logs, where a bar would be noise."""
-    started = said = time.monotonic()
+    """Say a line wherever nothing was said for long; for logs, where a bar is noise.
+
+    Counted from the last sentence of the process: many short tasks are silent, too.
+    """
+    started = time.monotonic()
     done = skipped = 0
 
     def advance(steps: int, note: str) -> None:
-        nonlocal done, skipped, said
+        nonlocal done, skipped
         done += steps
         now = time.monotonic()
         if not note:  # taken up from an earlier run, not done in this one
             skipped += steps
-        if now - said < LINE_SECONDS or done == skipped:
+        if now - _VOICE.said < LINE_SECONDS or done == skipped:
             return
-        said = now
         left = (now - started) * (total - done) / (done - skipped)
         _say(f"{title}: {done / total:.0%}, about {left:.0f} s left, {note}")
 
@@ -107,7 +135,7 @@ def _lines(title: str, total: int) -> Advance:
 
 
 @contextmanager
-def _bar(title: str, total: int) -> Iterator[Advance]:
+def _bar(title: str, total: int, *, passing: bool) -> Iterator[Advance]:
     """Draw a bar with an estimate."""
     from rich.console import Console
     from rich.progress import (
@@ -127,6 +155,7 @@ def _bar(title: str, total: int) -> Iterator[Advance]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}", markup=False),
         console=Console(stderr=True),
+        transient=passing,
     )
     with bar:
         task = bar.add_task(printable(title), total=total, note="")
@@ -134,4 +163,7 @@ def _bar(title: str, total: int) -> Iterator[Advance]:
         def advance(steps: int, note: str) -> None:
             bar.update(task, advance=steps, note=printable(note))
 
-        yield advance
+        try:
+            yield advance
+        finally:
+            _VOICE.said = time.monotonic()

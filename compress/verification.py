@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from itertools import combinations
+from operator import length_hint
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -24,6 +25,7 @@ from compress.models.model import Model
 from compress.models.opening import open_model
 from compress.models.spec import CodePath, ModelSpec
 from compress.parity import in_layout_of, thinned
+from compress.passes import Counted, passed
 from compress.report.records import Record, inner, sentences, text
 from compress.report.report import Report
 from compress.report.units import percent
@@ -164,8 +166,9 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     shown = thinned(catalogue.images(catalogue.asked(model.preprocess)), images)
 
     def batches() -> Iterator[Scores]:
-        for batch in evaluation_batches(shown, _BATCH):
-            yield model.prepare(batch.pixels).contiguous().numpy()
+        given = evaluation_batches(shown, _BATCH)
+        prepared = (model.prepare(each.pixels).contiguous().numpy() for each in given)
+        return Counted(prepared, length_hint(given))
 
     labels_fit = catalogue.judges(len(model.classes))
     classes = labels_fit or model.spec.factory is None
@@ -173,8 +176,9 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     with ExitStack() as opened:
         for one, other in _pairs(report, model, opened, threads):
             screen.tell(f"verify: {one.name} and {other.name}")
+            asked = passed("verify", batches())
             parity = compare(
-                one.ask, other.ask, batches(), name=other.name, classes=classes
+                one.ask, other.ask, asked, name=other.name, classes=classes
             )
             pair = Pair(one.name, other.name, parity, other.floor_db)
             if not pair.agrees(threshold) and one.net and other.file:

@@ -16,6 +16,7 @@ from runtime.session import Session
 from runtime.timing import Call, Nanoseconds, in_turn, undisturbed_ms
 
 Accepts = Callable[[frozenset[str]], bool]
+Tell = Callable[[str], None]
 # A file that computes these nodes in float, or, given None, the float network, loaded.
 Opener = Callable[[frozenset[str] | None], Session]
 
@@ -125,17 +126,19 @@ def placed(  # noqa: PLR0913  # where one may cut, and how to choose
     rng: np.random.Generator,
     effort: Effort = MANY,
     accepts: Accepts = lambda _: True,
+    tell: Tell = lambda _: None,
 ) -> Placement:
     """Find the placement that is fastest on this machine, scales unchanged.
 
     `opened` makes the file of a candidate, in whichever format. Tried are: everything
     in INT8; the beginning in float up to each of the first `cuts`, which are nodes
     before a natural cut; the `gates` in float; each part between cuts in float;
-    everything in float. `accepts` is asked before a placement is kept.
+    everything in float. `accepts` is asked before a placement is kept; `tell` hears of
+    each candidate before it is made and timed.
     """
     with ExitStack() as sessions:
         ends = time.perf_counter() + effort.seconds - effort.final_seconds
-        search = _Search(opened, rng, effort, sessions)
+        search = _Search(opened, rng, effort, sessions, tell)
         misses = 0
         for place, names in enumerate(cuts[:-1][: effort.beginnings], start=1):
             if misses == _PATIENCE or time.perf_counter() > ends:
@@ -161,12 +164,15 @@ class _Search:
         rng: np.random.Generator,
         effort: Effort,
         sessions: ExitStack,
+        tell: Tell,
     ) -> None:
         """Open the two ends: all in float, and all in INT8."""
         self.opened, self.rng, self.sessions = opened, rng, sessions
-        self.effort = effort
+        self.effort, self.tell = effort, tell
         self.tried: list[Candidate] = []
+        tell("all in float")
         self.float_call = self.call(None)
+        tell(_WHOLE)
         self.best = frozenset[str]()
         self.best_call = self.call(self.best)
         self.note(_WHOLE, self.best, self.times(self.float_call, self.best_call))
@@ -192,6 +198,7 @@ class _Search:
 
     def beats(self, name: str, left: frozenset[str], accepts: Accepts) -> bool:
         """Try a candidate; whether it is faster than the best, which it then is."""
+        self.tell(name)
         try:
             call = self.call(left)
         except InputRejectedError:
@@ -216,6 +223,7 @@ class _Search:
 
     def settled(self) -> Placement:
         """Time the winner against float once more, for longer."""
+        self.tell("the fastest once more")
         ends = (self.float_call, self.best_call)
         samples = in_turn(ends, rng=self.rng, seconds=self.effort.final_seconds)
         winner = next(

@@ -12,6 +12,7 @@ import torch
 from compress.data.augment import Augment, augmented, middle
 from compress.data.chance import shuffled
 from compress.data.data import Batch, Images
+from compress.passes import Counted
 
 # The view of an image as it is, without augmentation.
 PLAIN_VIEW: Final = -1
@@ -68,7 +69,7 @@ def batches(  # noqa: PLR0913  # what a batch depends on is spelt out, nothing i
 
 def evaluation_batches(images: Images, batch_size: int) -> Iterator[Batch]:
     """Give every image once, in order, as it is: view -1, no augmentation."""
-    return batches(
+    given = batches(
         images,
         batch_size=batch_size,
         seed=0,
@@ -79,6 +80,8 @@ def evaluation_batches(images: Images, batch_size: int) -> Iterator[Batch]:
         drop_last=False,
         workers=0,
     )
+    steps = batch_count(len(images), batch_size=batch_size, drop_last=False)
+    return Counted(given, steps)
 
 
 def _batch(

@@ -12,6 +12,7 @@ from compress.int8.calibrate import Batches, Watch
 from compress.int8.capture import operator_of
 from compress.int8.grids import Grid
 from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
+from compress.passes import passed
 from compress.quantizer import written
 
 _ALIKE_DB: Final = 150.0
@@ -75,7 +76,7 @@ def table(
     sums = {name: _Sum() for name in grids}
     shared = set(of_kernel.values()) & set(grids)
     with torch.inference_mode():
-        for batch in images():
+        for batch in passed("comparing operators with float", images()):
             kept: dict[str, Tensor] = {}
             keys = {name: name for name in shared}
             Watch(net.graph, keys, kept.__setitem__).run(batch)

@@ -12,6 +12,7 @@ from compress.int8.capture import parameter
 from compress.int8.grids import Grid, Scheme, roomy_scales, weight_scales
 from compress.int8.plan import Plan
 from compress.int8.rules import grids_of
+from compress.passes import passed
 from compress.quantizer import bias_of, weight_of, weighted
 
 Ranges = Literal["minmax", "mean", "percentile", "mse", "entropy"]
@@ -107,7 +108,7 @@ def seen_ranges(
     with torch.inference_mode():
         for look in (Seen.extend, Seen.count) if histograms else (Seen.extend,):
             watch = Watch(graph, groups, partial(_shown, seen, look))
-            for batch in images():
+            for batch in passed("measuring ranges", images()):
                 watch.run(batch)
     return seen
 

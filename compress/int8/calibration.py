@@ -1,6 +1,7 @@
 """The images that ranges are measured on: never those that judge the result."""
 
 from collections.abc import Callable, Iterator
+from operator import length_hint
 from typing import Final
 
 import numpy as np
@@ -13,6 +14,7 @@ from compress.data.spec import DataSpec
 from compress.data.split import stratified
 from compress.job import Job
 from compress.models.model import Model
+from compress.passes import Counted
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 
@@ -71,8 +73,9 @@ def batches_of(model: Model, images: Images) -> Callable[[], Iterator[Tensor]]:
     """
 
     def batches() -> Iterator[Tensor]:
-        for batch in evaluation_batches(images, _BATCH):
-            yield model.prepare(batch.pixels)
+        shown = evaluation_batches(images, _BATCH)
+        prepared = (model.prepare(batch.pixels) for batch in shown)
+        return Counted(prepared, length_hint(shown))
 
     return batches
 

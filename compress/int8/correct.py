@@ -21,6 +21,7 @@ from compress.int8.calibrate import Watch
 from compress.int8.capture import ATEN, parameter
 from compress.int8.grids import Grid, Scheme, snapped_weight
 from compress.int8.simulate import bounds_of, is_int8, simulated
+from compress.passes import Counted, passed
 from compress.quantizer import bias_of, is_fused, weight_of, weighted, written
 
 _KERNELS: Final = frozenset({kernels.conv2d, kernels.linear})
@@ -53,7 +54,7 @@ def with_weights_corrected(
     read = {cast("fx.Node", node.args[0]).name for node in owners}
     watch = Watch(graph, {name: name for name in read}, show)
     with torch.inference_mode():
-        for batch in images:
+        for batch in passed("correcting biases", images):
             shown = len(batch)
             watch.run(batch)
     for node in owners:
@@ -88,7 +89,8 @@ def corrected(
     whole = torch.cat(list(images))
     with torch.inference_mode():
         exact = _exact_outputs(graph, owners.keys(), whole)
-        run = _Correct(net, exact)
+        shown = passed("correcting biases", Counted(exact, len(owners)))
+        run = _Correct(net, shown)
         run.run(whole)
     for owner, shift in zip(owners.values(), run.shifts, strict=True):
         _add_to_bias_(made, owner, shift.clone())

@@ -22,6 +22,7 @@ from compress.int8.capture import ATEN, add_parameter, parameter, refreshed_
 from compress.int8.grids import snapped_weight, weight_scales
 from compress.int8.influence import REACHES, Influences
 from compress.int8.rules import STEPS
+from compress.passes import passed
 from compress.quantizer import bias_of, is_weighted, rule_of, weight_of
 
 # The most a channel is stretched; one that is always nearly 0 says nothing.
@@ -59,7 +60,10 @@ def equalised(graph: fx.GraphModule, found: Influences) -> fx.GraphModule:
     """
     made = copy.deepcopy(graph)
     # All are weighed before any is stretched: `found` is about `graph` as it is.
-    wanted = [(tie, _factors(made, tie, found)) for tie in ties(made)]
+    wanted = [
+        (tie, _factors(made, tie, found))
+        for tie in passed("equalising channels", list(ties(made)))
+    ]
     for tie, factors in wanted:
         if factors is not None:
             _stretch_(made, tie, factors)

@@ -16,6 +16,7 @@ from torch import Tensor, fx
 
 from compress.int8.axes import axis_of, by_channel, channel_axes
 from compress.int8.calibrate import Batches, Seen
+from compress.passes import passed
 
 # How many answers behind the first one may overtake it.
 RIVALS: Final = 5
@@ -79,11 +80,12 @@ def influences(  # noqa: PLR0913  # what to look at, and how closely
     most: int,
     weights: bool = True,
     seed: int = 0,
+    title: str = "gradients",
 ) -> Influences:
     """Look at `most` images of `images`, one by one, so that memory stays small.
 
     ends: the nodes of interest, and candidates for either end of their ranges, from the
-    inside out; see `ends_of`.
+    inside out; see `ends_of`. title: what the work is called on screen.
     """
     draw = torch.Generator().manual_seed(seed)
     found = Influences()
@@ -91,7 +93,7 @@ def influences(  # noqa: PLR0913  # what to look at, and how closely
     watch = _Keep(graph, ends)
     names = [name for name, _ in graph.named_parameters()] if weights else []
     learnt = [graph.get_parameter(name) for name in names]
-    for one in evenly(images, most):
+    for one in passed(title, evenly(images, most)):
         watch.kept.clear()
         for parameter in learnt:
             parameter.requires_grad_(True)

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
+from compress.passes import passed
 from runtime.errors import InputRejectedError
 
 Counted = Literal["answers", "variance"]
@@ -99,7 +100,7 @@ def _answers(net: nn.Module, shown: Labelled) -> tuple[Tensor, Tensor]:
     """Logits and labels of every image."""
     answers, labels = [], []
     with torch.inference_mode():
-        for images, wanted in shown():
+        for images, wanted in passed("judging by held-out images", shown()):
             answers.append(net(images))
             labels.append(wanted)
     if not answers:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from operator import length_hint
 from typing import TYPE_CHECKING, Final, cast
 
 import torch
@@ -21,6 +22,7 @@ from compress.int8.record import RECORD
 from compress.int8.rewrites import canonical_
 from compress.int8.rules import pixel_levels
 from compress.int8.simulate import QuantizedNet
+from compress.passes import Counted, passed
 from runtime.errors import RecipeError
 from runtime.files import write_json
 
@@ -92,8 +94,9 @@ def judge_for(graph: fx.GraphModule, model: Model, data: Catalogue) -> Judge:
     held_out = data.images(model.preprocess)
 
     def shown() -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in evaluation_batches(held_out, _BATCH):
-            yield model.prepare(batch.pixels), batch.labels
+        given = evaluation_batches(held_out, _BATCH)
+        pairs = ((model.prepare(batch.pixels), batch.labels) for batch in given)
+        return Counted(pairs, length_hint(given))
 
     return judge_of(graph, shown, labels_fit=data.judges(len(model.classes)))
 
@@ -121,7 +124,7 @@ def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:
     """`net` with a grid for its answer, its whole range, for files that end in int8."""
     low = high = 0.0
     with torch.inference_mode():
-        for batch in images():
+        for batch in passed("measuring the range of the answer", images()):
             scores = net(batch)
             low, high = min(low, float(scores.min())), max(high, float(scores.max()))
     scheme = replace(net.scheme, logits=grid_between(low, high))
@@ -138,14 +141,14 @@ def write_down(  # noqa: PLR0913, PLR0917  # everything the record is made of
 ) -> None:
     """Keep what was found beside the model: verdict, rungs, operators, floats."""
     verdict = judge(net)
-    few = fewer(images, _LOOKED_AT)
+    few = list(fewer(images, _LOOKED_AT)())
     write_json(
         job.folder / RECORD,
         {
             "float32": judge.float32.as_record(),
             "int8": verdict.as_record(),
             "rungs": rungs,
-            "operators": [each.as_record() for each in table(graph, net, few)],
+            "operators": [each.as_record() for each in table(graph, net, lambda: few)],
             "float_operators": list(float_operators(net)),
         },
         sealed=True,

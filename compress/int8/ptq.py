@@ -18,6 +18,7 @@ from compress.int8.ranges import chosen_ranges
 from compress.int8.rounding import with_learned_rounding
 from compress.int8.rules import Range, grids_of
 from compress.int8.simulate import QuantizedNet
+from compress.passes import passed
 from runtime.errors import InputRejectedError
 
 Ranges = Literal["output", "minmax", "mean", "percentile", "mse", "entropy"]
@@ -76,7 +77,9 @@ def quantised(
         nodes = {
             node: (nothing, nothing) for group in plan.groups.values() for node in group
         }
-        found = influences(graph, nodes, images, most=FOR_STRETCHING)
+        found = influences(
+            graph, nodes, images, most=FOR_STRETCHING, title="equalising channels"
+        )
         made = equalised(graph, found)
         plan = planned(made)
     say("measuring ranges")
@@ -112,7 +115,7 @@ def ranges_of(
         first: ESTIMATORS[ranges](one)
         if plan.logits.isdisjoint(plan.groups[first])
         else whole[first]
-        for first, one in seen.items()
+        for first, one in passed("choosing ranges", seen.items())
     }
 
 
@@ -135,6 +138,13 @@ def _weighed(
     """Ranges of the least effect on the answer."""
     ends = {first: ends_of(one) for first, one in seen.items()}
     by_node = {node: ends[first] for first in ends for node in plan.groups[first]}
-    found = influences(graph, by_node, images, most=FOR_INFLUENCE, weights=False)
+    found = influences(
+        graph,
+        by_node,
+        images,
+        most=FOR_INFLUENCE,
+        weights=False,
+        title="weighing ranges by their effect",
+    )
     whole = {first: (one.low, one.high) for first, one in seen.items()}
     return chosen_ranges(plan, whole, found)

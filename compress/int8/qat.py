@@ -32,6 +32,7 @@ from compress.int8.rewrites import canonical_
 from compress.int8.rules import MEAN, Range, calmed, grids_of, pixel_levels
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
+from compress.passes import passed
 from compress.quantizer import bias_of, weight_of
 from compress.training.statistics import Batches as Images
 from compress.training.statistics import Moments, arrived
@@ -126,7 +127,7 @@ class QatNet(nn.Module):
         for layer, norm in zip(layers, norms, strict=True):
             layer.gathers, norm.pooled = True, Moments()
         with torch.no_grad():
-            for batch in images():
+            for batch in passed("re-estimating batch norms", images()):
                 self(batch)
         for norm in norms:
             if not arrived(norm.momentum, steps):

@@ -15,6 +15,7 @@ from compress.int8.qat_layer import Unfolded, layer_of
 from compress.int8.qat_rounding import Pass, extremes
 from compress.int8.rules import Range, swish_grids
 from compress.int8.simulate import is_int8, snap_activations_
+from compress.passes import passed
 from compress.quantizer import is_weighted
 
 
@@ -69,7 +70,7 @@ def first_ranges(
 
     watch = Watch(graph, {node: node for node in seen}, show)
     with torch.inference_mode():
-        for batch in images():
+        for batch in passed("measuring ranges", images()):
             watch.run(batch)
     means = {node: torch.stack(found).mean(dim=0) for node, found in seen.items()}
     found = {}

@@ -18,6 +18,7 @@ from compress.int8.calibrate import Batches, Watch
 from compress.int8.capture import ATEN, parameter, refreshed_
 from compress.int8.grids import WEIGHT_HIGH, Scheme, snapped_weight
 from compress.int8.simulate import is_int8
+from compress.passes import passed
 from compress.quantizer import weight_of, weighted
 
 # Matrices beyond this many inputs would take more memory than they are worth.
@@ -36,7 +37,7 @@ def with_learned_rounding(
     made = copy.deepcopy(graph)
     nodes = [node for node in weighted(made) if is_int8(node, scheme)]
     moments = _moments(made, nodes, images)
-    for node in nodes:
+    for node in passed("learning how to round weights", nodes):
         old = weight_of(node)
         if node.name in moments:
             values = parameter(made, old)
@@ -99,7 +100,7 @@ def _moments(
 
     watch = Watch(graph, {name: name for name in readers}, show)
     with torch.inference_mode():
-        for batch in images():
+        for batch in passed("moments of what weights read", images()):
             watch.run(batch)
     return {name: total.clone() for name, total in found.items()}
 

@@ -9,6 +9,7 @@ from compress.int8.census import macs_of
 from compress.int8.influence import evenly
 from compress.int8.judge import sqnr_db
 from compress.int8.simulate import QuantizedNet
+from compress.passes import passed
 
 _IMAGES: Final = 8
 # Decibels won that are worth as much as all of the work done in float instead.
@@ -31,7 +32,7 @@ def most_harmful(net: QuantizedNet, images: Batches) -> tuple[str, ...]:
             name: sqnr_db(want, _without(net, name)(shown))
             - usual
             - _PRICE_DB * cost / total
-            for name, cost in macs.items()
+            for name, cost in passed("trying operators in float", macs.items())
         }
     return tuple(sorted(gains, key=lambda name: -gains[name]))
 

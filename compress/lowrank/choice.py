@@ -9,6 +9,7 @@ from torch import nn
 
 from compress.census import count_params
 from compress.lowrank.layers import Split, weight_of
+from compress.passes import passed
 from compress.surgery.record import Factorised
 from runtime.errors import RecipeError
 
@@ -68,7 +69,7 @@ def by_energy(
     refused: the layer stays.
     """
     found = []
-    for split in splits:
+    for split in passed("timing layers", splits, timing=True):
         how = split.ranked(energy, multiple=multiple)
         candidate = _candidate(split, how)
         if candidate.params >= count_params(split.layer):
@@ -97,7 +98,10 @@ def by_latency(
     millisecond goes down first (Zhang et al. 2016, section 3.3), until the sum is low
     enough. Where it never is, a RecipeError says how low it got.
     """
-    options = [_options(split, multiple=multiple, race=race) for split in splits]
+    options = [
+        _options(split, multiple=multiple, race=race)
+        for split in passed("timing layers", splits, timing=True)
+    ]
     chosen = [each[0] for each in options]
     saved = 0.0
     wanted = (1 - share) * network_ms

@@ -20,6 +20,7 @@ from compress.lowrank.record import RECORD
 from compress.lowrank.responses import refitted_, shapes_of
 from compress.lowrank.timing import latencies_ms, raced
 from compress.models.construct import skeleton
+from compress.passes import passed
 from compress.promise import Promise
 from compress.surgery.differences import widths_between
 from compress.surgery.rebuild import rebuilt
@@ -129,9 +130,10 @@ def chosen_for(
     With what is promised of the latency, where that was asked for.
     """
     net = model.net
+    moments = moments_of(net, layers, batches, seed=job.seed)
     splits = [
         spectra_of(name, layers[name], found.responses, found.weights)
-        for name, found in moments_of(net, layers, batches, seed=job.seed).items()
+        for name, found in passed("spectra of layers", moments.items())
     ]
     shapes = shapes_of(net, layers, size=model.preprocess.size)
     rng = np.random.default_rng(job.seed)

@@ -10,6 +10,7 @@ from torch.nn.functional import cross_entropy
 from compress.int8.calibrate import Batches
 from compress.lowrank.layers import weight_of
 from compress.lowrank.responses import rows_of, watched
+from compress.passes import passed
 
 # Responses on few images span few directions. What they say is blended with what the
 # weights would give on inputs that are alike in all directions, as by so many images;
@@ -58,7 +59,7 @@ def moments_of(
 
     chance = torch.Generator().manual_seed(seed)
     with watched(layers, watch), torch.enable_grad():
-        for batch in images():
+        for batch in passed("moments of what layers give", images()):
             for part in torch.split(batch, _AT_ONCE):
                 answers = net(part.clone().requires_grad_())
                 if read:

@@ -1,6 +1,6 @@
 """Layers watched at work, and the fit of their products to what they give."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final, cast
 
@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from compress.int8.calibrate import Batches
 from compress.lowrank.layers import weight_of
+from compress.passes import rounds
 
 # How firmly a fit holds on to what it starts from, a share of the mean energy.
 _RIDGE: Final = 1e-3
@@ -37,13 +38,17 @@ def refitted_(
     make of the images, so that errors do not add up (Zhang et al. 2016, section 3.2):
     least squares for weight and bias, with a pull towards what they are.
     """
-    for name in names:
+    for name, batches in rounds("fitting products", names, images):
         product = cast("nn.Sequential", net.get_submodule(name))
-        _fit_(net, dense, name, product[-1], images)
+        _fit_(net, dense, name, product[-1], batches)
 
 
 def _fit_(
-    net: nn.Module, dense: nn.Module, name: str, last: nn.Module, images: Batches
+    net: nn.Module,
+    dense: nn.Module,
+    name: str,
+    last: nn.Module,
+    images: Iterable[Tensor],
 ) -> None:
     """Least squares of one layer's responses over all images."""
     bias = cast("Tensor | None", last.bias)
@@ -69,7 +74,7 @@ def _fit_(
         watched({name: dense.get_submodule(name)}, note_wanted),
         torch.inference_mode(),
     ):
-        for batch in images():
+        for batch in images:
             dense(batch)
             net(batch)
             for rows, found in zip(given, wanted, strict=True):

@@ -1,12 +1,13 @@
 """Whole residual blocks: which there are, and which ones a network misses least."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from compress.passes import passed, rounds
 from compress.surgery.rebuild import rebuilt
 from compress.surgery.record import Surgery
 from compress.training.statistics import Batches
@@ -36,13 +37,16 @@ def without_blocks(net: nn.Module, count: int, images: Batches) -> Shortened:
         )
     net = copy.deepcopy(net).eval()
     with torch.no_grad():
-        wanted = [net(batch) for batch in images()]
+        wanted = [net(batch) for batch in passed("judging", images())]
     removed: list[str] = []
     while len(removed) < count:
         error = {
-            name: _error(rebuilt(net, Surgery(removed=(name,))), wanted, images)
-            for name in found
-            if name not in removed
+            name: _error(rebuilt(net, Surgery(removed=(name,))), wanted, batches)
+            for name, batches in rounds(
+                "what each block is worth",
+                [name for name in found if name not in removed],
+                images,
+            )
         }
         removed.append(min(error, key=lambda name: error[name]))
         net = rebuilt(net, Surgery(removed=(removed[-1],)))
@@ -108,11 +112,11 @@ def _innermost(names: list[str]) -> Iterator[str]:
             yield name
 
 
-def _error(net: nn.Module, wanted: list[Tensor], images: Batches) -> float:
+def _error(net: nn.Module, wanted: list[Tensor], images: Iterable[Tensor]) -> float:
     """Mean squared difference of the logits."""
     with torch.no_grad():
         errors = [
             float((net(batch) - answer).square().mean())
-            for batch, answer in zip(images(), wanted, strict=True)
+            for batch, answer in zip(images, wanted, strict=True)
         ]
     return sum(errors) / len(errors)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from compress.int8.calibration import batches_of, chosen_images
+from compress.passes import passed
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
 from compress.pruning.cutting import cut, left_of
@@ -121,7 +122,8 @@ class Cutter:
                 )
             labels = torch.from_numpy(self.shown.labels)
             shares = torch.split(labels, len(next(self.images())))
-            gradients = gradients_of(net, zip(self.images(), shares, strict=True))
+            shown = passed("gradients of the loss", self.images())
+            gradients = gradients_of(net, zip(shown, shares, strict=True))
         return scores(
             net,
             groups,
@@ -206,7 +208,7 @@ class Cutter:
         """The share of images that each of `others` answers differently from `net`."""
         changed, count = [0] * len(others), 0
         with torch.inference_mode():
-            for batch in self.images():
+            for batch in passed("what the cut changed", self.images()):
                 said = net(batch).argmax(1)
                 for index, other in enumerate(others):
                     changed[index] += int((other(batch).argmax(1) != said).sum())

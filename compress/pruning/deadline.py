@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from compress.passes import passed
 from compress.pruning.cutting import cut
 from compress.pruning.latency import latency_table
 from compress.pruning.stopwatch import LocalStopwatch
@@ -117,7 +118,7 @@ class Deadline:
         (whole_ms,) = self.stopwatch.race([self.whole_file])
         tried: list[Timely] = []
         hope = 1.0
-        for _ in range(_TRIES):
+        for _ in passed("measuring widths", range(_TRIES), timing=True):
             kept = traded(
                 layout,
                 scores,

@@ -10,6 +10,7 @@ from typing import Final
 import numpy as np
 import onnx
 
+from compress.passes import passed
 from compress.pruning.latency_table import LatencyTable, tabulated
 from compress.pruning.layout import Kept, Layout
 from compress.pruning.staircase import MULTIPLE
@@ -49,7 +50,7 @@ def latency_table(
     table = tabulated(
         [
             stopwatch.probe(make(kept), layout.layers(kept))
-            for kept in probe_widths(layout, rng)
+            for kept in passed("timing layers", probe_widths(layout, rng), timing=True)
         ],
         place=stopwatch.place,
     )

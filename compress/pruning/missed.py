@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.int8.influence import evenly
+from compress.passes import passed
 from compress.pruning.budget import least_missed
 from compress.pruning.cutting import Chosen, cut, left_of
 from compress.pruning.group import Group
@@ -49,7 +50,7 @@ def missed(net: nn.Module, groups: Sequence[Group], images: Batches) -> list[Ten
     readers = _readers(net, groups, images)
     jury = torch.split(torch.cat(evenly(images, _JURY)), _BATCH)
     with torch.no_grad():
-        said = torch.cat([net(batch) for batch in jury])
+        said = torch.cat([net(batch) for batch in passed("judging", jury)])
 
         def lost(group: Group, units: list[int]) -> float:
             """How far the answers move without these units, in nats."""
@@ -57,7 +58,10 @@ def missed(net: nn.Module, groups: Sequence[Group], images: Batches) -> list[Ten
             answers = torch.cat([left(batch) for batch in jury])
             return float(distillation_loss(answers, said, temperature=1.0))
 
-        return [_tried(group, _of_group(group, readers), lost) for group in groups]
+        return [
+            _tried(group, _of_group(group, readers), lost)
+            for group in passed("what each group is worth", groups)
+        ]
 
 
 def _readers(
@@ -80,7 +84,7 @@ def _readers(
             handles.append(layer.register_forward_hook(watch(name)))
     try:
         with torch.no_grad():
-            for batch in images():
+            for batch in passed("watching what layers read", images()):
                 net(batch)
     finally:
         for handle in handles:

@@ -7,6 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
+from compress.passes import passed, rounds
 from compress.pruning.cutting import Left
 from compress.pruning.least_squares import LeastSquares, fits
 from compress.training.statistics import Batches, Moments, norms_of
@@ -65,18 +66,21 @@ def reconstructed(
     made, whole = copy.deepcopy(cut).eval(), copy.deepcopy(whole).eval()
     order, followers = running_order(made, next(images()))
     with torch.no_grad():
-        for name in order:
+        poorer = [name for name in order if (name, "in") in left]
+        poorer = [name for name in poorer if fits(made.get_submodule(name))]
+        for name, batches in rounds("least squares", poorer, images):
             layer, twin = made.get_submodule(name), whole.get_submodule(name)
-            if (name, "in") in left and fits(layer):
-                problem = LeastSquares(layer)
-                outputs = left.get((name, "out"))
-                for batch in images():
-                    wanted = _at(whole, twin, batch)[1]
-                    given, answer = _at(made, layer, batch)
-                    problem.add(given, _only(layer, wanted, outputs), answer)
-                norm = followers.get(name)
-                shifted = takes_shift(layer, norm)
-                give_(layer, norm, *problem.solution(shifted=shifted))
+            if not fits(layer):  # pragma: no cover  # they were chosen for it
+                raise TypeError(type(layer).__name__)
+            problem = LeastSquares(layer)
+            outputs = left.get((name, "out"))
+            for batch in batches:
+                wanted = _at(whole, twin, batch)[1]
+                given, answer = _at(made, layer, batch)
+                problem.add(given, _only(layer, wanted, outputs), answer)
+            norm = followers.get(name)
+            shifted = takes_shift(layer, norm)
+            give_(layer, norm, *problem.solution(shifted=shifted))
     return made
 
 
@@ -141,7 +145,7 @@ def _pass(
     ]
     try:
         with torch.no_grad():
-            for batch in images():
+            for batch in passed("re-estimating batch norms", images()):
                 net(batch)
     finally:
         for handle in handles:

@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from compress.data.batches import PLAIN_VIEW, batches
 from compress.data.data import Images
 from compress.models.model import Model
+from compress.passes import Counted, passed
 
 # Gives float32 [n, 3, size, size] batches, the same ones each time it is called.
 Batches = Callable[[], Iterator[Tensor]]
@@ -141,8 +142,10 @@ def plain_batches(model: Model, images: Images, *, seed: int, device: str) -> Ba
             drop_last=False,
             workers=0,
         )
-        for batch in islice(loader, parts):
-            yield model.prepare(batch.pixels.to(device))
+        prepared = (
+            model.prepare(batch.pixels.to(device)) for batch in islice(loader, parts)
+        )
+        return Counted(prepared, parts)
 
     return shown
 
@@ -165,7 +168,7 @@ def reestimated(net: nn.Module, names: Collection[str], images: Batches) -> nn.M
         norm.momentum = 1.0  # what it holds is that of the last batch
         norm.train()
     with torch.no_grad():
-        for batch in images():
+        for batch in passed("re-estimating batch norms", images()):
             made(batch)
     for handle in handles:
         handle.remove()

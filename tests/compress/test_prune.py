@@ -217,3 +217,28 @@ def test_a_network_of_the_users_own_is_pruned(
 
     again = load_model(tmp_path / "run" / "01-prune", factory=factory)
     assert again.net[0].out_channels < 16
+
+
+def test_every_phase_says_how_far_it_is(
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With no patience at all, each step of each pass is a line of its own."""
+    monkeypatch.setattr("compress.screen.LINE_SECONDS", 0.0)
+    words = ("--model", str(trained), "--data", str(data), "--macs", "0.7", *SMALL)
+    more = ("--blocks", "1", "--criterion", "missed", "--epochs", "0")
+    main(["prune", *words, *more, "--out", str(tmp_path / "run")])
+
+    said = capsys.readouterr().err.splitlines()
+    titles = {line.split(":")[0] for line in said if "s left" in line}
+    assert titles >= {
+        "what each block is worth",
+        "watching what layers read",
+        "what each group is worth",
+        "least squares",
+        "what the cut changed",
+        "proof",
+    }

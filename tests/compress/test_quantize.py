@@ -457,3 +457,46 @@ def test_nothing_but_a_saved_model_can_be_trusted(
     words = ("export", "--model", "lenet5", "--data", str(data), "--trust", "-q")
     assert main(words) == Exit.USAGE
     assert "lenet5 is none" in capsys.readouterr().err
+
+
+def test_every_phase_says_how_far_it_is(
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With no patience at all, each step of each pass is a line of its own."""
+    monkeypatch.setattr("compress.screen.LINE_SECONDS", 0.0)
+    words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
+    more = ("--learn-rounding", "--json", "--out", str(tmp_path / "run"))
+    main(["quantize", *words, *more])
+
+    said = capsys.readouterr()
+    assert isinstance(json.loads(said.out), dict)
+    titles = {line.split(":")[0] for line in said.err.splitlines() if "s left" in line}
+    assert titles >= {
+        "judging",
+        "judging by held-out images",
+        "equalising channels",
+        "measuring ranges",
+        "weighing ranges by their effect",
+        "correcting biases",
+        "learning how to round weights",
+        "measuring the range of the answer",
+        "comparing operators with float",
+        "proof",
+    }
+
+
+def test_quiet_has_no_phases(
+    trained: Path,
+    data: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("compress.screen.LINE_SECONDS", 0.0)
+    words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
+    main(["quantize", *words, "-q", "--out", str(tmp_path / "run")])
+    assert capsys.readouterr().err == ""

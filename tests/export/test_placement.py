@@ -126,6 +126,28 @@ def test_an_effort_bounds_what_is_tried() -> None:
     assert opened == [None, frozenset(), frozenset("a"), GATE]
 
 
+def test_each_candidate_is_told_of_before_it_is_made() -> None:
+    """Each may take half a minute to write, and nothing is said while it is timed."""
+    events: list[str] = []
+
+    def open_(left: frozenset[str] | None) -> Session:
+        events.append("float" if left is None else "".join(sorted(left)))
+        return cast("Session", Sleeper(1.0, []))
+
+    placed(
+        open_,
+        cuts=CUTS,
+        gates=GATE,
+        rng=np.random.default_rng(0),
+        effort=Effort(slice_seconds=0, final_seconds=0, beginnings=1, parts=0),
+        tell=events.append,
+    )
+
+    ends = ["all in float", "float", "all in INT8", ""]
+    tried = ["float up to cut 1", "a", "gates in float", "c"]
+    assert events == [*ends, *tried, "the fastest once more"]
+
+
 def test_without_time_only_the_two_ends_are_timed() -> None:
     none = Effort(seconds=0, slice_seconds=0, final_seconds=0)
     found, opened, _ = searched({"c": 1.2}, float_ms=4, effort=none)
