@@ -107,14 +107,10 @@ def load_model(
             "make it again (in a run, remove the folder and give the command again)"
         )
     spec = spec.model_copy(update={"factory": factory})
-    check_proportion(
-        spec,
-        classes=len(classes),
-        size=preprocess.size,
-        tensors=tensors,
-        origin=folder / RECORD,
-    )
     try:
+        check_proportion(
+            spec, classes=len(classes), size=preprocess.size, tensors=tensors
+        )
         check_plan(spec, len(classes), preprocess.size)
         net = skeleton(spec, classes=len(classes), size=preprocess.size)
         if spec.surgery != UNTOUCHED:

@@ -20,7 +20,7 @@ _SLACK = 1_000_000
 
 
 def check_proportion(
-    spec: ModelSpec, *, classes: int, size: int, tensors: Path, origin: Path
+    spec: ModelSpec, *, classes: int, size: int, tensors: Path
 ) -> None:
     """Refuse a record whose architecture has far more weights than the file beside it.
 
@@ -36,7 +36,7 @@ def check_proportion(
         left = _parameters(spec, classes=classes, size=size)
     if whole > _CUT_FROM * stored + _WHOLE or left > _SPARE * stored + _SLACK:
         raise InputRejectedError(
-            f"{origin}: describes a network of {left} weights, and {tensors.name} "
+            f"describes a network of {left} weights, and {tensors.name} "
             f"beside it holds {stored}; one of the two was changed: run the stage again"
         )
 

@@ -28,6 +28,7 @@ _CALLED: Final = {
 _SIGNS: Final = {"at most": "≤", "at least": "≥", "more than": ">"}
 _UNITS: Final[dict[str, Unit]] = {unit: unit for unit in WRITTEN}
 _WORDS: Final[dict[object, str]] = {True: "yes", False: "NO", None: "not judged"}
+_OURS: Final = " (default)"
 HEADS: Final = ("file", "limit", "allowed", "measured", "kept")
 
 
@@ -35,7 +36,7 @@ def rows(report: Report) -> Iterator[tuple[str, str, str, str, str]]:
     """One line a limit and file: `HEADS`."""
     for check in report.checks:
         limit = text(check, "limit")
-        ours = " (default)" if check.get("default") is True else ""
+        ours = _OURS if check.get("default") is True else ""
         yield (
             text(check, "file") or "the network",
             f"{_CALLED.get(limit, text(check, 'what'))}{ours}",
@@ -56,15 +57,23 @@ def printed(report: Report) -> Iterator[str]:
     found = list(rows(report))
     if not found:
         return
-    lines: list[tuple[str, ...]] = [("", *HEADS[2:])]
+    heads, *rest = aligned(
+        [
+            ("* a default", *HEADS[2:]),
+            *(
+                (f"  {limit.replace(_OURS, ' *')}", *cells)
+                for _, limit, *cells in found
+            ),
+        ]
+    )
+    yield from (heads, rule())
     previous = ""
-    for file, limit, *cells in found:
+    for (file, *_), line in zip(found, rest, strict=True):
         if file != previous:
-            lines.append((file, "", "", ""))
-        lines.append((f"  {limit}", *cells))
+            yield file
+        yield line
         previous = file
-    heads, *rest = aligned(lines)
-    yield from (heads, rule(), *(line.rstrip() for line in rest), rule())
+    yield rule()
 
 
 def markdown(report: Report) -> list[str]:

@@ -14,7 +14,7 @@ from compress.cli import main
 from compress.folder import write_manifest
 from runtime.artifact import Artifact
 from runtime.errors import Exit
-from runtime.files import sha256_of, write_json
+from runtime.files import SEAL, sha256_of, write_json
 
 # A residual network for CIFAR: convolutions, batch norms, sums, one linear layer.
 NET = "cifar_resnet20"
@@ -252,7 +252,8 @@ def stages(run: Path, tmp_path: Path) -> Path:
     record = json.loads((int8 / "model.json").read_text())
     (tmp_path / "made" / "01-finetune").mkdir()
     beside = tmp_path / "made" / "01-finetune" / "model.json"
-    beside.write_text(json.dumps(record | {"int8": None}))
+    unsealed = {key: each for key, each in record.items() if key != SEAL}
+    beside.write_text(json.dumps(unsealed | {"int8": None}))
     return tmp_path / "made"
 
 
