@@ -22,7 +22,7 @@ def above_chance(
     a label that know nothing of each other do: the sum over classes of the share of
     answers times the share of labels. That is 1 / classes for even ones, and all that a
     classifier reaches which gives one answer to every image. Top-1 has to be above it
-    with its whole 95 % interval, unless all images show one class.
+    with its whole 95 % interval; images that all show one class cannot tell.
     """
     count = max(len(answers), len(labels)) or 1
     outputs = int(max(answers.max(initial=0), labels.max(initial=0))) + 1
@@ -47,7 +47,7 @@ def above_chance(
         measured=top1,
         low=low,
         high=high,
-        kept=one_class or low > chance,
+        kept=None if one_class else low > chance,
         file=file,
         default=True,
         remark=remark,

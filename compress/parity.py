@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 from itertools import chain
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -173,5 +174,14 @@ def int8_share(artifact: Artifact) -> float:
 
 def thinned(images: Images, most: int) -> Images:
     """Every n-th image, so that at most `most` are left, without reading any."""
-    step = -(-len(images) // most)
-    return images.only(slice(None, None, step))
+    return images.only(slice(None, None, stride(images.labels, most)))
+
+
+def stride(labels: npt.NDArray[np.int64], most: int) -> int:
+    """A step through `labels` that takes at most `most`, of as many classes as may be.
+
+    Where classes take turns in a list, every n-th image may be of one class.
+    """
+    least = max(1, -(-len(labels) // most))
+    steps = range(least, least + 5)
+    return max(steps, key=lambda step: (len(np.unique(labels[::step])), -step))

@@ -107,21 +107,24 @@ def promises(folder: Path, recipe: Recipe) -> Iterator[tuple[int, Promise]]:
         for file in _RECORDS:
             path = folder / stage_folder(place + 1, name) / file
             found = inner(read_json(path), "latency") if path.is_file() else {}
-            if found:
-                yield place, _read(found, stage=name)
+            promise = _read(found, stage=name) if found else None
+            if promise is not None:
+                yield place, promise
 
 
-def _read(record: Record, *, stage: str) -> Promise:
-    """What `as_record` wrote; a number that is missing promises nothing."""
+def _read(record: Record, *, stage: str) -> Promise | None:
+    """What `as_record` wrote; one that lacks a number promises nothing."""
     wanted, predicted, whole = (
         number(record, f"{key}_ms") for key in ("wanted", "predicted", "whole")
     )
+    if wanted is None or predicted is None or whole is None:
+        return None
     return Promise(
         stage=stage,
         share=number(record, "share"),
-        wanted_ms=wanted or float("inf"),
-        predicted_ms=predicted or float("nan"),
-        whole_ms=whole or float("nan"),
+        wanted_ms=wanted,
+        predicted_ms=predicted,
+        whole_ms=whole,
     )
 
 

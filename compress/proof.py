@@ -66,6 +66,16 @@ class Proof:
     refused: tuple[Refused, ...] = ()
 
     @property
+    def source(self) -> str:
+        """The role of what the run's result was made from, beside it to compare with.
+
+        Empty where nothing stands beside it.
+        """
+        made = self.files[-1].role
+        others = [each.role for each in self.files if each.role != made]
+        return others[-1] if others else ""
+
+    @property
     def delivered(self) -> tuple[Proven, ...]:
         """The files of what the run made; the others are there to compare with."""
         return tuple(each for each in self.files if each.role == self.files[-1].role)

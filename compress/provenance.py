@@ -24,40 +24,39 @@ def provenance() -> dict[str, object]:
         "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "command": command,
         "version": version("edgepress"),
-        "revision": revision_of(Path.cwd()),
+        "revision": revision_of(Path()),
     }
 
 
 def revision_of(folder: Path) -> str | None:
     """The commit that is checked out where `folder` lies, read without running Git."""
-    for place in (folder, *folder.parents):
-        git = place / ".git"
-        if git.is_file():  # a worktree names its folder
-            git = (
-                place / git.read_text(encoding="utf-8").removeprefix("gitdir:").strip()
-            )
-        if git.is_dir():
-            return _head(git)
+    try:
+        for place in (folder.absolute(), *folder.absolute().parents):
+            git = place / ".git"
+            if git.is_file():  # a worktree names its folder
+                told = git.read_text(encoding="utf-8")
+                git = place / told.removeprefix("gitdir:").strip()
+            if git.is_dir():
+                return _head(git)
+    except (OSError, ValueError):  # not readable, or no checkout after all
+        return None
     return None
 
 
 def _head(git: Path) -> str | None:
     """What HEAD comes to, through a branch that is loose or packed."""
-    try:
-        head = (git / "HEAD").read_text(encoding="utf-8").strip()
-        name = head.removeprefix("ref:").strip()
-        if name == head:
-            return head if _is_hash(head) else None
-        common = git / "commondir"
-        if common.is_file():
-            git = git / common.read_text(encoding="utf-8").strip()
-        loose = git / os.path.normpath(name)
-        if loose.is_file():
-            found = loose.read_text(encoding="utf-8").strip()
-            return found if _is_hash(found) else None
-        packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
+    head = (git / "HEAD").read_text(encoding="utf-8").strip()
+    name = head.removeprefix("ref:").strip()
+    if name == head:
+        return head if _is_hash(head) else None
+    common = git / "commondir"
+    if common.is_file():
+        git = git / common.read_text(encoding="utf-8").strip()
+    loose = git / os.path.normpath(name)
+    if loose.is_file():
+        found = loose.read_text(encoding="utf-8").strip()
+        return found if _is_hash(found) else None
+    packed = (git / "packed-refs").read_text(encoding="utf-8").splitlines()
     hashes = (line.split()[0] for line in packed if line.endswith(f" {name}"))
     return next(filter(_is_hash, hashes), None)
 

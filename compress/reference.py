@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.int8.simulate import QuantizedNet
+from compress.parity import PARITY_IMAGES, stride
 from compress.proof import Proven
 from compress.recipe import Recipe
 from compress.rows import Row, chain_of
@@ -80,7 +81,7 @@ def drop_from(reference: Reference | None, file: Proven) -> Drop | None:
     """How much `file` lost; None where they were not asked the same images."""
     if reference is None or file.answers is None or file.labels is None:
         return None
-    step = -(-len(reference.labels) // max(1, len(file.answers)))
+    step = stride(reference.labels, PARITY_IMAGES)
     labels, given = reference.labels[::step], reference.answers[::step]
     if not np.array_equal(labels, file.labels):
         return None

@@ -138,7 +138,7 @@ def _proven(
     held = None
     if told is not plain:
         asked = zip(plain, told, strict=True) if int8 else [(plain[0], given)]
-        held = parity_of(asked, name=name)
+        held = parity_of(asked, name=name, classes=bool(artifact.classes))
     return Proven(
         role=role,
         artifact=artifact,

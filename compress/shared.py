@@ -28,7 +28,7 @@ def hold(entry: Path, *, used: bool = True) -> Hold | None:
     """
     while True:
         try:
-            handle = os.open(entry, os.O_RDONLY)
+            handle = os.open(entry, os.O_RDONLY | os.O_NONBLOCK)
         except OSError:
             return None
         if lock(handle, shared=True) is not False and is_still(entry, handle):

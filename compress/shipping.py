@@ -5,11 +5,8 @@ from dataclasses import asdict, dataclass
 
 from compress.proof import Proof, Proven
 from compress.report import units
-from compress.verdict import Evidence, limited_by_user
+from compress.verdict import Evidence, checks_alone, devices_of
 from runtime.checks import Check
-from runtime.target import target
-
-LOCAL = "this machine"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,19 +24,22 @@ class Shipped:
 
 def shipped(found: Evidence, checks: Sequence[Check]) -> tuple[Shipped, ...]:
     """One file for each target, of those that keep every limit, if any does."""
-    if any(check.kept is False and not check.file for check in checks):
-        return ()
-    missed = {check.file for check in checks if check.kept is False}
     proof = found.proof
+    missed = {check.file for check in checks if check.kept is False}
+    if missed - {file.name for file in proof.delivered}:
+        return ()  # what the network itself misses, every file of it does
+    unjudged = {check.file for check in checks if check.kept is None}
     by_target: dict[str, list[Proven]] = {}
     for file in proof.delivered:
-        for name in _targets(file, found):
+        for name in devices_of(file, found):
             by_target.setdefault(name, []).append(file)
     chosen = []
     for name, files in by_target.items():
         fit = [file for file in files if file.name not in missed]
         if fit:
             file, reason = _best(fit, found)
+            if file.name in unjudged:
+                reason += "; not every limit could be judged here"
             path = file.artifact.path.relative_to(found.folder).as_posix()
             chosen.append(Shipped(target=name, path=path, reason=reason))
     return tuple(chosen)
@@ -62,20 +62,6 @@ def advice(found: Evidence, ship: Sequence[Shipped]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _targets(file: Proven, found: Evidence) -> tuple[str, ...]:
-    """What a file is for: devices that the recipe names, else this machine."""
-    if found.proof.measured(file) is None and file.artifact.target is not None:
-        return (file.artifact.target,)
-    named = [target(name) for name in found.recipe.export.target]
-    suits = tuple(
-        each.name
-        for each in named
-        if each.format == file.artifact.format == "tflite"
-        or each.name == file.artifact.target
-    )
-    return suits or (LOCAL,)
-
-
 def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
     """The fastest, where that is known, else the smallest; and why."""
     proof = found.proof
@@ -85,8 +71,8 @@ def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
         only = "the only one that keeps every limit, not timed"
         return best, only if len(fit) == 1 else "the smallest; none was timed"
     latency_ms, best = min(timed, key=lambda each: each[0])
-    for slow, fast, ratio in _slower_in_int8(proof):
-        if slow is best and all(c.kept for c in limited_by_user(fast, found)):
+    for slow, fast, ratio in sorted(_slower_in_int8(proof), key=lambda e: -e[2]):
+        if slow is best and all(c.kept for c in checks_alone(fast, found)):
             return fast, f"INT8 is slower here, at least {ratio:.2f}x the time"
     shown = units.milliseconds(latency_ms)
     if len(fit) == 1:
@@ -104,7 +90,9 @@ def _slower_in_int8(proof: Proof) -> list[tuple[Proven, Proven, float]]:
             (each.b, each.a, 1 / each.ratio.high),
         ):
             slow, fast = files[a].artifact, files[b].artifact
-            same = slow.format == fast.format and files[b].role != "teacher"
+            # What was quantised, and nothing that was there before it.
+            role = files[b].role in {proof.source, proof.files[-1].role}
+            same = slow.format == fast.format and role
             if same and (slow.dtype, fast.dtype) == ("int8", "float32") and ratio > 1:
                 found.append((files[a], files[b], ratio))
     return found

@@ -21,6 +21,8 @@ from compress.stages.ptq import Ptq
 from export.verify import SQNR_FLOORS_DB, parity_checks
 from runtime.budget import Spent
 from runtime.checks import Check
+from runtime.errors import Exit
+from runtime.target import target
 
 # What INT8 has to keep of float where nobody said how much: below these a network has
 # lost its function, whatever its size. Published INT8 keeps 97 % of answers and more.
@@ -28,6 +30,7 @@ KEPT_ANSWERS: Final = 0.90
 KEPT_SQNR_DB: Final = 10.0
 # Training on the INT8 grids moves answers on purpose; then accuracy tells.
 LOST_IN_TRAINING: Final = 0.10
+LOCAL: Final = "this machine"
 # Limits on what only a device can tell.
 _MEASURED: Final = frozenset({"latency_ms", "peak_rss_bytes"})
 
@@ -64,13 +67,53 @@ def checks_of(found: Evidence) -> tuple[Check, ...]:
     return (*held, *_climbed(found), *promised)
 
 
-def limited_by_user(file: Proven, found: Evidence) -> tuple[Check, ...]:
-    """The budget and the proof of a file that may be shipped in place of another."""
-    return (*_proven(file, found.recipe.export), *_budgeted(file, found, ()))
+def checks_alone(file: Proven, found: Evidence) -> tuple[Check, ...]:
+    """The same of a file that may be shipped in place of one that was delivered."""
+    return (
+        *_proven(file, found.recipe.export),
+        *_budgeted(file, found, ()),
+        *_function(file, found),
+    )
+
+
+def devices_of(file: Proven, found: Evidence) -> tuple[str, ...]:
+    """What a file is for: devices that the recipe names, else this machine."""
+    if found.proof.measured(file) is None and file.artifact.target is not None:
+        return (file.artifact.target,)
+    named = [target(name) for name in found.recipe.export.target]
+    suits = tuple(
+        each.name
+        for each in named
+        if each.format == file.artifact.format == "tflite"
+        or each.name == file.artifact.target
+    )
+    return suits or (LOCAL,)
+
+
+def _timed_for_its_device(file: Proven, found: Evidence) -> bool:
+    """Whether this machine, which timed the file, is what the file is for.
+
+    One TFLite file serves every device; milliseconds of this one are not theirs.
+    """
+    elsewhere = file.artifact.format == "tflite" and devices_of(file, found) != (LOCAL,)
+    return found.proof.measured(file) is not None and not elsewhere
 
 
 def _proven(file: Proven, export: Export) -> Iterator[Check]:
     """Whether the file computes what its network does."""
+    if file.parity is None and file.changed is None and file.answers is None:
+        yield Check(
+            limit="proof",
+            what="what the file computes",
+            unit="share",
+            bound="at least",
+            allowed=export.agreement,
+            measured=None,
+            kept=False,
+            file=file.name,
+            exit_code=Exit.PARITY,
+            said="there is nothing to compare it with; name data whose labels fit",
+        )
     if file.parity is not None:
         yield from parity_checks(
             file.parity,
@@ -86,17 +129,21 @@ def _budgeted(
 ) -> Iterator[Check]:
     """The recipe's budget, held against one file.
 
-    A file for a device that this machine is not has no latency here: where others were
-    measured, it is left unjudged, and never passed.
+    A file for a device that this machine is not has no latency here: where another
+    delivered file was timed, it is left unjudged, and never passed.
     """
     limits = found.recipe.limits()
-    broken = [each.allowed for each in promised if each.kept is False]
+    broken = [
+        each.allowed
+        for each in promised
+        if each.kept is False and each.unit == "ms" and each.file == file.name
+    ]
     if limits.latency_ms in broken:
         limits = replace(limits, latency_ms=None)  # one sentence is enough
-    proof = found.proof
-    here = proof.measured(file) is not None
+    here = _timed_for_its_device(file, found)
+    others = any(_timed_for_its_device(each, found) for each in found.proof.delivered)
     for check in limits.checks(_spent(file, found), file=file.name):
-        if check.limit in _MEASURED and not here and proof.measurements:
+        if check.limit in _MEASURED and not here and others:
             remark = "this machine is not its device; measure it there"
             yield replace(check, kept=None, remark=remark)
         else:
@@ -106,7 +153,8 @@ def _budgeted(
 def _spent(file: Proven, found: Evidence) -> Spent:
     """What a file costs."""
     drop = drop_from(found.reference, file)
-    latency = found.proof.measured(file)
+    here = _timed_for_its_device(file, found)
+    latency = found.proof.measured(file) if here else None
     native = latency is not None and latency.kind == "native"
     named = ""
     if found.reference is not None and drop is not None:
@@ -201,29 +249,57 @@ def _few(unsure: bool) -> str:
 
 
 def _climbed(found: Evidence) -> Iterator[Check]:
-    """What `ptq` was asked to lose at most, and what its network lost."""
+    """What `ptq` was asked to lose at most, and what its network lost.
+
+    Files without a network of ours to stand for them are asked one by one.
+    """
     before, after = (inner(found.quantisation, key) for key in ("float32", "int8"))
+    flips = number(after, "flips")
+    lost = _lost(number(before, "accuracy"), number(after, "accuracy"), flips)
+    alone = [
+        file
+        for file in found.proof.delivered
+        if file.artifact.dtype == "int8" and file.parity is None
+    ]
     for _, stage in found.recipe.steps():
         if not isinstance(stage, Ptq):
             continue
-        flips = number(after, "flips")
-        was, now = number(before, "accuracy"), number(after, "accuracy")
-        lost = flips if was is None or now is None else was - now
-        for limit, what, allowed, measured in (
-            ("accuracy_drop", "accuracy lost in INT8", stage.accuracy_drop, lost),
-            ("flips", "answers changed in INT8", stage.flips, flips),
-        ):
-            if allowed is not None:
-                yield Check(
-                    limit=limit,
-                    what=f"ptq: {what}",
-                    unit="share",
-                    bound="at most",
-                    allowed=allowed,
-                    measured=measured,
-                    # Differences of fractions are exact to this much.
-                    kept=measured is not None and measured <= allowed + 1e-9,
-                )
+        if not alone:
+            yield from _asked(stage, lost, flips, file="")
+        for file in alone:
+            changed = file.changed.argmax_agreement if file.changed else None
+            flipped = None if changed is None else 1 - changed
+            was = number(before, "accuracy")
+            yield from _asked(
+                stage, _lost(was, file.top1, flipped), flipped, file=file.name
+            )
+
+
+def _lost(was: float | None, now: float | None, flips: float | None) -> float | None:
+    """Accuracy lost, or answers changed where labels do not fit."""
+    return flips if was is None or now is None else was - now
+
+
+def _asked(
+    stage: Ptq, lost: float | None, flips: float | None, *, file: str
+) -> Iterator[Check]:
+    """The limits of the ladder that are set."""
+    for limit, what, allowed, measured in (
+        ("accuracy_drop", "accuracy lost in INT8", stage.accuracy_drop, lost),
+        ("flips", "answers changed in INT8", stage.flips, flips),
+    ):
+        if allowed is not None:
+            yield Check(
+                limit=limit,
+                what=f"ptq: {what}",
+                unit="share",
+                bound="at most",
+                allowed=allowed,
+                measured=measured,
+                # Differences of fractions are exact to this much.
+                kept=measured is not None and measured <= allowed + 1e-9,
+                file=file,
+            )
 
 
 def _promised(found: Evidence) -> Iterator[Check]:

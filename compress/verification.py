@@ -132,8 +132,8 @@ class Verification:
                 lines.append(f"    they part at {place}")
         asked = percent(self.threshold)
         lines.append(
-            f"verdict: {len(self.failures)} of {len(self.pairs)} pairs agree on less "
-            f"than {asked}"
+            f"verdict: {len(self.failures)} of {len(self.pairs)} pairs do not agree on "
+            f"{asked} of the images with scores as close as their format allows"
             if self.failures
             else f"verdict: every pair agrees on at least {asked}"
         )

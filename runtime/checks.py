@@ -57,11 +57,10 @@ class Check:
             return f"{self.file}: {self.said}" if self.file else self.said
         written = WRITTEN[self.unit]
         place = f"{self.file}: " if self.file else ""
-        found = (
-            "was not measured"
-            if self.measured is None
-            else f"is {written(self.measured)}{self._sure()}"
-        )
+        if self.measured is not None:
+            found = f"is {written(self.measured)}{self._sure()}"
+        else:  # a ratio to no error at all is no number
+            found = "is exact" if self.kept else "was not measured"
         allowed = f"{self.bound} {written(self.allowed)}"
         ours = " (a default)" if self.default else ""
         more = f"; {self.remark}" if self.remark else ""

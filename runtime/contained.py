@@ -24,7 +24,13 @@ from runtime.errors import (
     EdgepressError,
     InputRejectedError,
 )
-from runtime.files import cache_folder, digest_of, sha256_of, write_json
+from runtime.files import (
+    cache_folder,
+    digest_of,
+    own_cache_folder,
+    sha256_of,
+    write_json,
+)
 from runtime.machine import this_machine
 from runtime.quiet import quiet
 from runtime.session import Session, load_interpreter, open_session
@@ -157,7 +163,12 @@ def confined(ready: Callable[[Path], Callable[[], None]]) -> int:
 def _record(name: str) -> Path | None:
     """Where it is remembered that a file passed; None for a user without a home."""
     try:
-        return cache_folder() / "passed" / f"{name}.json"
+        place = cache_folder()
+        # Nobody else may say of a file that it passed.
+        facts = place.stat() if place.exists() else None
+        if facts and (facts.st_uid != os.getuid() or facts.st_mode & 0o022):
+            place = own_cache_folder()
+        return place / "passed" / f"{name}.json"
     except RuntimeError:
         return None
 

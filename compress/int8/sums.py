@@ -25,21 +25,29 @@ def sums_are_plain_(graph: fx.GraphModule) -> None:
             factor = sign * cast("float", node.kwargs.get("alpha", 1.0))
             first, second = node.args
             if factor != 1:
-                second = _scaled(graph, node, second, factor)
+                second = _scaled(graph, node, second, factor, beside=first)
             node.target, node.kwargs = ATEN.add.Tensor, {}
             node.args = (first, second)
 
 
 def _scaled(
-    graph: fx.GraphModule, node: fx.Node, operand: fx.node.Argument, factor: float
+    graph: fx.GraphModule,
+    node: fx.Node,
+    operand: fx.node.Argument,
+    factor: float,
+    *,
+    beside: fx.node.Argument,
 ) -> fx.node.Argument:
-    """Give factor * operand, in the layer that made it where that is possible."""
+    """Give factor * operand, in the layer that made it where that is possible.
+
+    It is not where the operand is also what it is added to.
+    """
     if not isinstance(operand, fx.Node):
         return cast("float", operand) * factor
     if operand.op == "get_attr":
         values = parameter(graph, operand) * factor
         return add_buffer(graph, node, f"{node.name}_constant", values)
-    layer = _layer_behind(operand)
+    layer = None if operand is beside else _layer_behind(operand)
     if layer is not None:
         outputs = len(parameter(graph, cast("fx.Node", layer.args[1])))
         scale = torch.full((outputs,), factor)

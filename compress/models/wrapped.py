@@ -1,5 +1,6 @@
 """The weights of a checkpoint among all that training scripts save beside them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from runtime.errors import InputRejectedError, RecipeError
 
 # Where training scripts put the weights among epoch, optimiser and best accuracy
 # (torchvision, timm, Lightning, and whoever wrote it by hand).
+# A word of its own: neither `schema.` nor `semantic.` speaks of averages.
+_AVERAGE: Final = re.compile(r"(?:^|[._])(ema|averaged?\w*|swa)(?:[._]|$)")
 _WRAPPERS: Final = (
     "state_dict",
     "model_state_dict",
@@ -81,7 +84,7 @@ def weights_in(record: object, path: Path, *, ema: bool) -> Found:
 
 def is_average(prefix: str) -> bool:
     """Whether what comes before the names of weights says that they are averages."""
-    return any(mark in prefix.lower() for mark in ("ema", "average", "swa_"))
+    return _AVERAGE.search(prefix.lower()) is not None
 
 
 def counted(names: list[str]) -> str:

@@ -145,7 +145,7 @@ def _shipped(report: Report) -> Iterator[Shipped]:
     """Each file to ship, with what one needs to fetch and to check it."""
     for chosen in report.ship:
         path = text(chosen, "path")
-        (file,) = [e for e in report.artifacts if text(e, "path") == path] or [{}]
+        file = next(iter([e for e in report.artifacts if text(e, "path") == path]), {})
         yield Shipped(
             target=text(chosen, "target"),
             reason=text(chosen, "reason"),

@@ -245,7 +245,7 @@ class Report:
             comparisons=checked_records(record, "comparisons", source=source),
             budget=checked_record(record, "budget", source=source),
             curves=checked_records(record, "curves", source=source),
-            checks=checked_records(record, "checks", source=source),
+            checks=_checks(record, source=source),
             ship=checked_records(record, "ship", source=source),
             refused=checked_records(record, "refused", source=source),
             trained=record.get("trained") is not False,
@@ -259,3 +259,13 @@ class Report:
             next=text(record, "next"),
             folder=path.parent,
         )
+
+
+def _checks(record: Record, *, source: str) -> tuple[Record, ...]:
+    """The limits that a verdict is made of; without them there is none."""
+    if "checks" not in record:
+        raise InputRejectedError(
+            f"{source}: an older edgepress wrote it, whose verdict was not of every "
+            "file; run the recipe again in another folder"
+        )
+    return checked_records(record, "checks", source=source)

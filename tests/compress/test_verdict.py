@@ -10,6 +10,7 @@ import pytest
 
 from compress import outcome
 from compress.cli import main
+from compress.parity import stride
 from compress.recipe import Limits
 from compress.shipping import advice, shipped
 from compress.verdict import Evidence, checks_of
@@ -173,6 +174,37 @@ def test_one_file_too_large_is_named_and_another_is_shipped(found: Evidence) -> 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("beside", [False, True])
+def test_milliseconds_of_another_device_are_never_passed(
+    found: Evidence, *, beside: bool
+) -> None:
+    """Alone such a file misses the limit; beside one of this machine nobody judges."""
+    file = next(f for f in found.proof.delivered if f.artifact.dtype == "int8")
+    artifact = replace(
+        file.artifact, target="arm64", path=file.artifact.path.with_name("arm64.onnx")
+    )
+    far = replace(file, artifact=artifact)
+    kept = found.proof.files if beside else found.proof.files[:1]
+    files = (*kept, replace(far, role=file.role))
+    if not beside:
+        files = (replace(files[0], role="start"), files[1])
+    held = limited(
+        replace(found, proof=replace(found.proof, files=files)), latency_ms=1e6
+    )
+
+    (check,) = (
+        each
+        for each in checks_of(held)
+        if (each.limit, each.file) == ("latency_ms", "arm64.onnx")
+    )
+
+    assert check.kept is (None if beside else False)
+    targets = {each.target: each.reason for each in shipped(held, checks_of(held))}
+    assert ("arm64" in targets) is beside
+    assert not beside or "not every limit could be judged" in targets["arm64"]
+
+
+@pytest.mark.slow
 def test_int8_that_lost_the_function_is_not_fit(found: Evidence) -> None:
     """By default 90 % of the answers, 10 dB; a limit of the user's speaks instead."""
     lost = Parity(images=500, argmax_agreement=0.5, max_abs_error=9.0, sqnr_db=1.0)
@@ -274,3 +306,13 @@ def test_a_script_reads_json_where_a_run_ends_in_an_error(
     assert record["exit_code"] == code == Exit.USAGE
     assert told.err == f"compress: {record['verdict']}\n"
     assert record["ship"] == []
+
+
+def test_images_are_of_many_classes_where_classes_take_turns() -> None:
+    """Every fourth of four classes in turn would be one class."""
+    labels = np.arange(4000) % 4
+
+    step = stride(labels, 1000)
+
+    assert len(labels[::step]) <= 1000
+    assert set(labels[::step]) == {0, 1, 2, 3}

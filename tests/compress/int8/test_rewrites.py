@@ -307,3 +307,27 @@ def test_an_argument_that_no_kernel_knows_is_refused_by_naming_the_layer() -> No
     check_arguments(plain)
     with pytest.raises(InputRejectedError, match=r"block_2_sum: .*alpha=0.25"):
         check_arguments(node)
+
+
+class Doubled(nn.Module):
+    """A layer's output, and a share of itself on top."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        once = self.layer(images)
+        return torch.add(once, once, alpha=0.5).flatten(1)
+
+
+def test_a_share_of_itself_leaves_the_tensor_alone() -> None:
+    """Scaling the layer would scale both operands."""
+    torch.manual_seed(0)
+    net = Doubled().eval()
+    images = torch.randn(2, 3, 8, 8)
+    graph = captured(net, size=8, name="doubled")
+
+    canonical_(graph)
+
+    torch.testing.assert_close(graph(images), net(images))
