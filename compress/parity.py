@@ -60,14 +60,10 @@ class FileJudge:
         """A file's answers; `reference` are the scores it has to repeat, if any."""
         artifact, images = session.artifact, self.images(model)
 
-        def ask(batch: Scores) -> Scores:
-            return session.run(in_layout_of(artifact, batch))
-
+        ask = file_answers(session)
         given = scores_of(ask, model, images)
         labels_fit = self.data.judges(len(model.classes))
-        # A library's architecture tells classes apart, whichever; of a user's own
-        # network nobody knows, unless it has as many outputs as the data classes.
-        classes = labels_fit or model.spec.factory is None
+        classes = tells_classes(model, self.data)
         parity = changed = None
         if reference is not None:
             pairs = _rows(reference, given)
@@ -109,7 +105,7 @@ class FileJudge:
             asked = QuantizedNet(net.graph, net.scheme.without(left_float))
         key = (net, left_float, images.digest, len(images))
         if key not in self._kept:
-            self._kept[key] = scores_of(_network(asked), model, images)
+            self._kept[key] = scores_of(network_answers(asked), model, images)
         return self._kept[key]
 
 
@@ -123,13 +119,31 @@ def scores_of(ask: Answer, model: Model, images: Images) -> Scores:
     )
 
 
-def _network(net: nn.Module) -> Answer:
-    """A torch network as a function of arrays."""
+def tells_classes(model: Model, data: Catalogue) -> bool:
+    """Whether the outputs of `model` are scores of classes.
+
+    A library's architecture tells classes apart, whichever; of a user's own network
+    nobody knows, unless it has as many outputs as the data classes.
+    """
+    return data.judges(len(model.classes)) or model.spec.factory is None
+
+
+def network_answers(net: nn.Module) -> Answer:
+    """A torch network as a function of arrays [n, 3, size, size]."""
 
     def answer(batch: Scores) -> Scores:
         with torch.inference_mode():
             scores: Tensor = net(torch.from_numpy(batch))
         return np.asarray(scores.numpy())
+
+    return answer
+
+
+def file_answers(session: Session) -> Answer:
+    """A model file as a function of arrays [n, 3, size, size]."""
+
+    def answer(batch: Scores) -> Scores:
+        return session.run(in_layout_of(session.artifact, batch))
 
     return answer
 

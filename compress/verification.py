@@ -9,7 +9,6 @@ from operator import length_hint
 from pathlib import Path
 from typing import Final, NamedTuple
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -24,7 +23,7 @@ from compress.job import Job, cache_folder
 from compress.models.model import Model
 from compress.models.opening import open_model
 from compress.models.spec import CodePath, ModelSpec
-from compress.parity import in_layout_of, thinned
+from compress.parity import file_answers, network_answers, tells_classes, thinned
 from compress.passes import Counted, passed
 from compress.report.records import Record, inner, sentences, text
 from compress.report.report import Report
@@ -35,7 +34,7 @@ from runtime.artifact import Artifact
 from runtime.contained import try_out
 from runtime.errors import Exit, RecipeError
 from runtime.printable import printable
-from runtime.session import Session, open_session
+from runtime.session import open_session
 
 NETWORK: Final = "network"
 _BATCH: Final = 32
@@ -170,8 +169,7 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
         prepared = (model.prepare(each.pixels).contiguous().numpy() for each in given)
         return Counted(prepared, length_hint(given))
 
-    labels_fit = catalogue.judges(len(model.classes))
-    classes = labels_fit or model.spec.factory is None
+    classes = tells_classes(model, catalogue)
     found: list[Pair] = []
     with ExitStack() as opened:
         for one, other in _pairs(report, model, opened, threads):
@@ -244,8 +242,8 @@ def _pairs(
         known = net if isinstance(net, QuantizedNet) else None
         inside = session.artifact if known else None
         floor_db = SQNR_FLOORS_DB[session.artifact.dtype or "float32"]
-        file = Asked(path.name, _file(session), file=inside, floor_db=floor_db)
-        yield Asked(NETWORK, _network(net), net=known), file
+        file = Asked(path.name, file_answers(session), file=inside, floor_db=floor_db)
+        yield Asked(NETWORK, network_answers(net), net=known), file
         if text(record, "dtype") == "int8":
             int8.append(file)
     yield from combinations(int8, 2)
@@ -259,23 +257,3 @@ def _reference(net: nn.Module, record: Record) -> nn.Module:
         return net.graph
     left = frozenset(sentences(inner(record, "placement"), "left_float"))
     return QuantizedNet(net.graph, net.scheme.without(left))
-
-
-def _file(session: Session) -> Ask:
-    """A model file as a function of arrays [n, 3, size, size]."""
-
-    def answer(batch: Scores) -> Scores:
-        return session.run(in_layout_of(session.artifact, batch))
-
-    return answer
-
-
-def _network(net: nn.Module) -> Ask:
-    """A torch network as a function of arrays."""
-
-    def answer(batch: Scores) -> Scores:
-        with torch.inference_mode():
-            scores = net(torch.from_numpy(batch))
-        return np.asarray(scores.numpy())
-
-    return answer

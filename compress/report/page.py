@@ -6,15 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from compress.report import charts, int8, int8_tables, limits, pruning, units
-from compress.report.contest import Entry, Gain, entries, gain, interval
+from compress.report import charts, figures, int8, int8_tables, limits, pruning, units
+from compress.report.contest import Gain, entries, gain, interval
 from compress.report.printed import notes, ratios, subject
 from compress.report.records import (
     Record,
-    each,
     inner,
     number,
-    numbers,
     sentences,
     text,
 )
@@ -23,7 +21,6 @@ from runtime.errors import Exit, MissingDependencyError
 from runtime.requirements import pip_line
 
 _TEMPLATE: Final = Path(__file__).with_name("report.html.jinja")
-_COLOURS: Final = ("c1", "c2", "c3", "c4")  # of charts and of the table's keys
 _BADGES: Final = {
     Exit.FIT: "good",
     Exit.BUDGET: "warn",
@@ -41,15 +38,6 @@ _SHOWN_ELSEWHERE: Final = (
     "proof",
     "doubt",
 )
-_LABELLED: Final = 5  # tensors that the chart of noise names
-
-
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """A chart and what it shows."""
-
-    caption: str
-    svg: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +45,7 @@ class Section:
     """What one kind of compression did: charts as wide as the page, then tables."""
 
     title: str
-    figures: tuple[Figure, ...]
+    figures: tuple[figures.Figure, ...]
     tables: tuple[int8_tables.Table, ...]
 
 
@@ -116,10 +104,10 @@ def page(report: Report) -> str:
         ratios=ratios(gained) if gained else (),
         doubts=report.doubts,
         notes=[note for note in notes(report) if note[0] not in _SHOWN_ELSEWHERE],
-        figures=(*_scatter(found), *_curves(report)) if drawing else (),
+        figures=(*figures.scatter(found), *figures.curves(report)) if drawing else (),
         int8=int8 if int8.shown(report) else None,
         sections=tuple(_sections(report, drawing=drawing)),
-        histograms=tuple(_histograms(report)) if drawing else (),
+        histograms=tuple(figures.histograms(report)) if drawing else (),
         rows=report.rows,
         artifacts=report.artifacts,
         measurements=report.measurements,
@@ -197,119 +185,16 @@ def _unsure(report: Report) -> Iterator[str]:
             yield f"95 % sure of {units.spread(entry.top1_interval)}"
 
 
-def _scatter(found: tuple[Entry, ...]) -> Iterator[Figure]:
-    """Accuracy against latency, for the models where both are known."""
-    marks = [
-        charts.Mark(
-            label=f"{entry.label} ({units.size(entry.size_bytes)})",
-            colour=_COLOURS[index % len(_COLOURS)],
-            x=entry.p50_ms,
-            y=entry.top1 * 100,
-            size=entry.size_bytes or 1.0,
-        )
-        for index, entry in enumerate(found)
-        if entry.p50_ms is not None and entry.top1 is not None
-    ]
-    if len(marks) > 1:
-        svg = charts.scatter(
-            marks,
-            x="latency (p50), ms",
-            y="top-1, %",
-        )
-        caption = "Accuracy against latency; the area of a disc is the model's size."
-        yield Figure(caption=caption, svg=svg)
-
-
-def _curves(report: Report) -> Iterator[Figure]:
-    """Loss and accuracy by epoch, a line a stage."""
-    stages = list(dict.fromkeys(text(point, "stage") for point in report.curves))
-    for key, label, factor in (("top1", "top-1, %", 100.0), ("loss", "loss", 1.0)):
-        lines = []
-        for index, stage in enumerate(stages):
-            points = tuple(
-                (epoch, value * factor)
-                for point in report.curves
-                if text(point, "stage") == stage
-                and (epoch := number(point, "epoch")) is not None
-                and (value := number(point, key)) is not None
-            )
-            if len(points) > 1:
-                colour = _COLOURS[(index + 1) % len(_COLOURS)]
-                lines.append(charts.Line(label=stage, colour=colour, points=points))
-        if lines:
-            svg = charts.curves(
-                lines,
-                x="epoch",
-                y=label,
-                zero=key == "loss",
-            )
-            what = "Held-out accuracy" if key == "top1" else "Training loss"
-            yield Figure(caption=f"{what} by epoch.", svg=svg)
-
-
 def _sections(report: Report, *, drawing: bool) -> Iterator[Section]:
     """Pruning and INT8, each where there is something to show."""
     cut, quantised = pruning.table(report), tuple(int8_tables.tables(report))
     for title, drawn, tables in (
-        ("Pruning", _widths, () if cut is None else (cut,)),
-        ("INT8", _noise, quantised if int8.shown(report) else ()),
+        ("Pruning", figures.widths, () if cut is None else (cut,)),
+        ("INT8", figures.noise, quantised if int8.shown(report) else ()),
     ):
-        figures = tuple(drawn(report)) if drawing else ()
-        if figures or tables:
-            yield Section(title=title, figures=figures, tables=tables)
-
-
-def _widths(report: Report) -> Iterator[Figure]:
-    """How many channels each layer had, and has."""
-    if found := pruning.widths(report):
-        svg = charts.dumbbells(found, x="first layer of each group", y="channels")
-        caption = "Channels of every group that may be cut, before and after."
-        yield Figure(caption=caption, svg=svg)
-
-
-def _noise(report: Report) -> Iterator[Figure]:
-    """How noisy each tensor is, in the order of the graph."""
-    tensors = each(report.quantisation, "operators")
-    values = [number(tensor, "sqnr_db") for tensor in tensors]
-    known = [(value, at) for at, value in enumerate(values) if value is not None]
-    if len(known) > 1:
-        worst = [at for _, at in sorted(known)[:_LABELLED]]
-        svg = charts.profile(
-            values,
-            {at: text(tensors[at], "name") for at in worst},
-            x="tensor, in the order of the graph",
-            y="SQNR, dB",
-        )
-        caption = "Signal to noise of every quantised tensor; the noisiest are named."
-        yield Figure(caption=caption, svg=svg)
-
-
-def _histograms(report: Report) -> Iterator[Figure]:
-    """How latencies are spread, a chart a file."""
-    roles = [text(measurement, "role") for measurement in report.measurements]
-    kinds = {
-        text(artifact, "path").rpartition("/")[2]: " ".join(
-            text(artifact, key) for key in ("role", "dtype", "format")
-        )
-        for artifact in report.artifacts
-    }
-    for index, measurement in enumerate(report.measurements):
-        samples = numbers(measurement, "samples_ns")
-        if len(samples) < 2:  # noqa: PLR2004  # one sample has no spread
-            continue
-        path = text(measurement, "path")
-        name = roles[index] or path
-        if roles.count(name) > 1:  # several files of one network
-            name = kinds.get(path, path)
-        marks = [number(measurement, f"{key}_ms") for key in ("p50", "p90", "p99")]
-        svg = charts.histogram(
-            [sample / 1e6 for sample in samples],
-            label=name,
-            colour=_COLOURS[index % len(_COLOURS)],
-            marks=[mark for mark in marks if mark is not None],
-        )
-        caption = f"{len(samples)} inferences of {path or name}."
-        yield Figure(caption=caption, svg=svg)
+        made = tuple(drawn(report)) if drawing else ()
+        if made or tables:
+            yield Section(title=title, figures=made, tables=tables)
 
 
 def _facts(machine: Record) -> Iterator[tuple[str, str]]:

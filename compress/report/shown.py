@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 Spelling = Callable[[str], str]
 # What begins code, emphasis, a link, an element or an entity (CommonMark 0.31, 2.4);
-# lines of tables take care of their bars. `_` within a word begins nothing.
-_MARKS: Final = re.compile(r"[\\`*\[\]<>&~]")
+# lines of tables take care of their bars. `_` between letters begins nothing.
+_MARKS: Final = re.compile(r"[\\`*\[\]<>&~]|(?<![^\W_])_|_(?![^\W_])")
 # What GitHub makes a link of by itself.
 _LINKS: Final = re.compile(r"(?i)(?<=:)(?=//)|(?<=www)(?=\.)")
 
