@@ -53,7 +53,7 @@ def advice(found: Evidence, ship: Sequence[Shipped]) -> tuple[str, ...]:
         then = (
             f"ship {fast.name} here unless size matters more"
             if fast.name in taken
-            else f"{fast.name} is not what this run ships"
+            else f"{fast.name} is not the file to ship, or misses a limit"
         )
         told.append(
             f"{slow.name} is slower than {fast.name} on this machine (at least "

@@ -4,6 +4,7 @@ edgepress is on no package index, so a sentence names the libraries and versions
 are missing, read off what was installed, instead of an extra of ours.
 """
 
+import ast
 import re
 import sys
 from collections.abc import Iterator, Mapping
@@ -17,13 +18,28 @@ _BARE: Final[Mapping[str, tuple[str, ...]]] = {
 }
 _EXTRA: Final = re.compile(r"extra\s*==\s*[\"']([^\"']+)[\"']")
 _OURS: Final = re.compile(r"edgepress\[([^\]]+)\]")
-_CLAUSE: Final = re.compile(r"(\w+)\s*(==|!=)\s*[\"']([^\"']*)[\"']")
+_CLAUSE: Final = re.compile(r"(\w+)\s*(==|!=|>=|<)\s*[\"']([^\"']*)[\"']")
 
 
 def pip_line(*extras: str) -> str:
-    """The command that installs what `extras` need; "" is the base installation."""
-    found = dict.fromkeys(each for extra in extras for each in _needed(extra))
-    return " ".join(["pip install", *(f"'{each}'" for each in found)])
+    """The command that installs what `extras` lack; "" is the base installation.
+
+    Where nothing of it is missing, it names all of it: something is broken or too old.
+    """
+    needed = list(dict.fromkeys(each for extra in extras for each in _needed(extra)))
+    lacking = [each for each in needed if not _is_installed(each)] or needed
+    return " ".join(["pip install", *(f"'{each}'" for each in lacking)])
+
+
+def _is_installed(requirement: str) -> bool:
+    """Whether there is any version of it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        version(re.split(r"[<>=!~\[]", requirement, maxsplit=1)[0])
+    except PackageNotFoundError:
+        return False
+    return True
 
 
 def _needed(extra: str) -> Iterator[str]:
@@ -49,16 +65,25 @@ def _needed(extra: str) -> Iterator[str]:
 
 
 def _applies(marker: str) -> bool:
-    """Whether a line is for this machine; clauses of ours are joined by `and` alone."""
+    """Whether a line is for this machine and this Python (PEP 508)."""
+    plain = _CLAUSE.sub(lambda clause: str(_holds(*clause.groups())), marker)
+    return _truth(ast.parse(plain.strip() or "True", mode="eval").body)
+
+
+def _truth(tree: ast.expr) -> bool:
+    """A sentence of `and`, `or`, True and False."""
+    if isinstance(tree, ast.BoolOp):
+        every = all if isinstance(tree.op, ast.And) else any
+        return every(map(_truth, tree.values))
+    return isinstance(tree, ast.Constant) and tree.value is True
+
+
+def _holds(name: str, operator: str, value: str) -> bool:
+    """One clause; that of the extra has been looked at already."""
     import platform
 
-    here = {
-        "platform_machine": platform.machine(),
-        "sys_platform": sys.platform,
-        "platform_system": platform.system(),
-    }
-    return all(
-        (here[name] == value) == (operator == "==")
-        for name, operator, value in _CLAUSE.findall(marker)
-        if name in here
-    )
+    if name == "python_version":
+        here, there = sys.version_info[:2], tuple(map(int, value.split(".")))
+        return here >= there if operator == ">=" else here < there
+    known = {"platform_machine": platform.machine(), "sys_platform": sys.platform}
+    return name not in known or (known[name] == value) == (operator == "==")

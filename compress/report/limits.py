@@ -57,23 +57,24 @@ def printed(report: Report) -> Iterator[str]:
     found = list(rows(report))
     if not found:
         return
-    heads, *rest = aligned(
-        [
-            ("* a default", *HEADS[2:]),
-            *(
-                (f"  {limit.replace(_OURS, ' *')}", *cells)
-                for _, limit, *cells in found
-            ),
-        ]
-    )
+    lines = [(f"  {limit.replace(_OURS, ' *')}", *rest) for _, limit, *rest in found]
+    heads, *rest = aligned([("* a default", *HEADS[2:]), *lines])
     yield from (heads, rule())
     previous = ""
-    for (file, *_), line in zip(found, rest, strict=True):
+    for check, (file, *_), line in zip(report.checks, found, rest, strict=True):
         if file != previous:
             yield file
         yield line
+        if (sure := _sure(check)) and check.get("default") is not True:
+            yield f"    {sure}"
         previous = file
     yield rule()
+
+
+def _sure(check: Record) -> str:
+    """The interval of what was measured, where there is one."""
+    low, high = (_shown(check, key) for key in ("low", "high"))
+    return "" if NOTHING in {low, high} else f"95 % sure of {low} to {high}"
 
 
 def markdown(report: Report) -> list[str]:

@@ -163,7 +163,7 @@ def _headlines(report: Report, found: Gain) -> Iterator[Headline]:
     for ratio, meaning in (
         (found.speed, "faster"),
         (found.size, "smaller"),
-        (None if kept else found.macs, "fewer operations"),
+        (None if kept or (found.macs or 0) < 1.01 else found.macs, "fewer operations"),  # noqa: PLR2004  # as many
     ):
         if ratio is not None:
             weak = doubts if meaning == "faster" else ()
@@ -182,7 +182,8 @@ def _unsure(report: Report) -> Iterator[str]:
     """How sure the change in accuracy is."""
     for entry in entries(report):
         if entry.part == "after" and entry.top1_interval is not None:
-            yield f"95 % sure of {units.spread(entry.top1_interval)}"
+            now = units.spread(entry.top1_interval)
+            yield f"now {now}, with 95 % on images like these"
 
 
 def _sections(report: Report, *, drawing: bool) -> Iterator[Section]:

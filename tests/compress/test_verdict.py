@@ -240,7 +240,7 @@ def test_advice_and_shipping_name_the_same_file(found: Evidence) -> None:
     names = {each.path.rpartition("/")[2] for each in ship}
     for sentence in advice(found, ship):
         said = [name for name in names if f"ship {name} here" in sentence]
-        assert said or "not what this run ships" in sentence
+        assert said or "not the file to ship" in sentence
 
 
 def test_a_drop_is_held_against_what_was_trained_before_compressing(

@@ -15,7 +15,9 @@ PROJECT = tomllib.loads(
 
 
 @pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])
-def test_every_library_of_an_extra_is_named_with_its_version(extra: str) -> None:
+def test_every_library_of_an_extra_is_named_with_its_version(
+    extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As pip's own parser reads pyproject.toml; nothing of ours, which no index has."""
     from packaging.requirements import Requirement
 
@@ -31,6 +33,10 @@ def test_every_library_of_an_extra_is_named_with_its_version(extra: str) -> None
                 found |= needed(inner)
         return found
 
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", missing)
     pip, install, *words = shlex.split(pip_line(extra))
 
     assert (pip, install) == ("pip", "install")
@@ -50,3 +56,18 @@ def test_a_folder_that_was_only_copied_names_the_interpreter(
 
     assert pip_line("onnx") == "pip install 'onnxruntime'"
     assert pip_line("") == "pip install 'numpy'"
+
+
+def test_what_is_there_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of `report`, matplotlib is installed and jinja2 is not."""
+    real = metadata.version
+
+    def version(name: str) -> str:
+        if name == "jinja2":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+
+    (word,) = shlex.split(pip_line("report"))[2:]
+    assert word.startswith("jinja2>=")
