@@ -113,7 +113,9 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
 def byte_count(text: str) -> int:
     """Convert `5GB`, `500 MB` or `12345` to bytes; 1 MB is 10^6 bytes, 1 MiB 2^20."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([kKMGT]?)(i?)B?", text.strip())
+    found = re.fullmatch(
+        r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([kKMGT]?)(i?)B?", text.strip()
+    )
     if found is None:
         raise argparse.ArgumentTypeError(
             f"found {text!r}, which should be a size such as 5GB, 500MB or 12345"

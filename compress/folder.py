@@ -37,9 +37,9 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
     if not is_main_process():
         yield
         return
-    _check_contents(folder, recipe)
-    made = not folder.exists()
     try:
+        _check_contents(folder, recipe)
+        made = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     except OSError as error:

@@ -110,6 +110,8 @@ def _format_of(path: Path) -> Format:
         raise RecipeError(f"{path}: is a folder; give a .onnx or .tflite file")
     if not path.exists():
         raise RecipeError(f"{path}: no such file")
+    if not path.is_file():  # a link to a device has no end
+        raise InputRejectedError(f"{path}: is a pipe or a device, not a file")
     if path.suffix.lower() not in _FORMATS:
         raise RecipeError(
             f"{path}: unknown format {path.suffix!r}; known: {', '.join(_FORMATS)}"

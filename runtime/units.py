@@ -6,8 +6,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-_NUMBER: Final = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,2})?"
-_QUANTITY: Final = re.compile(rf"\s*({_NUMBER})\s*([^\d\s]*)\s*")
+_NUMBER: Final = (
+    r"[+-]?(?:[0-9]{1,30}\.?[0-9]{0,30}|\.[0-9]{1,30})(?:[eE][+-]?[0-9]{1,2})?"
+)
+_QUANTITY: Final = re.compile(rf"\s*({_NUMBER})\s*([^0-9\s]*)\s*")
+# Beyond an exabyte, an exaflop or a billion years nothing is limited.
+_MOST: Final = Decimal(10) ** 18
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +45,8 @@ class Quantity:
             )
         # Decimal, so that 2.2 % is 0.022 and not a bit beside it.
         value = Decimal(found[1]) * factor
+        if abs(value) > _MOST:
+            raise ValueError(f"is more than {_MOST:.0e}, which is no limit")
         return round(value) if self.whole else float(value)
 
     @property

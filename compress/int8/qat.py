@@ -36,6 +36,7 @@ from compress.passes import passed
 from compress.quantizer import bias_of, weight_of
 from compress.training.statistics import Batches as Images
 from compress.training.statistics import Moments, arrived
+from runtime.errors import RecipeError
 
 # The share of a new batch in a range; Jacob et al. 2018 average over many batches. The
 # first ones count more: normalised by themselves, batches look unlike calibration.
@@ -156,6 +157,11 @@ class QatNet(nn.Module):
             )
         }
         if self.widths is None:
+            if not self.ranges.isfinite().all():
+                raise RecipeError(
+                    "qat: values became nan or infinite, so the training diverged; "
+                    "lower learning_rate (--learning-rate)"
+                )
             found = cast("list[Range]", self.ranges.tolist())
             ranges = dict(zip(self.groups, found, strict=True))
             # Pixels have the range they have, and their grid avoids ties.

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from torch import nn
+from torch import jit, nn
 
 from runtime.errors import RecipeError, one_line
 
@@ -42,6 +42,11 @@ def from_factory(factory: str, *, classes: int) -> nn.Module:
         raise RecipeError(
             f"model file: {factory} returned {type(net).__name__}; "
             "it must return a torch.nn.Module"
+        )
+    if isinstance(net, jit.ScriptModule):
+        raise RecipeError(
+            f"model file: {factory} returned a scripted module, whose layers cannot be "
+            "changed; return the module as it was before torch.jit"
         )
     return net
 

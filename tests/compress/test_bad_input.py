@@ -358,3 +358,40 @@ def test_a_missing_library_is_told_before_the_work(
     assert last.endswith(pip_line(extra))
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["endless.onnx", "endless.tflite", "pipe.onnx"])
+def test_a_model_file_without_an_end_is_refused(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link to a device and a pipe, which nobody writes to."""
+    file = tmp_path / name
+    os.mkfifo(file) if name.startswith("pipe") else file.symlink_to("/dev/zero")
+
+    assert main(["profile", str(file)]) == Exit.REJECTED
+
+    assert "is a pipe or a device, not a file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--out", "a" * 300),
+        ("--size-bytes", "9" * 6000 + "MB"),
+        ("--size-bytes", "1e99MB"),
+        ("--size-bytes", "\uff12MB"),
+        ("--latency-ms", "1e40s"),
+    ],
+)
+def test_absurd_words_are_usage_errors(
+    words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each in one sentence, before any work."""
+    monkeypatch.chdir(tmp_path)
+
+    assert main(["export", "--model", "lenet5", *words, "-q"]) == Exit.USAGE
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_of_more_than_all_disks_is_a_usage_error() -> None:
+    assert main(["cache", "gc", "--max-size", "9" * 400 + "GB"]) == Exit.USAGE

@@ -59,6 +59,7 @@ def report(folder: Path, **changes: object) -> Path:
     folder.mkdir()
     record: dict[str, object] = {
         "schema": 1,
+        "checks": [],
         "name": "r",
         "data": {},
         "recipe": {"model": {"name": "lenet5"}, "data": {"source": "digits"}},

@@ -89,3 +89,19 @@ def test_a_factory_is_a_file_and_a_function(factory: str, screen: Screen) -> Non
 
     with pytest.raises(RecipeError, match="model file: "):
         build(spec, classes=TEN, native_size=40, seed=0, screen=screen)
+
+
+def test_a_scripted_network_is_refused(tmp_path: Path, screen: Screen) -> None:
+    """It is a module by name, and nothing of it can be changed."""
+    scripted = NET + "\ndef script():\n    import torch\n"
+    scripted += "    return torch.jit.script(build(10))\n"
+    factory = CodePath(f"{file_with(tmp_path, scripted)}:script")
+
+    with pytest.raises(RecipeError, match="returned a scripted module"):
+        build(
+            ModelSpec(name="mine", factory=factory),
+            classes=TEN,
+            native_size=40,
+            seed=0,
+            screen=screen,
+        )
