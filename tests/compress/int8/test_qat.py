@@ -12,10 +12,12 @@ from compress.int8.capture import ATEN
 from compress.int8.means import counts_of
 from compress.int8.qat import QatNet
 from compress.int8.rules import MEAN
+from compress.model_record import Int8Record
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.quantizer import inputs_of, rule_of
 from runtime.preprocess import Preprocess
+from runtime.typed import record_as
 
 SIZE = 16
 
@@ -259,7 +261,8 @@ def test_a_trained_network_survives_on_disk() -> None:
     steps_(net)
     int8 = net.quantized()
 
-    again = rebuilt(made.net, record_of(int8), tensors_of(int8), size=SIZE, name="tiny")
+    record = record_as(Int8Record, record_of(int8), source="a record")
+    again = rebuilt(made.net, record, tensors_of(int8), size=SIZE, name="tiny")
 
     with torch.inference_mode():
         assert torch.equal(again(pictures(9)), int8(pictures(9)))

@@ -194,7 +194,7 @@ def test_a_missing_converter_is_named_with_its_extra(
         return real(name, *rest, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(MissingDependencyError, match=r"edgepress\[tflite-export\]"):
+    with pytest.raises(MissingDependencyError, match=r"'litert-torch>="):
         workshop.written(nn.Identity(), tmp_path / "net.tflite", dtype="float32")
 
 
