@@ -17,6 +17,7 @@ from compress.models.opening import open_model
 from compress.models.spec import ModelSpec
 from compress.screen import Screen
 from runtime.artifact import Artifact
+from runtime.batch import check_scores
 from runtime.contained import try_out
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.printable import printable
@@ -100,7 +101,8 @@ def _of_file(path: Path, data: Catalogue, *, threads: int) -> Accuracy:
 
     def logits(pixels: Tensor) -> Tensor:
         images = preprocess(pixels.permute(0, 2, 3, 1).numpy())
-        scores = torch.from_numpy(session.run(images))
+        found = check_scores(session.run(images), images=len(images), path=path)
+        scores = torch.from_numpy(found)
         if not bool(scores.isfinite().all()):
             raise InputRejectedError(
                 f"{path}: answers with NaN or infinity, which ranks nothing; export it "

@@ -20,6 +20,7 @@ from compress.placing import Placed
 from compress.proof import Proven
 from export.verify import Answer, Scores, parity_of
 from runtime.artifact import Artifact
+from runtime.batch import check_scores
 from runtime.preprocess import Preprocess
 from runtime.session import Session
 
@@ -143,7 +144,8 @@ def file_answers(session: Session) -> Answer:
     """A model file as a function of arrays [n, 3, size, size]."""
 
     def answer(batch: Scores) -> Scores:
-        return session.run(in_layout_of(session.artifact, batch))
+        scores = session.run(in_layout_of(session.artifact, batch))
+        return check_scores(scores, images=len(batch), path=session.artifact.path)
 
     return answer
 

@@ -44,7 +44,7 @@ def in_slices(step: Callable[[Batch], Batch], batch: Batch, *, fixed: int) -> Ba
         missing = fixed - len(piece)
         if missing:
             piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
-        answers.append(step(piece)[: fixed - missing])
+        answers.append(np.atleast_1d(step(piece))[: fixed - missing])
     return np.concatenate(answers)
 
 

@@ -155,9 +155,18 @@ def confined(ready: Callable[[Path], Callable[[], None]]) -> int:
     except MemoryError:
         return NO_MEMORY
     except Exception as error:  # noqa: BLE001  # libraries raise what they like
-        text = str(error).lower()
-        return NO_MEMORY if any(each in text for each in _ALLOCATION) else FAILED
+        return NO_MEMORY if _is_allocation(error) else FAILED
     return PASSED
+
+
+def _is_allocation(error: BaseException | None) -> bool:
+    """Whether memory is what was missing, by what a library said first."""
+    while error is not None:
+        text = str(error).lower()
+        if isinstance(error, MemoryError) or any(each in text for each in _ALLOCATION):
+            return True
+        error = error.__cause__
+    return False
 
 
 def _record(name: str) -> Path | None:

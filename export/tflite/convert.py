@@ -105,8 +105,11 @@ def _sum(first: Tensor, second: Tensor, *, alpha: float = 1) -> Tensor:
     return NotImplemented if alpha == 1 else first + second * alpha
 
 
-def _difference(first: Tensor, second: Tensor, *, alpha: float = 1) -> Tensor:
+def _difference(first: Tensor, second: Tensor | float, *, alpha: float = 1) -> Tensor:
     """Give first - alpha * second; as above."""
+    # Numbers come here, too, where another operator is taken apart.
+    if not isinstance(second, Tensor):
+        return NotImplemented if alpha == 1 else first - second * alpha
     if isinstance(first, Tensor) and first.numel() < second.numel():
         return _reversed(second, first, alpha)
     return NotImplemented if alpha == 1 else first - second * alpha

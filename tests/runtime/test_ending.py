@@ -51,6 +51,8 @@ def test_a_signal_is_a_sentence_and_130(
     assert told.count("\n") == 1
 
 
+# JAX, which a converter of another test loads, warns of every fork of its process.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_forked_child_dies_of_the_signal_as_usual() -> None:
     """Whoever ends its workers that way must not hear from them."""
     reader, writer = os.pipe()
