@@ -44,19 +44,31 @@ def in_slices(step: Callable[[Batch], Batch], batch: Batch, *, fixed: int) -> Ba
         missing = fixed - len(piece)
         if missing:
             piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
-        answers.append(np.atleast_1d(step(piece))[: fixed - missing])
+        answers.append(step(piece)[: fixed - missing])
     return np.concatenate(answers)
+
+
+def check_rows(found: Batch, *, images: int, path: Path) -> Batch:
+    """Give `found` back if it holds something for each image."""
+    if found.ndim == 0 or len(found) != images:
+        raise _no_scores(found, images=images, path=path)
+    return found
 
 
 def check_scores(scores: Batch, *, images: int, path: Path) -> Batch:
     """Give `scores` back if they are [images, classes], as whoever ranks them needs."""
     if scores.ndim != 2 or len(scores) != images or scores.shape[1] == 0:  # noqa: PLR2004  # [n, classes]
-        raise InputRejectedError(
-            f"{path}: answers a batch of {images} with numbers of shape "
-            f"{list(scores.shape)}; allowed: a row of scores for each, [n, classes]; "
-            "only classifiers are judged"
-        )
+        raise _no_scores(scores, images=images, path=path)
     return scores
+
+
+def _no_scores(found: Batch, *, images: int, path: Path) -> InputRejectedError:
+    """Why an answer is none of a classifier."""
+    return InputRejectedError(
+        f"{path}: answers a batch of {images} with numbers of shape "
+        f"{list(found.shape)}; allowed: a row of scores for each, [n, classes]; "
+        "only classifiers are judged"
+    )
 
 
 def check_size(shape: Sequence[int], *, path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.artifact import Artifact
-from runtime.batch import Batch, check_fits, check_size, in_slices
+from runtime.batch import Batch, check_fits, check_rows, check_size, in_slices
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.quiet import quiet
 from runtime.requirements import pip_line
@@ -99,12 +99,13 @@ class LiteRTSession:
     def _scores(self, batch: Batch) -> Batch:
         """One answer to what the file takes at once, a row for each image."""
         try:
-            return self._step(batch)
+            found = self._step(batch)
         except (RuntimeError, ValueError) as error:
             raise InputRejectedError(
                 f"{self.artifact.path}: {self.runtime} loads it but cannot run it on "
                 f"images of shape {list(batch.shape)}: {one_line(error)}"
             ) from error
+        return check_rows(found, images=len(batch), path=self.artifact.path)
 
     def _step(self, batch: Batch) -> Batch:
         """Run what the file takes at once."""

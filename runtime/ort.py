@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.batch import Batch, check_fits, check_size, in_slices
+from runtime.batch import Batch, check_fits, check_rows, check_size, in_slices
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.requirements import pip_line
 
@@ -124,7 +124,8 @@ class OrtSession:
                 f"{self.artifact.path}: {self.runtime} loads it but cannot run it on "
                 f"images of shape {list(batch.shape)}: {one_line(error)}"
             ) from error
-        return np.asarray(scores, np.float32)
+        found = np.asarray(scores, np.float32)
+        return check_rows(found, images=len(batch), path=self.artifact.path)
 
 
 def imported(where: Path | str) -> ModuleType:
