@@ -191,7 +191,8 @@ def test_no_verb_writes_home(watch: Watch, tmp_path: Path) -> None:
         (*ours, "quantize", "--model", run, "--engine", "nncf", *images, *out),
     ):
         seen = watch(*words)
-        assert (seen.code, seen.tried, seen.files) == (0, 0, []), (words, seen)
+        assert seen.code in {0, 5}, (words, seen)  # of one epoch: it may be at chance
+        assert (seen.tried, seen.files) == (0, []), (words, seen)
 
 
 @pytest.mark.slow
