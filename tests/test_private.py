@@ -177,7 +177,7 @@ def test_no_verb_writes_home(watch: Watch, tmp_path: Path) -> None:
     files = f"{run}/artifacts"
     onnx, tflite = f"{files}/model-lenet5.onnx", f"{files}/model-lenet5-int8.tflite"
     images = ("--data", f"folder:{data}", "--image-size", "32")
-    ours = (sys.executable, "-m", "compress")
+    ours, floats = (sys.executable, "-m", "compress"), f"{run}/01-finetune"
 
     for words in (
         (*ours, "run", str(recipe), "--out", run),
@@ -188,7 +188,7 @@ def test_no_verb_writes_home(watch: Watch, tmp_path: Path) -> None:
         (*ours, "doctor"),
         (*ours, "profile", onnx, tflite),
         (sys.executable, "-m", "runtime", onnx, "--runs", "20"),
-        (*ours, "quantize", "--model", run, "--engine", "nncf", *images, *out),
+        (*ours, "quantize", "--model", floats, "--engine", "nncf", *images, *out),
     ):
         seen = watch(*words)
         assert seen.code in {0, 5}, (words, seen)  # of one epoch: it may be at chance
