@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from compress.data.catalogue import Catalogue
+from compress.evidence import Evidence
 from compress.folder import JOURNAL
 from compress.int8.record import RECORD as QUANTISATION
 from compress.job import Job
@@ -23,7 +24,7 @@ from compress.sparsity.record import RECORD as SPARSITY
 from compress.training.options import Training
 from compress.training.teacher import larger
 from compress.training.views import training_images
-from compress.verdict import Evidence, checks_of
+from compress.verdict import checks_of
 from runtime.checks import Check
 from runtime.errors import Exit
 from runtime.files import gzip_bytes_of, read_json

@@ -10,7 +10,7 @@ from compress.int8.simulate import QuantizedNet
 from compress.parity import PARITY_IMAGES, stride
 from compress.proof import Proven
 from compress.recipe import Recipe
-from compress.rows import Row, chain_of
+from compress.rows import Row, chain_of, last_float
 from compress.training.options import Training
 from runtime.intervals import paired_difference
 
@@ -61,20 +61,26 @@ def reference_of(recipe: Recipe, rows: Sequence[Row]) -> Reference | None:
     ]
     if compresses and names[first] == "distill":
         found += [row for row in rows if row.name == "teacher"]
-    known = [(row, row.given) for row in found if row.given is not None]
+    known = [(row.top1, row) for row in found if row.top1 is not None]
     if not known:
         return None
     # Of two that are equally good, the later one.
-    row, given = max(reversed(known), key=lambda each: each[1].accuracy.top1)
+    _, best = max(reversed(known), key=lambda each: each[0])
+    return _answered(best)
+
+
+def _answered(row: Row) -> Reference | None:
+    """What a row answered; None where labels do not fit."""
+    given = row.given
+    if given is None:
+        return None
     return Reference(name=row.name, answers=given.answers, labels=given.labels)
 
 
 def float_before_int8(rows: Sequence[Row]) -> Reference | None:
     """The float network that the last one was quantised from."""
-    floats = [r for r in chain_of(rows) if not isinstance(r.model.net, QuantizedNet)]
-    if not floats or (given := floats[-1].given) is None:
-        return None
-    return Reference(name=floats[-1].name, answers=given.answers, labels=given.labels)
+    row = last_float(rows)
+    return None if row is None else _answered(row)
 
 
 def drop_from(reference: Reference | None, file: Proven) -> Drop | None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from compress.census import Answered, answered, census
 from compress.data.catalogue import Catalogue
+from compress.int8.simulate import QuantizedNet
 from compress.job import Job
 from compress.models.model import Model
 from compress.report.records import Record
@@ -59,3 +60,10 @@ def row_of(
 def chain_of(rows: Sequence[Row]) -> tuple[Row, ...]:
     """What the stages made of each other, beginning with what the run was given."""
     return tuple(row for row in rows if row.name == "start" or row.name in STAGES)
+
+
+def last_float(rows: Sequence[Row]) -> Row | None:
+    """The float network that a quantised one at the end was made from."""
+    backwards = reversed(chain_of(rows))
+    floats = (row for row in backwards if not isinstance(row.model.net, QuantizedNet))
+    return next(floats, None)

@@ -30,9 +30,9 @@ from compress.reachable import check_reachable
 from compress.recipe import Recipe
 from compress.report import records
 from compress.report.report import Report
-from compress.rows import Row, row_of
+from compress.rows import Row, chain_of, last_float, row_of
 from compress.screen import Screen
-from compress.stages import QUANTISING, STAGES, keeps_answers
+from compress.stages import QUANTISING, keeps_answers
 from compress.stages.stage import Stage
 from compress.training.resume import forget_state
 from runtime.errors import InputRejectedError
@@ -177,13 +177,12 @@ class _Run:
 
     def made_from(self, model: Model) -> dict[str, Model]:
         """What `model` was cut or quantised from, by row, to be measured beside it."""
-        chain = [row for row in self.rows if row.name == "start" or row.name in STAGES]
-        first, found = chain[0], {}
+        first, found = chain_of(self.rows)[0], {}
         if model.surgery != first.model.surgery:
             found[first.name] = first.model
-        if isinstance(model.net, QuantizedNet):
-            floats = [r for r in chain if not isinstance(r.model.net, QuantizedNet)]
-            found |= {row.name: row.model for row in floats[-1:]}
+        source = last_float(self.rows)
+        if isinstance(model.net, QuantizedNet) and source is not None:
+            found[source.name] = source.model
         return found
 
     def awaited(self) -> Report:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
+from compress.evidence import Evidence, devices_of
 from compress.proof import Proof, Proven
 from compress.report import units
-from compress.verdict import Evidence, checks_alone, devices_of
+from compress.verdict import checks_of_file
 from runtime.checks import Check
 
 
@@ -72,7 +73,7 @@ def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
         return best, only if len(fit) == 1 else "the smallest; none was timed"
     latency_ms, best = min(timed, key=lambda each: each[0])
     for slow, fast, ratio in sorted(_slower_in_int8(proof), key=lambda e: -e[2]):
-        if slow is best and all(c.kept for c in checks_alone(fast, found)):
+        if slow is best and all(c.kept for c in checks_of_file(fast, found)):
             return fast, f"INT8 is slower here, at least {ratio:.2f}x the time"
     shown = units.milliseconds(latency_ms)
     if len(fit) == 1:

@@ -6,97 +6,46 @@ lost the function, and what was trained must answer better than chance.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Final
 
 from compress.chance import above_chance
+from compress.evidence import Evidence, timed_for_its_device
+from compress.int8_limits import accuracy_is_limited, asked_of_ptq, kept_of_float
 from compress.promise import Promise, promises
 from compress.proof import Proof, Proven
-from compress.recipe import Export, Recipe
-from compress.reference import Reference, drop_from, float_before_int8
-from compress.report.records import Record, inner, number
+from compress.recipe import Export
+from compress.reference import drop_from
 from compress.rows import Row, chain_of
-from compress.stages.ptq import Ptq
 from export.verify import SQNR_FLOORS_DB, parity_checks
 from runtime.budget import Spent
 from runtime.checks import Check
 from runtime.errors import Exit
-from runtime.target import target
 
-# What INT8 has to keep of float where nobody said how much: below these a network has
-# lost its function, whatever its size. Published INT8 keeps 97 % of answers and more.
-KEPT_ANSWERS: Final = 0.90
-KEPT_SQNR_DB: Final = 10.0
-# Training on the INT8 grids moves answers on purpose; then accuracy tells.
-LOST_IN_TRAINING: Final = 0.10
-LOCAL: Final = "this machine"
 # Limits on what only a device can tell.
 _MEASURED: Final = frozenset({"latency_ms", "peak_rss_bytes"})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evidence:
-    """What a run found, as far as its verdict hangs on it.
-
-    reference: what accuracy is held against; trained: whether the network ever learned;
-    quantisation: what the last stage that quantised found, empty where none did.
-    """
-
-    recipe: Recipe
-    folder: Path
-    rows: Sequence[Row]
-    proof: Proof
-    reference: Reference | None
-    trained: bool
-    quantisation: Record
 
 
 def checks_of(found: Evidence) -> tuple[Check, ...]:
     """Every limit of a run, the user's and the defaults, file by file."""
     promised = tuple(_promised(found))
-    held = [
+    held = (
         check
         for file in found.proof.delivered
-        for check in (
-            *_proven(file, found.recipe.export),
-            *_budgeted(file, found, promised),
-            *_function(file, found),
-        )
-    ]
-    return (*held, *_climbed(found), *promised)
+        for check in checks_of_file(file, found, promised)
+    )
+    return (*held, *asked_of_ptq(found), *promised)
 
 
-def checks_alone(file: Proven, found: Evidence) -> tuple[Check, ...]:
-    """The same of a file that may be shipped in place of one that was delivered."""
+def checks_of_file(
+    file: Proven, found: Evidence, promised: Sequence[Check] = ()
+) -> tuple[Check, ...]:
+    """Those of one file, be it one to ship in place of one that was delivered."""
     return (
         *_proven(file, found.recipe.export),
-        *_budgeted(file, found, ()),
+        *_budgeted(file, found, promised),
         *_function(file, found),
     )
-
-
-def devices_of(file: Proven, found: Evidence) -> tuple[str, ...]:
-    """What a file is for: devices that the recipe names, else this machine."""
-    if found.proof.measured(file) is None and file.artifact.target is not None:
-        return (file.artifact.target,)
-    named = [target(name) for name in found.recipe.export.target]
-    suits = tuple(
-        each.name
-        for each in named
-        if each.format == file.artifact.format == "tflite"
-        or each.name == file.artifact.target
-    )
-    return suits or (LOCAL,)
-
-
-def _timed_for_its_device(file: Proven, found: Evidence) -> bool:
-    """Whether this machine, which timed the file, is what the file is for.
-
-    One TFLite file serves every device; milliseconds of this one are not theirs.
-    """
-    elsewhere = file.artifact.format == "tflite" and devices_of(file, found) != (LOCAL,)
-    return found.proof.measured(file) is not None and not elsewhere
 
 
 def _proven(file: Proven, export: Export) -> Iterator[Check]:
@@ -140,8 +89,8 @@ def _budgeted(
     ]
     if limits.latency_ms in broken:
         limits = replace(limits, latency_ms=None)  # one sentence is enough
-    here = _timed_for_its_device(file, found)
-    others = any(_timed_for_its_device(each, found) for each in found.proof.delivered)
+    here = timed_for_its_device(file, found)
+    others = any(timed_for_its_device(each, found) for each in found.proof.delivered)
     for check in limits.checks(_spent(file, found), file=file.name):
         if check.limit in _MEASURED and not here and others:
             remark = "this machine is not its device; measure it there"
@@ -153,7 +102,7 @@ def _budgeted(
 def _spent(file: Proven, found: Evidence) -> Spent:
     """What a file costs."""
     drop = drop_from(found.reference, file)
-    here = _timed_for_its_device(file, found)
+    here = timed_for_its_device(file, found)
     latency = found.proof.measured(file) if here else None
     native = latency is not None and latency.kind == "native"
     named = ""
@@ -177,129 +126,8 @@ def _function(file: Proven, found: Evidence) -> Iterator[Check]:
     answers, labels = file.answers, file.labels
     if found.trained and answers is not None and labels is not None:
         yield above_chance(answers, labels, file.artifact.classes, file=file.name)
-    if file.artifact.dtype == "int8" and not _accuracy_is_limited(found.recipe):
-        yield from _int8(file, found)
-
-
-def _accuracy_is_limited(recipe: Recipe) -> bool:
-    """Whether the user said how much accuracy may be lost."""
-    limits = recipe.limits()
-    return (limits.top1_drop, limits.top1_min) != (None, None) or any(
-        isinstance(stage, Ptq) and (stage.accuracy_drop, stage.flips) != (None, None)
-        for _, stage in recipe.steps()
-    )
-
-
-def _int8(file: Proven, found: Evidence) -> Iterator[Check]:
-    """What an INT8 file has kept of the float network it was made from."""
-    before = float_before_int8(found.rows)
-    trained = any(name == "qat" for name, _ in found.recipe.steps())
-    drop = drop_from(before, file) if trained else None
-    if before is not None and drop is not None and file.top1 is not None:
-        lost = drop.start - file.top1
-        yield Check(
-            limit="int8_top1_drop",
-            what=f"top-1 lost in INT8 against {before.name}",
-            unit="points",
-            bound="at most",
-            allowed=LOST_IN_TRAINING,
-            measured=lost,
-            low=drop.low,
-            high=drop.high,
-            kept=drop.high <= LOST_IN_TRAINING,
-            file=file.name,
-            default=True,
-            remark=_few(lost <= LOST_IN_TRAINING < drop.high),
-        )
-        return
-    if (changed := file.changed) is None:
-        return
-    if changed.argmax_agreement is not None and changed.interval is not None:
-        low, high = changed.interval
-        yield Check(
-            limit="int8_agreement",
-            what="the agreement with float32, lower end,",
-            unit="share",
-            bound="at least",
-            allowed=KEPT_ANSWERS,
-            measured=changed.argmax_agreement,
-            low=low,
-            high=high,
-            kept=low >= KEPT_ANSWERS,
-            file=file.name,
-            default=True,
-            remark=_few(low < KEPT_ANSWERS <= changed.argmax_agreement),
-        )
-    yield Check(
-        limit="int8_sqnr_db",
-        what="the SQNR of the scores against float32",
-        unit="dB",
-        bound="at least",
-        allowed=KEPT_SQNR_DB,
-        measured=changed.sqnr_db,
-        kept=changed.above(KEPT_SQNR_DB),
-        file=file.name,
-        default=True,
-    )
-
-
-def _few(unsure: bool) -> str:
-    """What to say where more images might have kept the limit."""
-    return "too few images to be sure; judge on more" if unsure else ""
-
-
-def _climbed(found: Evidence) -> Iterator[Check]:
-    """What `ptq` was asked to lose at most, and what its network lost.
-
-    Files without a network of ours to stand for them are asked one by one.
-    """
-    before, after = (inner(found.quantisation, key) for key in ("float32", "int8"))
-    flips = number(after, "flips")
-    lost = _lost(number(before, "accuracy"), number(after, "accuracy"), flips)
-    alone = [
-        file
-        for file in found.proof.delivered
-        if file.artifact.dtype == "int8" and file.parity is None
-    ]
-    for _, stage in found.recipe.steps():
-        if not isinstance(stage, Ptq):
-            continue
-        if not alone:
-            yield from _asked(stage, lost, flips, file="")
-        for file in alone:
-            changed = file.changed.argmax_agreement if file.changed else None
-            flipped = None if changed is None else 1 - changed
-            was = number(before, "accuracy")
-            yield from _asked(
-                stage, _lost(was, file.top1, flipped), flipped, file=file.name
-            )
-
-
-def _lost(was: float | None, now: float | None, flips: float | None) -> float | None:
-    """Accuracy lost, or answers changed where labels do not fit."""
-    return flips if was is None or now is None else was - now
-
-
-def _asked(
-    stage: Ptq, lost: float | None, flips: float | None, *, file: str
-) -> Iterator[Check]:
-    """The limits of the ladder that are set."""
-    for limit, what, allowed, measured in (
-        ("accuracy_drop", "accuracy lost in INT8", stage.accuracy_drop, lost),
-        ("flips", "answers changed in INT8", stage.flips, flips),
-    ):
-        if allowed is not None:
-            yield Check(
-                limit=limit,
-                what=f"ptq: {what}",
-                unit="share",
-                bound="at most",
-                allowed=allowed,
-                measured=measured,
-                # Differences of fractions are exact to this much.
-                kept=measured is not None and measured <= allowed + 1e-9,
-                file=file,
-            )
+    if file.artifact.dtype == "int8" and not accuracy_is_limited(found.recipe):
+        yield from kept_of_float(file, found)
 
 
 def _promised(found: Evidence) -> Iterator[Check]:

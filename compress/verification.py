@@ -29,7 +29,7 @@ from compress.report.records import Record, inner, sentences, text
 from compress.report.report import Report
 from compress.report.units import percent
 from compress.screen import Screen
-from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare
+from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare, parity_checks
 from runtime.artifact import Artifact
 from runtime.contained import try_out
 from runtime.errors import Exit, RecipeError
@@ -70,10 +70,14 @@ class Pair:
 
     def agrees(self, threshold: float) -> bool:
         """Whether they answer alike often enough, with scores that are close enough."""
-        share = self.parity.argmax_agreement
-        return self.parity.above(self.floor_db) and (
-            share is None or share >= threshold
+        checks = parity_checks(
+            self.parity,
+            file=self.b,
+            threshold=threshold,
+            floor_db=self.floor_db,
+            default=False,
         )
+        return all(check.kept for check in checks)
 
     def as_record(self) -> dict[str, object]:
         """The entry of the contract's `pairs`."""

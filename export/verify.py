@@ -152,16 +152,12 @@ def parity_checks(
     threshold is ours.
     """
     checks = [
-        Check(
+        sqnr_check(
+            found,
             limit="sqnr_db",
             what="the SQNR of the scores against its network",
-            unit="dB",
-            bound="at least",
-            allowed=floor_db,
-            measured=found.sqnr_db,
-            kept=found.above(floor_db),
+            floor_db=floor_db,
             file=file,
-            default=True,
             exit_code=Exit.PARITY,
         )
     ]
@@ -187,6 +183,24 @@ def parity_checks(
             ),
         )
     return tuple(checks)
+
+
+def sqnr_check(  # noqa: PLR0913  # a limit, and what is held against it
+    found: Parity, *, limit: str, what: str, floor_db: float, file: str, exit_code: Exit
+) -> Check:
+    """Whether scores are as exact as a default of ours asks."""
+    return Check(
+        limit=limit,
+        what=what,
+        unit="dB",
+        bound="at least",
+        allowed=floor_db,
+        measured=found.sqnr_db,
+        kept=found.above(floor_db),
+        file=file,
+        default=True,
+        exit_code=exit_code,
+    )
 
 
 def _check_scores(

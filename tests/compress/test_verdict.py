@@ -10,10 +10,11 @@ import pytest
 
 from compress import outcome
 from compress.cli import main
+from compress.evidence import Evidence
 from compress.parity import stride
 from compress.recipe import Limits
 from compress.shipping import advice, shipped
-from compress.verdict import Evidence, checks_of
+from compress.verdict import checks_of
 from export.verify import Parity
 from runtime.errors import Exit, InputRejectedError
 
