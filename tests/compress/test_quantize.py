@@ -145,6 +145,8 @@ def test_verify_looks_into_tflite_files_too(
     assert main(["export", *words, "--out", str(out)]) == Exit.FIT
     verify = ("verify", str(out), "--data", str(data), "--json", "-q")
     assert main([*verify, "--threshold", "1"]) == Exit.FIT
+    assert main([*verify, "--runtime", "openvino"]) == Exit.FIT
+    assert main([*verify, "--runtime", "onnxruntime-cuda"]) == Exit.USAGE
     capsys.readouterr()
 
     (file,) = (out / "artifacts").glob("*-int8.tflite")
