@@ -377,7 +377,7 @@ def test_a_saved_model_becomes_tflite_files(
 ) -> None:
     """TensorFlow is the oracle of its own files: the float one is the measure.
 
-    This network never learned anything, and the verdict says so.
+    This network never learned anything: whether its guesses are at chance is luck.
     """
     keras = pytest.importorskip("keras", reason="TensorFlow is not installed")
     net = keras.Sequential(
@@ -394,14 +394,15 @@ def test_a_saved_model_becomes_tflite_files(
     out = tmp_path / "run"
     capsys.readouterr()
     code = main(["quantize", *words, "--json", "-q", "--out", str(out)])
-    assert code == Exit.BUDGET
+    assert code in {Exit.FIT, Exit.BUDGET}
     report = json.loads(capsys.readouterr().out)
     plain, int8 = report["artifacts"]
     assert (plain["dtype"], int8["dtype"]) == ("float32", "int8")
     assert int8["against_float32"]["argmax_agreement"] > 0.9
     assert (plain["parity"], int8["parity"]) == (None, None)
     missed = {each["limit"] for each in report["checks"] if not each["kept"]}
-    assert missed == {"chance"}
+    assert missed <= {"chance"}
+    assert (code == Exit.FIT) is (not missed)
     assert len(list((out / "artifacts").glob("*.tflite"))) == 2
 
 
