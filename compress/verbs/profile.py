@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from runtime.profile import add_arguments, keep
+from runtime.profile import add_arguments, check, keep
 
 if TYPE_CHECKING:
     import argparse
 
     from compress.screen import Screen
+    from runtime.checking import Checks
     from runtime.profiled import Profile
 
 __all__ = ["add_arguments", "execute"]
@@ -20,16 +21,19 @@ __all__ = ["add_arguments", "execute"]
 EXAMPLES: Final = (
     "compress profile model.onnx",
     "compress profile float.onnx int8.onnx --compare",
+    "compress profile model.onnx --check",
 )
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Profile:
-    """Measure `options.files` on `options.device`."""
+def execute(options: argparse.Namespace, screen: Screen) -> Profile | Checks:
+    """Measure `options.files` on `options.device`, or check them on this machine."""
     from pathlib import Path
 
     from compress.devices.table import device
     from runtime.plan import Plan
 
+    if options.check and options.device == "cpu":
+        return check(options)
     plan = Plan.of(options)
     found = device(options.device)
     answer = found.measure([Path(name) for name in options.files], plan, screen)
