@@ -39,6 +39,7 @@ VERBS: Final[Mapping[str, str]] = {
     "show": "print the report of a run again",
     "cache": "what runs share on this machine: list it, check it, make room",
     "models": "list architectures with parameters and MACs",
+    "targets": "list devices: their files, their runtimes, what goes wrong there",
     "doctor": "what is installed, what is missing, what that would enable",
     "completion": "a script that lets a shell complete verbs and flags",
 }
@@ -61,6 +62,7 @@ ONLY_ANSWER: Final = frozenset(
         "show",
         "cache",
         "models",
+        "targets",
         "doctor",
         "completion",
     }

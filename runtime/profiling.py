@@ -67,8 +67,15 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
 
 def _opened(name: str, artifact: Artifact, screen: Voice, *, plan: Plan) -> Session:
     """A session, announced."""
+    from runtime.machine import this_machine
     from runtime.session import open_session
+    from runtime.target import misplaced
 
+    if (why := misplaced(artifact.target, this_machine())) is not None:
+        screen.tell(
+            f"{name} is laid out for {artifact.target}, and {why}: neither its answers "
+            "nor its times here are that device's"
+        )
     session = open_session(artifact, threads=plan.threads, runtime=plan.runtime)
     shape = "x".join(map(str, session.input_shape))
     screen.tell(
