@@ -5,16 +5,19 @@ the words, the exit codes and the JSON are the same for all.
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from subprocess import CompletedProcess
 from typing import Final
 
 from runtime import errors
+from runtime.artifact import Artifact
 from runtime.errors import DeviceError, EdgepressError, Exit
 from runtime.machine import Machine
 from runtime.plain_json import json_record
 from runtime.plan import Plan
 from runtime.printable import printable
 from runtime.profiled import Profile
+from runtime.profiling import named
 from runtime.reading import read_machine, read_profile
 
 # Starts a program on the device: words in, what it printed out; bounded in time.
@@ -51,6 +54,40 @@ def remote_profile(
     words = [*python, "-m", "runtime", "--json", "-q", *plan.words(), "--", *files]
     done = start(words)
     return read_profile(_stdout(done, device=device), source=device)
+
+
+def time_limit_s(plan: Plan, files: int) -> float:
+    """Seconds in which `plan` is done on any board that is not hanging.
+
+    The heaviest networks that people run on a Raspberry Pi 4 take 5.5 s an inference.
+    """
+    each_s = plan.runs * 10.0 if plan.seconds is None else plan.seconds * 2.0
+    return files * each_s
+
+
+def as_ours(profile: Profile, artifacts: Sequence[Artifact], *, device: str) -> Profile:
+    """What was measured there under the names that files have here.
+
+    A DeviceError if it was measured on other files than were sent.
+    """
+    sent = [each.sha256 for each in artifacts]
+    if [each.artifact_sha256 for each in profile.measurements] != sent:
+        raise DeviceError(
+            f"{device}: what came back is about other files than were sent"
+        )
+    names = dict(
+        zip((each.file for each in profile.measurements), named(artifacts), strict=True)
+    )
+    return replace(
+        profile,
+        measurements=tuple(
+            replace(each, file=names[each.file]) for each in profile.measurements
+        ),
+        comparisons=tuple(
+            replace(each, a=names.get(each.a, each.a), b=names.get(each.b, each.b))
+            for each in profile.comparisons
+        ),
+    )
 
 
 def _stdout(done: CompletedProcess[bytes], *, device: str) -> bytes:
