@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from subprocess import CompletedProcess
 from typing import Final
@@ -10,14 +11,16 @@ from compress.devices.inventory import Board
 from compress.devices.parcel import pieces_of, runtime_piece
 from compress.devices.remedies import missing_there
 from compress.devices.remote import (
+    ChecksThere,
     as_ours,
+    remote_check,
     remote_machine,
     remote_profile,
     time_limit_s,
 )
 from compress.devices.visit import Greeting, Patience, Visit, visiting
 from runtime.artifact import Artifact
-from runtime.errors import MissingDependencyError
+from runtime.errors import MissingDependencyError, ParityError
 from runtime.machine import Machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
@@ -67,39 +70,70 @@ class SshDevice:
             library = runtime_piece()
             visit.copy([library], _unheard)
             visit.stage(library, [])
+            there = _There(visit, greeting, (), self._patience.answer_s)
             visit.doing = "looking around"
-
-            def start(words: Sequence[str]) -> CompletedProcess[bytes]:
-                return visit.run(words, limit_s=self._patience.answer_s)
-
-            machine = remote_machine(start, [greeting.python], device=self.name)
+            machine = remote_machine(there.start, there.python, device=self.name)
         return greeting, machine
 
     def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
-        """Copy, test, measure, fetch; all are read here before anything is copied."""
+        """Copy, test, measure, fetch; all are read here before anything is copied.
+
+        A file whose self-test fails there is a ParityError, and nothing is measured.
+        """
         artifacts = [Artifact.read(path) for path in files]
+        with self._laid_out(artifacts, plan, screen) as there:
+            tested = [
+                path
+                for path, artifact in zip(there.files, artifacts, strict=True)
+                if artifact.selftest is not None and artifact.preprocess is not None
+            ]
+            if tested:
+                self._tested(there, tested, plan, screen)
+            screen.tell(f"{self.name}: measuring")
+            there.visit.doing = "measuring"
+            profile = remote_profile(
+                there.start, there.python, there.files, plan, device=self.name
+            )
+        return as_ours(profile, artifacts, device=self.name)
+
+    def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> ChecksThere:
+        """Copy, and run the self-tests there."""
+        artifacts = [Artifact.read(path) for path in files]
+        with self._laid_out(artifacts, plan, screen) as there:
+            there.visit.doing = "running self-tests"
+            return remote_check(
+                there.start, there.python, there.files, plan, device=self.name
+            )
+
+    def _tested(
+        self, there: "_There", files: Sequence[str], plan: Plan, screen: Voice
+    ) -> None:
+        """Run self-tests; one that fails stops it."""
+        there.visit.doing = "running self-tests"
+        found = remote_check(there.start, there.python, files, plan, device=self.name)
+        if found.failed:
+            raise ParityError("; ".join(found.failed))
+        for each in found.sentences:
+            screen.tell(each)
+
+    @contextmanager
+    def _laid_out(
+        self, artifacts: Sequence[Artifact], plan: Plan, screen: Voice
+    ) -> Iterator["_There"]:
+        """Have the runtime and the files there within the block."""
         library, pieces = runtime_piece(), pieces_of(artifacts)
-        limit_s = self._patience.run_s + time_limit_s(plan, len(files))
+        limit_s = self._patience.run_s + time_limit_s(plan, len(artifacts))
         with self._visit() as (visit, greeting):
             visit.copy([library, *pieces], screen.tell)
             folder = visit.stage(library, pieces)
-
-            def start(words: Sequence[str]) -> CompletedProcess[bytes]:
-                return visit.run(words, limit_s=limit_s)
-
-            there = [
+            files = tuple(
                 f"{folder}/{number}/{each.path.name}"
                 for number, each in enumerate(artifacts)
-            ]
-            screen.tell(f"{self.name}: measuring")
-            visit.doing = "measuring"
+            )
             try:
-                profile = remote_profile(
-                    start, [greeting.python], there, plan, device=self.name
-                )
+                yield _There(visit, greeting, files, limit_s)
             except MissingDependencyError as error:
                 raise missing_there(self._board, greeting, error) from error
-        return as_ours(profile, artifacts, device=self.name)
 
     @contextmanager
     def _visit(self) -> Iterator[tuple[Visit, Greeting]]:
@@ -107,6 +141,25 @@ class SshDevice:
         words = ssh_words(self._board, connect_s=self._patience.connect_s)
         with visiting(self._board, words, self._patience) as found:
             yield found
+
+
+@dataclass(frozen=True)
+class _There:
+    """What lies on a board, and how programs are started there."""
+
+    visit: Visit
+    greeting: Greeting
+    files: tuple[str, ...]
+    limit_s: float
+
+    @property
+    def python(self) -> list[str]:
+        """The words that start Python there."""
+        return [self.greeting.python]
+
+    def start(self, words: Sequence[str]) -> CompletedProcess[bytes]:
+        """Run a program there."""
+        return self.visit.run(words, limit_s=self.limit_s)
 
 
 def ssh_words(board: Board, *, connect_s: float) -> list[str]:

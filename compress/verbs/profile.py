@@ -14,22 +14,26 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from compress.answer import Answer
     from compress.devices.fleet import Fleet
     from compress.screen import Screen
     from runtime.plan import Plan
-    from runtime.profiled import Profile
 
 __all__ = ["add_arguments", "execute"]
 
 EXAMPLES: Final = (
     "compress profile model.onnx",
     "compress profile float.onnx int8.onnx --compare",
+    "compress profile model.onnx --check",
     "compress profile model.onnx --device pi4,pi5",
 )
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Profile | Fleet:
-    """Measure `options.files` on `options.device`, which may be several."""
+def execute(options: argparse.Namespace, screen: Screen) -> Answer:
+    """Measure `options.files` on `options.device`, or check them there.
+
+    Several devices, with commas between them, make one table.
+    """
     from pathlib import Path
 
     from compress.devices.table import device
@@ -39,6 +43,8 @@ def execute(options: argparse.Namespace, screen: Screen) -> Profile | Fleet:
     files = [Path(name) for name in options.files]
     if "," in options.device:
         return _fleet(options, files, plan, screen)
+    if options.check:
+        return device(options.device).check(files, plan, screen)
     answer = device(options.device).measure(files, plan, screen)
     keep(answer, options, screen)
     return answer
@@ -56,6 +62,10 @@ def _fleet(
     from runtime.errors import RecipeError
     from runtime.files import write_text
 
+    if options.check:
+        raise RecipeError(
+            "--check: is for one device; without it the self-test runs on each, too"
+        )
     for file in files:
         Artifact.read(file)
     out = None if options.out is None else Path(options.out)
