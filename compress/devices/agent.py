@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 1 << 16
 _LONGEST_LINE = 1 << 20
 _SILENCE_S = 60.0  # whoever asks says something every ten seconds while it waits
-_BUSY_S = 5.0  # an end that is being tidied up takes no longer
+_BUSY_S = 3.0  # an end that is being tidied up takes no longer
 _STORE_BYTES = 1 << 30
 _KEPT_RUNTIMES = 3
 _KEPT_PARTS_S = 7 * 86_400.0

@@ -135,8 +135,8 @@ def sshd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sshd]:
         server.wait(timeout=10)
 
 
-@pytest.fixture
-def net(tmp_path: Path) -> Path:
+@pytest.fixture(scope="session")
+def net(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A linear ONNX file for [1, 3, 8, 8], with a name that shells would split."""
     graph = helper.make_graph(
         [
@@ -149,6 +149,6 @@ def net(tmp_path: Path) -> Path:
         [numpy_helper.from_array(np.ones((192, 4), np.float32), "w")],
     )
     opset = [helper.make_opsetid("", 17)]
-    path = tmp_path / "a 'net';\n$(x).onnx"
+    path = tmp_path_factory.mktemp("net") / "a 'net';\n$(x).onnx"
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
     return path
