@@ -43,7 +43,7 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     from runtime.measure import measure, measure_together
     from runtime.profiled import Profile
 
-    artifacts = _named([Artifact.read(path) for path in files])
+    artifacts = named([Artifact.read(path) for path in files])
     for artifact in artifacts.values():
         try_out(artifact)
     rng = np.random.default_rng(plan.seed)
@@ -84,7 +84,7 @@ def _opened(name: str, artifact: Artifact, screen: Voice, *, plan: Plan) -> Sess
     return session
 
 
-def _named(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
+def named(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
     """The shortest names that tell the files apart; one given twice is numbered."""
     names = [each.path.name for each in artifacts]
     if len(set(names)) < len(names):

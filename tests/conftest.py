@@ -71,6 +71,11 @@ def shared_data() -> Path:
 def _own_cache(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keep tests out of the user's cache; decoded pixels are shared by all tests."""
+    """Keep tests out of the user's cache; decoded pixels are shared by all tests.
+
+    Out of their configuration, too, of which each test has an empty one.
+    """
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("EDGEPRESS_CACHE", str(folder))
+    empty = tmp_path_factory.mktemp("config")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(empty))
