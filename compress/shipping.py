@@ -71,7 +71,11 @@ def advice(found: Evidence, ship: Sequence[Shipped]) -> tuple[str, ...]:
 def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
     """The fastest, where that is known, else the smallest; and why."""
     proof = found.proof
-    timed = [(measured.p50_ms, f) for f in fit if (measured := proof.measured(f))]
+    timed = [
+        (measured.p50_ms, f)
+        for f in fit
+        if (measured := proof.measured(f)) and measured.p50_ms is not None
+    ]
     if not timed:
         best = min(fit, key=lambda file: file.artifact.size_bytes)
         only = "the only one that keeps every limit, not timed"

@@ -158,8 +158,11 @@ def as_ours(profile: Profile, artifacts: Sequence[Artifact], *, device: str) -> 
 
 
 def _stdout(done: CompletedProcess[bytes], *, device: str) -> bytes:
-    """What a program printed that ended well; otherwise its last sentence, raised."""
-    if done.returncode == 0:
+    """What a program printed that ended well; otherwise its last sentence, raised.
+
+    A measurement that is invalid is an answer, too, and says so itself.
+    """
+    if done.returncode == 0 or (done.returncode == Exit.DEVICE and done.stdout.strip()):
         return done.stdout
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     last = printable(lines[-1])[:_LONGEST] if lines else "it said nothing"
