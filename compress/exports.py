@@ -10,7 +10,7 @@ from torch import nn
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.models.model import Model
 from compress.recipe import Export
-from runtime.artifact import Artifact, Dtype, Format
+from runtime.artifact import SUFFIXES, Artifact, Dtype, Format
 from runtime.errors import RecipeError
 from runtime.files import file_name
 from runtime.machine import this_machine
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 WRITES: Final[dict[Format, frozenset[Dtype]]] = {
     "onnx": frozenset({"float32", "int8"}),
     "tflite": frozenset({"float32", "float16", "dynamic", "int8"}),
+    "executorch": frozenset({"float32", "int8"}),
 }
 
 # The converter to TFLite cannot say how far it is.
@@ -53,7 +54,7 @@ class Wanted:
         parts = [stem] if self.dtype == "float32" else [stem, self.dtype]
         if self.layout is not None:
             parts.append(self.layout)
-        return f"{'-'.join(parts)}.{self.format}"
+        return f"{'-'.join(parts)}{SUFFIXES[self.format]}"
 
     @property
     def layout(self) -> str | None:
@@ -140,6 +141,15 @@ def _variants(
         yield Wanted(role=role, model=model, format="onnx", dtype="int8", target=each)
 
 
+def rounds_answer(asked: Wanted, export: Export) -> bool:
+    """Whether a file gives its logits on their grid: int8 at its edge, or XNNPACK's."""
+    if asked.dtype != "int8":
+        return False
+    return asked.format == "executorch" or (
+        asked.format == "tflite" and export.io == "int8"
+    )
+
+
 def onnx_targets(export: Export) -> list[Target]:
     """Whose INT8 ONNX files are asked for, one a layout; else this machine."""
     here = int8_target(this_machine())
@@ -182,6 +192,21 @@ def write(  # noqa: PLR0913  # what a file is made of
             name=model.spec.name,
             dtype=cast("Literal['float32', 'int8']", asked.dtype),
             target=asked.target,
+            selftest=selftest,
+        )
+    if asked.format == "executorch":
+        from export.to_executorch import to_executorch
+
+        return to_executorch(
+            net,
+            size=model.preprocess.size,
+            path=path,
+            dtype=cast("Literal['float32', 'int8']", asked.dtype),
+            logits=logits,
+            classes=model.classes,
+            preprocess=model.preprocess,
+            recipe_sha256=recipe,
+            name=model.spec.name,
             selftest=selftest,
         )
     from export.to_tflite import to_tflite

@@ -180,10 +180,16 @@ def in_layout_of(artifact: Artifact, batch: Scores) -> Scores:
     return np.ascontiguousarray(batch.transpose(0, 2, 3, 1)) if nhwc else batch
 
 
-def int8_share(artifact: Artifact) -> float:
-    """The share of the MACs that run in INT8, counted in the file itself."""
+def int8_share(artifact: Artifact) -> float | None:
+    """The share of the MACs that run in INT8, counted in the file itself.
+
+    None where its format does not let us look: what XNNPACK took of an ExecuTorch
+    program is its own.
+    """
     if artifact.dtype != "int8":
         return 0.0
+    if artifact.format == "executorch":
+        return None
     if artifact.format == "onnx":
         from export.lower import int8_macs_fraction as of_onnx
 

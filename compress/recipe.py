@@ -61,7 +61,7 @@ class Export(BaseModel):
 
     model_config = STRICT
 
-    to: tuple[Literal["onnx", "tflite"], ...] = Field(
+    to: tuple[Literal["onnx", "tflite", "executorch"], ...] = Field(
         default=("onnx",), strict=False, min_length=1, description="file formats"
     )
     dtype: tuple[Literal["float32", "float16", "dynamic", "int8"], ...] = Field(

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from compress.data.batches import evaluation_batches
 from compress.data.catalogue import Catalogue
-from compress.exports import Wanted
+from compress.exports import Wanted, rounds_answer
 from compress.int8.kernels import quantize
 from compress.int8.simulate import QuantizedNet
 from compress.parity import reference_net, thinned
@@ -74,7 +74,7 @@ def selftest_of(
         return None
     step = _step(asked, scores)
     grid = model.net.scheme.logits if isinstance(model.net, QuantizedNet) else None
-    if grid is not None and asked.format == "tflite" and export.io == dtype == "int8":
+    if grid is not None and rounds_answer(asked, export):
         scores = quantize(torch.from_numpy(scores), grid).numpy()
     outputs = kept_outputs(scores)
     largest = float(np.abs(scores).max()) or 1.0

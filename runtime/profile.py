@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what is special to this verb."""
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help=".onnx or .tflite file"
+        "files", nargs="+", metavar="FILE", help=".onnx, .tflite or .pte file"
     )
     parser.add_argument(
         "--compare",

@@ -90,6 +90,12 @@ BACKENDS: Final[dict[str, Backend]] = {
             module="openvino",
             enables="ONNX and TFLite files on Intel's and ARM's CPUs",
         ),
+        Backend(
+            name="executorch",
+            formats=("executorch",),
+            module="executorch",
+            enables="ExecuTorch programs (.pte) on the CPU, through XNNPACK",
+        ),
     )
 }
 
