@@ -1,5 +1,7 @@
 """What all tests share: real images and weights, a cache, draws that are the same."""
 
+import copy
+import functools
 import os
 import random
 import sys
@@ -31,6 +33,24 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.randomly_reset_seed = False
 
 
+def _translate_once() -> None:
+    """Keep torch.onnx's table of translations: it makes it anew, 0.5 s, for each file.
+
+    Each file gets a copy of its own, for what is registered for it alone.
+    """
+    module = sys.modules.get("torch.onnx._internal.exporter._registration")
+    if module is None or hasattr(module, "made_once"):
+        return
+    make = module.made_once = functools.cache(module.ONNXRegistry.from_torchlib)
+
+    def copied(*given: object, **named: object) -> object:
+        table = copy.copy(make(*given, **named))
+        table.functions = {key: [*each] for key, each in table.functions.items()}
+        return table
+
+    module.ONNXRegistry.from_torchlib = staticmethod(copied)
+
+
 def _seed(name: str) -> None:
     """Seed every generator that has no seed of its own (TensorFlow takes Python's)."""
     seed = zlib.crc32(name.encode())
@@ -38,6 +58,7 @@ def _seed(name: str) -> None:
     np.random.seed(seed)  # noqa: NPY002  # the generator that libraries draw from
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
+    _translate_once()
 
 
 @pytest.hookimpl(tryfirst=True)
