@@ -18,7 +18,7 @@ from runtime.typed import record_as
 Format = Literal["onnx", "tflite"]
 Dtype = Literal["float32", "float16", "dynamic", "int8"]
 
-_FORMATS: Final[dict[str, Format]] = {".onnx": "onnx", ".tflite": "tflite"}
+FORMATS: Final[dict[str, Format]] = {".onnx": "onnx", ".tflite": "tflite"}
 # The file identifier of schema version 3, at byte 4 (tensorflow/lite schema.fbs).
 _TFLITE_MARK: Final = b"TFL3"
 # In the zip archive at the end of a .tflite file: what its twin says, too.
@@ -128,11 +128,11 @@ def _format_of(path: Path) -> Format:
         raise RecipeError(f"{path}: no such file")
     if not path.is_file():  # a link to a device has no end
         raise InputRejectedError(f"{path}: is a pipe or a device, not a file")
-    if path.suffix.lower() not in _FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise RecipeError(
-            f"{path}: unknown format {path.suffix!r}; known: {', '.join(_FORMATS)}"
+            f"{path}: unknown format {path.suffix!r}; known: {', '.join(FORMATS)}"
         )
-    return _FORMATS[path.suffix.lower()]
+    return FORMATS[path.suffix.lower()]
 
 
 def _facts_inside(path: Path, kind: Format) -> Mapping[str, object]:

@@ -5,22 +5,41 @@ Nothing heavy is imported before the work begins, so that `--help` answers at on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
-from runtime.errors import DeviceError
+from runtime.errors import DeviceError, RecipeError
 
 if TYPE_CHECKING:
     import argparse
 
-    from runtime.checking import Checks
     from runtime.profiled import Profile
     from runtime.profiling import Voice
+
+
+class Answer(Protocol):
+    """What is printed, and the exit code."""
+
+    @property
+    def exit_code(self) -> int:
+        """The verdict."""
+        ...
+
+    def as_json(self) -> str:
+        """One document."""
+        ...
+
+    def as_text(self) -> str:
+        """For people."""
+        ...
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what is special to this verb."""
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help=".onnx or .tflite file"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help=".onnx or .tflite file; with --classify images, too",
     )
     parser.add_argument(
         "--compare",
@@ -32,6 +51,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="measure nothing: run the self-test that files carry; exit code 4 if one "
         "does not compute what was trained",
+    )
+    parser.add_argument(
+        "--classify",
+        action="store_true",
+        help="measure nothing: name what the images among FILE show",
     )
     parser.add_argument(
         "--runs",
@@ -55,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: Voice) -> Profile | Checks:
+def execute(options: argparse.Namespace, screen: Voice) -> Answer:
     """Measure `options.files`; a file that cannot be read stops it before any work."""
     from pathlib import Path
 
@@ -67,24 +91,36 @@ def execute(options: argparse.Namespace, screen: Voice) -> Profile | Checks:
             f"--device {options.device}: this program measures the machine it runs on, "
             "which is cpu; `compress profile` reaches other devices"
         )
-    if options.check:
-        return check(options)
+    other = instead(options)
+    if other is not None:
+        return other
     plan = Plan.of(options)
     answer = profile_files([Path(name) for name in options.files], plan, screen)
     keep(answer, options, screen)
     return answer
 
 
-def check(options: argparse.Namespace) -> Checks:
-    """Run the self-test of each of `options.files`."""
+def instead(options: argparse.Namespace) -> Answer | None:
+    """What was asked for instead of a measurement: `--check` or `--classify`."""
     from pathlib import Path
 
-    from runtime.checking import check_files
     from runtime.plan import Plan
 
+    if options.check == options.classify:
+        if options.check:
+            raise RecipeError("--check and --classify: give one of them")
+        return None
     plan = Plan.of(options)
-    files = [Path(name) for name in options.files]
-    return check_files(files, threads=plan.threads, runtime=plan.runtime)
+    threads, runtime = plan.threads, plan.runtime
+    if options.check:
+        from runtime.checking import check_files
+
+        files = [Path(name) for name in options.files]
+        return check_files(files, threads=threads, runtime=runtime)
+    from runtime.classifying import classify, split
+
+    files, images = split(options.files)
+    return classify(files, images, threads=threads, runtime=runtime)
 
 
 def keep(answer: Profile, options: argparse.Namespace, screen: Voice) -> None:

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from runtime.profile import add_arguments, check, keep
+from runtime.profile import add_arguments, instead, keep
 
 if TYPE_CHECKING:
     import argparse
 
     from compress.screen import Screen
-    from runtime.checking import Checks
-    from runtime.profiled import Profile
+    from runtime.profile import Answer
 
 __all__ = ["add_arguments", "execute"]
 
@@ -25,15 +24,15 @@ EXAMPLES: Final = (
 )
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Profile | Checks:
-    """Measure `options.files` on `options.device`, or check them on this machine."""
+def execute(options: argparse.Namespace, screen: Screen) -> Answer:
+    """Measure `options.files` on `options.device`; check and classify on this one."""
     from pathlib import Path
 
     from compress.devices.table import device
     from runtime.plan import Plan
 
-    if options.check and options.device == "cpu":
-        return check(options)
+    if options.device == "cpu" and (other := instead(options)) is not None:
+        return other
     plan = Plan.of(options)
     found = device(options.device)
     answer = found.measure([Path(name) for name in options.files], plan, screen)
