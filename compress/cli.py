@@ -35,10 +35,12 @@ VERBS: Final[Mapping[str, str]] = {
     "export": "write a model file and prove that it computes what was trained",
     "verify": "ask a run's network and files the same images, and compare",
     "eval": "top-1 and top-5 of a model, a run or a model file",
-    "profile": "measure model files on this machine",
+    "profile": "measure model files, on this machine or on boards",
+    "devices": "the boards that --device may name: add, list, check, remove",
     "show": "print the report of a run again",
     "cache": "what runs share on this machine: list it, check it, make room",
     "models": "list architectures with parameters and MACs",
+    "targets": "list devices: their files, their runtimes, what goes wrong there",
     "doctor": "what is installed, what is missing, what that would enable",
     "completion": "a script that lets a shell complete verbs and flags",
 }
@@ -60,7 +62,9 @@ ONLY_ANSWER: Final = frozenset(
         "eval",
         "show",
         "cache",
+        "devices",
         "models",
+        "targets",
         "doctor",
         "completion",
     }
@@ -138,7 +142,7 @@ def parser_of(verb: str, module: object) -> Parser:
     )
     parser.add_help_flags()
     module.add_arguments(parser)  # type: ignore[attr-defined]
-    add_shared_flags(parser)
+    add_shared_flags(parser, threads=getattr(module, "THREADS", None))
     return parser
 
 
@@ -156,7 +160,9 @@ def _answer(module: object, options: argparse.Namespace) -> "Answer":
 
     if options.threads is not None:
         # Read by OpenMP when torch or an interpreter loads, which is later.
-        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+        several = isinstance(options.threads, tuple)
+        most = max(options.threads) if several else options.threads
+        os.environ["OMP_NUM_THREADS"] = str(most)
     quiet = options.quiet or not _is_main_process()
     screen = Screen(
         verbosity="quiet" if quiet else "verbose" if options.verbose else "normal"

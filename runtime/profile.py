@@ -5,15 +5,21 @@ Nothing heavy is imported before the work begins, so that `--help` answers at on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from runtime.errors import DeviceError, RecipeError
+from runtime.plan import numbers
 
 if TYPE_CHECKING:
     import argparse
 
     from runtime.profiled import Profile
     from runtime.profiling import Voice
+
+__all__ = ["INSTEAD", "add_arguments", "answered", "execute", "instead", "keep"]
+
+# What may be asked for instead of a measurement.
+INSTEAD: Final = ("check", "classify", "layers")
 
 
 class Answer(Protocol):
@@ -49,13 +55,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="measure nothing: run the self-test that files carry; exit code 4 if one "
+        help="instead: run the self-test that files carry; exit code 4 if one "
         "does not compute what was trained",
     )
     parser.add_argument(
         "--classify",
         action="store_true",
-        help="measure nothing: name what the images among FILE show",
+        help="instead: name what the images among FILE show",
+    )
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="instead: what each layer takes, in which numbers it computes, and the "
+        "layout tax",
+    )
+    parser.add_argument(
+        "--cores",
+        type=numbers,
+        default=None,
+        metavar="N,N",
+        help="run on these cores only",
     )
     parser.add_argument(
         "--runs",
@@ -77,6 +96,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what executes the files (default: the first one of their format)",
     )
+    _add_modes(parser)
+
+
+def _add_modes(parser: argparse.ArgumentParser) -> None:
+    """How long, what beside latency, and what becomes of a measurement that is none."""
+    parser.add_argument(
+        "--mode",
+        choices=("quick", "certified"),
+        default="quick",
+        help="certified: MLPerf's single stream, 600 s or more a file, p90 by its "
+        "early-stopping rule (default: quick)",
+    )
+    parser.add_argument(
+        "--sustained",
+        type=float,
+        default=None,
+        metavar="MIN",
+        help="latency over so many minutes, and whether the machine throttles",
+    )
+    parser.add_argument(
+        "--energy",
+        default=None,
+        metavar="METER",
+        help="millijoules an inference: auto, rapl, ina3221, pmic, or a .csv file of "
+        "time,watts that an external meter writes",
+    )
+    parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="measure this machine's peaks, and each file's share of them",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="keep a measurement that is invalid (throttled, drifting) with its doubt",
+    )
 
 
 def execute(options: argparse.Namespace, screen: Voice) -> Answer:
@@ -93,34 +148,47 @@ def execute(options: argparse.Namespace, screen: Voice) -> Answer:
         )
     other = instead(options)
     if other is not None:
-        return other
+        return answered(other, options)
     plan = Plan.of(options)
     answer = profile_files([Path(name) for name in options.files], plan, screen)
     keep(answer, options, screen)
     return answer
 
 
-def instead(options: argparse.Namespace) -> Answer | None:
-    """What was asked for instead of a measurement: `--check` or `--classify`."""
+def instead(options: argparse.Namespace) -> str | None:
+    """What of INSTEAD is asked for, if anything; RecipeError for two at once."""
+    asked = [name for name in INSTEAD if getattr(options, name)]
+    if len(asked) > 1:
+        raise RecipeError(f"--{' and --'.join(asked)}: give one of them")
+    return asked[0] if asked else None
+
+
+def answered(asked: str, options: argparse.Namespace) -> Answer:
+    """The answer of one of INSTEAD, on this machine."""
     from pathlib import Path
 
+    from runtime.pinning import pinned
     from runtime.plan import Plan
 
-    if options.check == options.classify:
-        if options.check:
-            raise RecipeError("--check and --classify: give one of them")
-        return None
     plan = Plan.of(options)
     threads, runtime = plan.threads, plan.runtime
-    if options.check:
-        from runtime.checking import check_files
+    files = [Path(name) for name in options.files]
+    with pinned(plan.cores):
+        if asked == "check":
+            from runtime.checking import check_files
 
-        files = [Path(name) for name in options.files]
-        return check_files(files, threads=threads, runtime=runtime)
-    from runtime.classifying import classify, split
+            return check_files(files, threads=threads, runtime=runtime)
+        if asked == "layers":
+            from runtime.layers import profile_layers
 
-    files, images = split(options.files)
-    return classify(files, images, threads=threads, runtime=runtime)
+            counts = (threads, *plan.sweep)
+            return profile_layers(
+                files, threads=counts, runtime=runtime, seed=plan.seed
+            )
+        from runtime.classifying import classify, split
+
+        files, images = split(options.files)
+        return classify(files, images, threads=threads, runtime=runtime)
 
 
 def keep(answer: Profile, options: argparse.Namespace, screen: Voice) -> None:
@@ -129,6 +197,9 @@ def keep(answer: Profile, options: argparse.Namespace, screen: Voice) -> None:
 
     from runtime.files import write_text
 
+    for each in answer.measurements:
+        for fault in each.faults():
+            screen.tell(f"invalid: {each.file}: {fault}")
     if options.out is not None:
         path = Path(options.out) / "profile.json"
         write_text(path, answer.as_json() + "\n")
