@@ -23,7 +23,7 @@ SUFFIXES: Final[dict[Format, str]] = {
     "tflite": ".tflite",
     "executorch": ".pte",
 }
-_FORMATS: Final = {suffix: format_ for format_, suffix in SUFFIXES.items()}
+FORMATS: Final = {suffix: format_ for format_, suffix in SUFFIXES.items()}
 # File identifiers at byte 4: schema version 3 (tensorflow/lite schema.fbs), and the
 # program schema (executorch/schema/program.fbs).
 _MARKS: Final[dict[Format, bytes]] = {"tflite": b"TFL3", "executorch": b"ET12"}
@@ -129,16 +129,16 @@ class Artifact:
 def _format_of(path: Path) -> Format:
     """The format that the file's name promises."""
     if path.is_dir():
-        raise RecipeError(f"{path}: is a folder; give a file: {', '.join(_FORMATS)}")
+        raise RecipeError(f"{path}: is a folder; give a file: {', '.join(FORMATS)}")
     if not path.exists():
         raise RecipeError(f"{path}: no such file")
     if not path.is_file():  # a link to a device has no end
         raise InputRejectedError(f"{path}: is a pipe or a device, not a file")
-    if path.suffix.lower() not in _FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise RecipeError(
-            f"{path}: unknown format {path.suffix!r}; known: {', '.join(_FORMATS)}"
+            f"{path}: unknown format {path.suffix!r}; known: {', '.join(FORMATS)}"
         )
-    return _FORMATS[path.suffix.lower()]
+    return FORMATS[path.suffix.lower()]
 
 
 def _facts_inside(path: Path, kind: Format) -> Mapping[str, object]:

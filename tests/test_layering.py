@@ -86,7 +86,11 @@ def test_the_runtime_needs_numpy_and_the_standard_library() -> None:
     needed = {each.top for each in of("runtime") if each.at_once}
     assert needed - sys.stdlib_module_names <= {"runtime", "numpy"}
     later = {each.top for each in of("runtime") if not each.at_once}
-    assert later - sys.stdlib_module_names <= {"runtime", "numpy"} | INTERPRETERS
+    allowed = {"runtime", "numpy", "PIL"} | INTERPRETERS
+    assert later - sys.stdlib_module_names <= allowed
+    # Decoders of images, which `--classify` is without where there are none.
+    decoding = {each.file.name for each in of("runtime") if each.top == "PIL"}
+    assert decoding == {"picture.py", "depth.py"}
 
 
 def test_only_the_file_of_its_format_imports_an_interpreter() -> None:
