@@ -1,7 +1,7 @@
 """Measure sessions: one after the other, in turn to compare them, or for minutes."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Literal, TypeVar
 
@@ -109,9 +109,15 @@ def measure_together(
         return _untimed(sessions, machine, rng=rng), ()
     series, seen = _series(sessions, runs=runs, seconds=seconds, rng=rng, clock=clock)
     measurements = _measurements(sessions, series, seen, machine, rng=rng)
-    names = list(sessions)
+    return measurements, compared(list(sessions), series, rng=rng)
+
+
+def compared(
+    names: Sequence[str], series: Series, *, rng: np.random.Generator
+) -> tuple[Comparison, ...]:
+    """The first row of a series with each other one, round by round."""
     steady = series.samples_ns[:, series.start :].astype(np.float64)
-    comparisons = tuple(
+    return tuple(
         Comparison(
             a=names[0],
             b=name,
@@ -120,7 +126,6 @@ def measure_together(
         for index, name in enumerate(names)
         if index
     )
-    return measurements, comparisons
 
 
 def _medians(drawn: Samples) -> Samples:
