@@ -6,7 +6,7 @@ False alarms (A/A): one file is loaded twice and compared with itself, as
 `profile --compare` does it; an alarm is a comparison that calls either faster. Found:
 one of the two has 2 % of its inference added in real work, a loop of additions whose
 length is timed in turn with the inference; found is a comparison that calls that one
-slower. Each trial loads anew, so memory lies anew, and takes 2 or 5 s of the 30 allowed.
+slower. Each trial loads anew, so memory lies anew, and takes 2 or 5 of 30 s allowed.
 
 Other programs: `litert-benchmark` of the LiteRT wheel, and `onnxruntime_test` of the
 ONNX Runtime wheel (`onnxruntime_perf_test` is in no wheel; this one prints a mean, and
