@@ -95,6 +95,8 @@ def _budgeted(
         if check.limit in _MEASURED and not here and others:
             remark = "this machine is not its device; measure it there"
             yield replace(check, kept=None, remark=remark)
+        elif check.limit == "size_bytes" and (own := file.artifact.selftest_bytes):
+            yield replace(check, remark=f"its self-test, {own:,} bytes, is not counted")
         else:
             yield check
 
@@ -113,7 +115,7 @@ def _spent(file: Proven, found: Evidence) -> Spent:
         top1_start=drop.start if drop else None,
         start=named,
         top1_drop_interval=(drop.low, drop.high) if drop else None,
-        size_bytes=file.artifact.size_bytes,
+        size_bytes=file.artifact.size_bytes - file.artifact.selftest_bytes,
         latency_ms=latency.p50_ms if latency and valid else None,
         peak_rss_bytes=latency.memory.peak_rss_bytes
         if latency and latency.memory

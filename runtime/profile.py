@@ -12,6 +12,7 @@ from runtime.errors import DeviceError
 if TYPE_CHECKING:
     import argparse
 
+    from runtime.checking import Checks
     from runtime.profiled import Profile
     from runtime.profiling import Voice
 
@@ -25,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare",
         action="store_true",
         help="run the files in turn and report how many times as fast they are",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="measure nothing: run the self-test that files carry; exit code 4 if one "
+        "does not compute what was trained",
     )
     parser.add_argument(
         "--runs",
@@ -84,7 +91,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: Voice) -> Profile:
+def execute(options: argparse.Namespace, screen: Voice) -> Profile | Checks:
     """Measure `options.files`; a file that cannot be read stops it before any work."""
     from pathlib import Path
 
@@ -96,10 +103,24 @@ def execute(options: argparse.Namespace, screen: Voice) -> Profile:
             f"--device {options.device}: this program measures the machine it runs on, "
             "which is cpu; `compress profile` reaches other devices"
         )
+    if options.check:
+        return check(options)
     plan = Plan.of(options)
     answer = profile_files([Path(name) for name in options.files], plan, screen)
     keep(answer, options, screen)
     return answer
+
+
+def check(options: argparse.Namespace) -> Checks:
+    """Run the self-test of each of `options.files`."""
+    from pathlib import Path
+
+    from runtime.checking import check_files
+    from runtime.plan import Plan
+
+    plan = Plan.of(options)
+    files = [Path(name) for name in options.files]
+    return check_files(files, threads=plan.threads, runtime=plan.runtime)
 
 
 def keep(answer: Profile, options: argparse.Namespace, screen: Voice) -> None:

@@ -45,7 +45,7 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     from runtime.measure import measure, measure_long, measure_together
     from runtime.profiled import Profile
 
-    artifacts = _named([Artifact.read(path) for path in files])
+    artifacts = named([Artifact.read(path) for path in files])
     for artifact in artifacts.values():
         try_out(artifact)
     rng = np.random.default_rng(plan.seed)
@@ -79,15 +79,22 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
 
 def _opened(name: str, artifact: Artifact, screen: Voice, *, plan: Plan) -> Session:
     """A session, announced."""
+    from runtime.machine import this_machine
     from runtime.session import open_session
+    from runtime.target import misplaced
 
+    if (why := misplaced(artifact.target, this_machine())) is not None:
+        screen.tell(
+            f"{name} is laid out for {artifact.target}, and {why}: neither its answers "
+            "nor its times here are that device's"
+        )
     session = open_session(artifact, threads=plan.threads, runtime=plan.runtime)
     shape = "x".join(map(str, session.input_shape))
     screen.tell(f"{name}: {session.runtime}, input {shape}, loaded")
     return session
 
 
-def _named(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
+def named(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
     """The shortest names that tell the files apart; one given twice is numbered."""
     names = [each.path.name for each in artifacts]
     if len(set(names)) < len(names):
