@@ -48,6 +48,7 @@ class Measurement:
     long: LongRun | None = None
     energy: Energy | None = None
     roofline: Roofline | None = None
+    answers: str | None = None  # what the self-test found, where latency is refused
 
     @property
     def kind(self) -> Literal["native", "emulated"]:
@@ -118,7 +119,8 @@ class Measurement:
             "energy": self.energy,
             "roofline": self.roofline,
         }
-        return {key: asdict(part) if part else None for key, part in parts.items()}
+        found = {key: asdict(part) if part else None for key, part in parts.items()}
+        return {**found, "answers": self.answers}
 
 
 @dataclass(frozen=True, kw_only=True)

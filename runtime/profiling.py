@@ -58,7 +58,11 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
         comparisons: tuple[Comparison, ...] = ()
         if plan.compare:
             measurements, comparisons = measure_together(
-                sessions, rng=rng, runs=plan.runs, seconds=plan.seconds
+                sessions,
+                rng=rng,
+                runs=plan.runs,
+                seconds=plan.seconds,
+                runtime=plan.runtime,
             )
         elif plan.long:
             measurements = measure_long(
@@ -66,10 +70,15 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
                 mode="certified" if plan.mode == "certified" else "sustained",
                 seconds=plan.long_seconds,
                 rng=rng,
+                runtime=plan.runtime,
             )
         else:
             measurements = measure(
-                sessions, rng=rng, runs=plan.runs, seconds=plan.seconds
+                sessions,
+                rng=rng,
+                runs=plan.runs,
+                seconds=plan.seconds,
+                runtime=plan.runtime,
             )
         measurements = with_extras(measurements, sessions, plan, screen, rng=rng)
     return Profile(

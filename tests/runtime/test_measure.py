@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import runtime.measure as measuring
+from runtime import taking
 from runtime.artifact import Artifact
 from runtime.batch import Batch
 from runtime.errors import DeviceError, RecipeError
@@ -70,7 +71,7 @@ def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Memory(peak_rss_bytes=5_000_000, model_rss_bytes=1_000_000)
     start = ColdStart(total_ms=90.0, import_ms=60.0, load_ms=20.0, first_ms=5.0)
     alone = Fresh(memory=memory, start=start)
-    monkeypatch.setattr(measuring, "fresh", lambda *_, **__: alone)
+    monkeypatch.setattr(taking, "fresh", lambda *_, **__: alone)
 
 
 def test_a_session_that_takes_twice_as_long_has_a_ratio_of_two() -> None:
