@@ -43,8 +43,11 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     from runtime.contained import try_out
     from runtime.extras import with_extras
     from runtime.measure import measure, measure_long, measure_together
+    from runtime.meters.table import check_meter
     from runtime.profiled import Profile
 
+    if plan.energy is not None:
+        check_meter(plan.energy)
     artifacts = named([Artifact.read(path) for path in files])
     for artifact in artifacts.values():
         try_out(artifact)
