@@ -78,6 +78,7 @@ class _Measurement:
     long: LongRun | None = None
     energy: Energy | None = None
     roofline: Roofline | None = None
+    answers: str | None = None
 
     def __post_init__(self) -> None:
         """There is no measurement without a sample, unless latency was refused."""
@@ -145,6 +146,7 @@ def read_measurement(record: object, *, source: str) -> Measurement:
         long=found.long,
         energy=found.energy,
         roofline=found.roofline,
+        answers=found.answers,
     )
 
 
