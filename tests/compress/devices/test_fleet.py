@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
-from conftest import Sshd
+from loopback import Sshd
 
 from compress.cli import main
 from compress.devices.address import Address

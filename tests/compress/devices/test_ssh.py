@@ -17,10 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Sshd
+from loopback import Sshd
 from proxy import proxy
 
-from compress.devices import ssh
+from compress.devices import ssh, wire
 from compress.devices.inventory import Board
 from compress.devices.parcel import runtime_piece
 from compress.devices.ssh import SshDevice, ssh_words
@@ -28,6 +28,7 @@ from compress.devices.visit import Patience
 from runtime.errors import (
     DeviceError,
     EdgepressError,
+    InputRejectedError,
     MissingDependencyError,
     RecipeError,
 )
@@ -257,6 +258,26 @@ def test_a_program_that_hangs_is_ended_there_with_its_children(
     assert sshd.settled() == []
 
 
+def test_whoever_waits_long_says_so_and_the_far_end_ends_when_nobody_does(
+    sshd: Sshd,
+    net: Path,
+    acting: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that went to sleep keeps its connection open, and says nothing."""
+    impatient = tmp_path / "agent.py"
+    source = wire.AGENT.read_text()
+    impatient.write_text(source.replace("_SILENCE_S = 60.0", "_SILENCE_S = 0.8"))
+    monkeypatch.setattr(wire, "AGENT", impatient)
+    acting("import time; time.sleep(2.5)")
+    monkeypatch.setattr(wire, "_PING_S", 0.2)
+    assert "not readable as JSON" in refused(sshd.board(), net, kind=InputRejectedError)
+    monkeypatch.setattr(wire, "_PING_S", 60.0)
+    assert "ended with 1 while measuring" in refused(sshd.board(), net)
+    assert sshd.settled() == []
+
+
 def hanging(
     sshd: Sshd, net: Path, acting: Callable[[str], None], began: Path
 ) -> threading.Thread:
@@ -284,14 +305,12 @@ def test_a_second_run_at_the_same_time_is_turned_away(
     tmp_path: Path,
 ) -> None:
     """And when the first one's connection is cut, the board is free again."""
-    from compress.devices.wire import hang_up
-
     first = hanging(sshd, net, acting, tmp_path / "began")
     try:
         with pytest.raises(DeviceError, match="pi5: is busy with another run"):
             SshDevice(sshd.board()).measure([net], QUICK, Heard())
     finally:
-        hang_up()
+        wire.hang_up()
         first.join()
     assert sshd.settled() == []
 
@@ -317,14 +336,14 @@ def test_a_wire_that_breaks_anywhere_is_a_sentence_and_leaves_nothing(
 ) -> None:
     """In the greeting of ssh, its keys, ours, the copies, the run, and the answer."""
     shutil.rmtree(sshd.store, ignore_errors=True)
-    with proxy(sshd.port) as wire:
-        SshDevice(sshd.board(port=wire.port), HASTY).measure([net], QUICK, Heard())
-        whole = wire.passed
+    with proxy(sshd.port) as link:
+        SshDevice(sshd.board(port=link.port), HASTY).measure([net], QUICK, Heard())
+        whole = link.passed
     steps = 14
     for step in range(steps):
         shutil.rmtree(sshd.store, ignore_errors=True)
-        with proxy(sshd.port, most=whole * step // steps) as wire:
-            sentence = refused(sshd.board(port=wire.port), net)
+        with proxy(sshd.port, most=whole * step // steps) as link:
+            sentence = refused(sshd.board(port=link.port), net)
         assert "connection was lost while " in sentence, sentence
         assert sshd.settled() == []
 
@@ -334,8 +353,8 @@ def test_a_wire_that_stalls_is_given_up_in_time(sshd: Sshd, net: Path) -> None:
     patience = Patience(connect_s=1, answer_s=1, run_s=1)
     for most in (0, 6_000):
         started = time.monotonic()
-        with proxy(sshd.port, most=most, then="stall") as wire:
-            refused(sshd.board(port=wire.port), net, patience=patience)
+        with proxy(sshd.port, most=most, then="stall") as link:
+            refused(sshd.board(port=link.port), net, patience=patience)
         assert time.monotonic() - started < 8
         assert sshd.settled() == []
 
@@ -361,11 +380,11 @@ def test_a_copy_goes_on_where_it_was_broken_and_spoiled_bytes_are_sent_again(
         part = sshd.store / f"{sha256_of(twin)}.part"
         part.write_bytes(b"\0" * half if spoiled else content[:half])
         heard = Heard()
-        with proxy(sshd.port) as wire:
-            board = sshd.board(port=wire.port)
+        with proxy(sshd.port) as link:
+            board = sshd.board(port=link.port)
             SshDevice(board, HASTY).measure([file], QUICK, heard)
         assert any("of it there already" in each for each in heard.sentences)
-        assert (wire.passed < len(content)) is not spoiled
+        assert (link.passed < len(content)) is not spoiled
         assert (sshd.store / sha256_of(twin)).read_bytes() == content
 
 
