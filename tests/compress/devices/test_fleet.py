@@ -139,6 +139,7 @@ def test_whoever_leaves_early_waits_for_nobody_that_was_not_begun() -> None:
     assert len(begun) <= 6
 
 
+@pytest.mark.slow
 def test_boards_and_this_machine_are_one_table(
     sshd: Sshd, net: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

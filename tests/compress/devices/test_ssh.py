@@ -14,14 +14,16 @@ import threading
 import time
 import venv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from loopback import Sshd
 from proxy import proxy
 
+from compress.cli import main
 from compress.devices import ssh, wire
-from compress.devices.inventory import Board
+from compress.devices.inventory import Board, add
 from compress.devices.parcel import runtime_piece
 from compress.devices.ssh import SshDevice, ssh_words
 from compress.devices.visit import Patience
@@ -33,6 +35,7 @@ from runtime.errors import (
     RecipeError,
 )
 from runtime.files import sha256_of
+from runtime.machine import this_machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
 
@@ -193,6 +196,33 @@ def test_an_environment_without_libraries_is_told_what_to_install(
     assert sshd.settled() == []
 
 
+def test_a_check_says_what_each_board_is_and_lacks(
+    sshd: Sshd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that measures, one without libraries, one that is off; the worst counts."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    bare = str(tmp_path / "venv/bin/python")
+    add(sshd.board(name="bare", python=bare))
+    add(sshd.board(name="off", port=1))
+    add(replace(sshd.board(), name="whole", python=in_a_store_of_its_own(tmp_path)))
+    assert main(["devices", "check", "-q"]) == 7
+    told = capsys.readouterr().out
+    assert "whole: ready" in told
+    assert "bare: not ready" in told
+    assert "bare: needs numpy and onnxruntime, not installed there; run: ssh " in told
+    assert "off: nothing listens on port 1" in told
+    assert main(["devices", "check", "bare", "--json", "-q"]) == 6
+    (record,) = json.loads(capsys.readouterr().out)["devices"]
+    assert record["modules"] == {}
+    assert record["machine"]["cpu"] == this_machine().cpu
+
+
+def in_a_store_of_its_own(folder: Path) -> str:
+    """A Python whose visits do not meet those of another board on this machine."""
+    text = f'export XDG_CACHE_HOME={folder}\nexec {sys.executable} "$@"'
+    return script(folder / "python", text)
+
+
 @pytest.mark.usefixtures("answering")
 def test_what_a_login_prints_is_no_answer(
     sshd: Sshd, net: Path, tmp_path: Path
@@ -249,6 +279,7 @@ def test_a_disk_without_a_byte_left_is_a_sentence(
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_is_ended_there_with_its_children(
     sshd: Sshd, net: Path, acting: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -258,6 +289,7 @@ def test_a_program_that_hangs_is_ended_there_with_its_children(
     assert sshd.settled() == []
 
 
+@pytest.mark.slow
 def test_whoever_waits_long_says_so_and_the_far_end_ends_when_nobody_does(
     sshd: Sshd,
     net: Path,
@@ -298,6 +330,7 @@ def hanging(
     return thread
 
 
+@pytest.mark.slow
 def test_a_second_run_at_the_same_time_is_turned_away(
     sshd: Sshd,
     net: Path,
@@ -315,6 +348,7 @@ def test_a_second_run_at_the_same_time_is_turned_away(
     assert sshd.settled() == []
 
 
+@pytest.mark.slow
 def test_a_far_end_that_is_killed_is_a_sentence_and_swept_by_the_next_visit(
     sshd: Sshd, net: Path, acting: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -330,6 +364,7 @@ def test_a_far_end_that_is_killed_is_a_sentence_and_swept_by_the_next_visit(
     assert sshd.settled() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("answering")
 def test_a_wire_that_breaks_anywhere_is_a_sentence_and_leaves_nothing(
     sshd: Sshd, net: Path
@@ -339,7 +374,7 @@ def test_a_wire_that_breaks_anywhere_is_a_sentence_and_leaves_nothing(
     with proxy(sshd.port) as link:
         SshDevice(sshd.board(port=link.port), HASTY).measure([net], QUICK, Heard())
         whole = link.passed
-    steps = 14
+    steps = 9
     for step in range(steps):
         shutil.rmtree(sshd.store, ignore_errors=True)
         with proxy(sshd.port, most=whole * step // steps) as link:
@@ -348,6 +383,7 @@ def test_a_wire_that_breaks_anywhere_is_a_sentence_and_leaves_nothing(
         assert sshd.settled() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("answering")
 def test_a_wire_that_stalls_is_given_up_in_time(sshd: Sshd, net: Path) -> None:
     patience = Patience(connect_s=1, answer_s=1, run_s=1)
@@ -359,6 +395,7 @@ def test_a_wire_that_stalls_is_given_up_in_time(sshd: Sshd, net: Path) -> None:
         assert sshd.settled() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("answering")
 def test_a_copy_goes_on_where_it_was_broken_and_spoiled_bytes_are_sent_again(
     sshd: Sshd, net: Path, tmp_path: Path
@@ -417,6 +454,7 @@ def test_nothing_that_a_configuration_says_makes_ssh_ask_or_believe(
     } <= said
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_says_so_and_leaves_nothing(
     sshd: Sshd, net: Path, tmp_path: Path
 ) -> None:
