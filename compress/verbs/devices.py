@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES: Final = (
     "compress devices add pi5 ssh://pi@raspberrypi.local",
     "compress devices check pi5",
-    "compress profile model.onnx --device pi5",
+    "compress devices ls",
 )
 _USAGE: Final = {
     "add": "NAME ssh://user@host[:port]",
