@@ -8,7 +8,7 @@ from compress.devices.visit import Greeting
 from runtime.errors import MissingDependencyError
 
 # The environment that is proposed, in the home there, and what makes one on Debian.
-_FOLDER: Final = "edgepress"
+_FOLDER: Final = "edgepress-venv"
 _VENV: Final = "sudo apt-get update && sudo apt-get install -y python3-venv"
 
 

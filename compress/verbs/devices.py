@@ -97,7 +97,8 @@ def _added(name: str, url: str, options: argparse.Namespace) -> Facts:
         ssh_config=None if config is None else str(Path(config).absolute()),
     )
     before = add(board)
-    was = "" if before in {None, board} else f" (it was {before.address})"
+    moved = before is not None and before.address != board.address
+    was = f" (it was {before.address})" if before and moved else ""
     return Facts(
         text=f"{name} is {board.address}{was}; `compress devices check {name}` "
         "says whether it answers",

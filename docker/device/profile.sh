@@ -4,7 +4,8 @@
 #
 #   runtime/   our package, as it is in the repository
 #   models/    .onnx and .tflite files, each with its .json
-#   venv/      an environment with numpy and an interpreter (or name one: PYTHON=...)
+#   venv/      an environment with numpy and an interpreter; else ../edgepress-venv, or
+#              the python3 of the system, or the one that PYTHON names
 #
 # and leaves a JSON file a model and run in results/. What follows its name goes to
 # `python -m runtime`: profile.sh --runs 500 --threads 4. The exit code is the worst of
@@ -27,6 +28,8 @@ if [ -n "${PYTHON:-}" ]; then
     python=$PYTHON
 elif [ -x venv/bin/python ]; then
     python=$here/venv/bin/python
+elif [ -x ../edgepress-venv/bin/python ]; then
+    python=$here/../edgepress-venv/bin/python
 else
     python=python3
 fi

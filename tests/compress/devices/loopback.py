@@ -1,13 +1,14 @@
 """A board for tests: a real sshd on loopback, with keys and a cache of its own."""
 
 import getpass
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -135,7 +136,9 @@ def serving(folder: Path) -> Iterator[Sshd]:
         server.wait(timeout=10)
 
 
-def linear_net(path: Path) -> Path:
+def linear_net(
+    path: Path, *, weight: float = 1.0, facts: Mapping[str, object] | None = None
+) -> Path:
     """A linear ONNX file for [1, 3, 8, 8]."""
     graph = helper.make_graph(
         [
@@ -145,8 +148,11 @@ def linear_net(path: Path) -> Path:
         "net",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 8, 8])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 4])],
-        [numpy_helper.from_array(np.ones((192, 4), np.float32), "w")],
+        [numpy_helper.from_array(np.full((192, 4), weight, np.float32), "w")],
     )
     opset = [helper.make_opsetid("", 17)]
-    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), path)
+    model = helper.make_model(graph, opset_imports=opset, ir_version=8)
+    for key, value in (facts or {}).items():
+        model.metadata_props.add(key=key, value=json.dumps(value))
+    onnx.save(model, path)
     return path

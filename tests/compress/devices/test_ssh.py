@@ -17,8 +17,9 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from loopback import Sshd
+from loopback import Sshd, linear_net
 from proxy import proxy
 
 from compress.cli import main
@@ -32,12 +33,15 @@ from runtime.errors import (
     EdgepressError,
     InputRejectedError,
     MissingDependencyError,
+    ParityError,
     RecipeError,
 )
 from runtime.files import sha256_of
 from runtime.machine import this_machine
 from runtime.plan import Plan
+from runtime.preprocess import Preprocess
 from runtime.profiled import Profile
+from runtime.selftest import SelfTest
 
 ROOT = Path(__file__).parents[3]
 QUICK = Plan(runs=20, seconds=0.05)
@@ -143,6 +147,29 @@ def test_a_second_visit_copies_nothing_and_leaves_nothing(
     assert not [name for name in kept if name.endswith(".part")]
 
 
+@pytest.mark.slow
+def test_the_self_test_runs_there_first_and_one_that_fails_is_not_measured(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    """Linear networks; what they should answer is computed here, by numpy."""
+    fed = Preprocess(size=8, resize=8)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    scores = fed(pixels).reshape(3, -1).sum(axis=1, keepdims=True).repeat(4, axis=1)
+    test = SelfTest(pixels=pixels, outputs=(0, 1, 2, 3), scores=scores, tolerance=1e-3)
+    facts = {"preprocess": fed.as_record(), "selftest": test.as_record()}
+    good = linear_net(tmp_path / "good.onnx", facts=facts)
+    bad = linear_net(tmp_path / "bad.onnx", weight=1.1, facts=facts)
+    device, heard = SshDevice(sshd.board()), Heard()
+    found = device.check([good, bad], QUICK, heard)
+    assert (found.exit_code, len(found.failed)) == (4, 1)
+    assert found.sentences[0].startswith("pi5: good.onnx: computes what was trained")
+    assert found.sentences[1].startswith("pi5: bad.onnx: does NOT compute")
+    with pytest.raises(ParityError, match=r"^pi5: bad.onnx: does NOT compute"):
+        device.measure([good, bad], QUICK, heard)
+    assert "pi5: measuring" not in heard.sentences
+    assert sshd.settled() == []
+
+
 @pytest.mark.parametrize(
     ("with_", "says"),
     [
@@ -209,8 +236,8 @@ def test_a_check_says_what_each_board_is_and_lacks(
     told = capsys.readouterr().out
     assert "whole: ready" in told
     assert "bare: not ready" in told
-    assert "bare: needs numpy and onnxruntime, not installed there; run: ssh " in told
-    assert "off: nothing listens on port 1" in told
+    assert "  needs numpy and onnxruntime, not installed there; run: ssh " in told
+    assert "  nothing listens on port 1" in told
     assert main(["devices", "check", "bare", "--json", "-q"]) == 6
     (record,) = json.loads(capsys.readouterr().out)["devices"]
     assert record["modules"] == {}
