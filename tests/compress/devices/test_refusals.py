@@ -36,7 +36,7 @@ def told(
         ),
         (
             (
-                "No ED25519 host key is known for pi.local and you have requested strict "
+                "No ED25519 host key is known for pi.local and you asked for strict "
                 "checking.\nHost key verification failed.\n"
             ),
             "the key of pi.local is not known on this machine",
