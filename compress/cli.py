@@ -40,6 +40,7 @@ VERBS: Final[Mapping[str, str]] = {
     "show": "print the report of a run again",
     "cache": "what runs share on this machine: list it, check it, make room",
     "models": "list architectures with parameters and MACs",
+    "targets": "list devices: their files, their runtimes, what goes wrong there",
     "doctor": "what is installed, what is missing, what that would enable",
     "completion": "a script that lets a shell complete verbs and flags",
 }
@@ -63,6 +64,7 @@ ONLY_ANSWER: Final = frozenset(
         "cache",
         "devices",
         "models",
+        "targets",
         "doctor",
         "completion",
     }

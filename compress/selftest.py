@@ -1,11 +1,13 @@
 """The self-test of a file: a few held-out images, and what its network says to them."""
 
+import copy
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Final
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from compress.data.batches import evaluation_batches
 from compress.data.catalogue import Catalogue
@@ -62,9 +64,9 @@ def selftest_of(
     weights = sum(each.numel() for each in model.net.parameters()) * _BYTES[dtype]
     small = reduced(pixels.permute(0, 2, 3, 1).numpy(), side_for(weights, size=size))
     fed = torch.from_numpy(enlarged(small, size)).permute(0, 3, 1, 2)
-    net = reference_net(asked.reference, left_float)
-    with torch.inference_mode():
-        answer = net(model.prepare(fed).contiguous())
+    answer = _answer(
+        reference_net(asked.reference, left_float), model.prepare(fed).contiguous()
+    )
     if not isinstance(answer, Tensor) or answer.dim() != 2 or not answer.numel():  # noqa: PLR2004  # [n, classes]
         return None
     scores = answer.float().numpy()
@@ -83,6 +85,20 @@ def selftest_of(
         tolerance=_FLOAT[dtype] * largest if step is None else step,
         step=step,
     )
+
+
+def _answer(net: nn.Module, batch: Tensor) -> object:
+    """What a network says, the same to the bit whatever order its sums are taken in.
+
+    A float network is asked in float64, whose noise float32 does not see: otherwise the
+    file's bytes would depend on how tensors lie in memory. The simulation of INT8 is
+    made of whole numbers already, and user code may know float32 only.
+    """
+    with torch.inference_mode():
+        if not isinstance(net, QuantizedNet):
+            with suppress(RuntimeError):
+                return copy.deepcopy(net).eval().double()(batch.double())
+        return net(batch)
 
 
 def _step(asked: Wanted, scores: Scores) -> float | None:

@@ -119,8 +119,9 @@ def write_onnx(  # noqa: PLR0913  # as above
         "recipe_sha256": recipe_sha256,
         "versions": _versions(),
     }
-    if target is not None:
-        facts["target"] = target.name
+    layout = None if target is None or target.layout is None else target.layout.name
+    if layout is not None:
+        facts["target"] = layout
     if selftest is not None:
         facts["selftest"] = selftest.as_record()
     content = _content(model, name=name, facts=facts)
@@ -130,7 +131,7 @@ def write_onnx(  # noqa: PLR0913  # as above
         path=path,
         format="onnx",
         dtype=dtype,
-        target=None if target is None else target.name,
+        target=layout,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         classes=classes,

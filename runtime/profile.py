@@ -53,6 +53,42 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what executes the files (default: the first one of their format)",
     )
+    _add_modes(parser)
+
+
+def _add_modes(parser: argparse.ArgumentParser) -> None:
+    """How long, what beside latency, and what becomes of a measurement that is none."""
+    parser.add_argument(
+        "--mode",
+        choices=("quick", "certified"),
+        default="quick",
+        help="certified: MLPerf's single stream, 600 s or more a file, p90 by its "
+        "early-stopping rule (default: quick)",
+    )
+    parser.add_argument(
+        "--sustained",
+        type=float,
+        default=None,
+        metavar="MIN",
+        help="latency over so many minutes, and whether the machine throttles",
+    )
+    parser.add_argument(
+        "--energy",
+        default=None,
+        metavar="METER",
+        help="millijoules an inference: auto, rapl, ina3221, pmic, or a .csv file of "
+        "time,watts that an external meter writes",
+    )
+    parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="measure this machine's peaks, and each file's share of them",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="keep a measurement that is invalid (throttled, drifting) with its doubt",
+    )
 
 
 def execute(options: argparse.Namespace, screen: Voice) -> Profile | Checks:
@@ -93,6 +129,9 @@ def keep(answer: Profile, options: argparse.Namespace, screen: Voice) -> None:
 
     from runtime.files import write_text
 
+    for each in answer.measurements:
+        for fault in each.faults():
+            screen.tell(f"invalid: {each.file}: {fault}")
     if options.out is not None:
         path = Path(options.out) / "profile.json"
         write_text(path, answer.as_json() + "\n")

@@ -128,6 +128,8 @@ def time_limit_s(plan: Plan, files: int) -> float:
 
     The heaviest networks that people run on a Raspberry Pi 4 take 5.5 s an inference.
     """
+    if plan.long:
+        return files * plan.long_seconds * 2.0
     each_s = plan.runs * 10.0 if plan.seconds is None else plan.seconds * 2.0
     return files * each_s
 
@@ -158,8 +160,11 @@ def as_ours(profile: Profile, artifacts: Sequence[Artifact], *, device: str) -> 
 
 
 def _stdout(done: CompletedProcess[bytes], *, device: str) -> bytes:
-    """What a program printed that ended well; otherwise its last sentence, raised."""
-    if done.returncode == 0:
+    """What a program printed that ended well; otherwise its last sentence, raised.
+
+    A measurement that is invalid is an answer, too, and says so itself.
+    """
+    if done.returncode == 0 or (done.returncode == Exit.DEVICE and done.stdout.strip()):
         return done.stdout
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     last = printable(lines[-1])[:_LONGEST] if lines else "it said nothing"
