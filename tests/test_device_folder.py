@@ -93,6 +93,21 @@ def test_what_is_missing_is_a_sentence_and_an_exit_code(folder: Path) -> None:
     assert run(folder).returncode == 2
 
 
+def test_a_measurement_that_is_invalid_is_kept_and_told(folder: Path) -> None:
+    """A stand-in for Python: the self-test passes, the measurement ends with 7."""
+    (folder / "models" / "a.tflite").touch()
+    python = folder / "python"
+    python.write_text(
+        '#!/bin/sh\n[ "$1" = -c ] && exit 0\n[ "$3" = --check ] && exit 0\n'
+        'echo "{}"\nexit 7\n'
+    )
+    python.chmod(0o755)
+    done = run(folder, python=str(python))
+    assert done.returncode == 7
+    assert "a.tflite: measured, but it is not valid" in done.stderr
+    assert (folder / done.stdout.strip()).read_text() == "{}\n"
+
+
 def test_two_runs_at_once_are_one(folder: Path) -> None:
     if shutil.which("flock") is None:
         pytest.skip("flock (util-linux) is not here")

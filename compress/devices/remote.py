@@ -55,7 +55,10 @@ def remote_profile(
     """
     words = [*python, "-m", "runtime", "--json", "-q", *plan.words(), "--", *files]
     done = start(words)
-    return read_profile(_stdout(done, device=device), source=device)
+    # An invalid measurement is printed all the same; why it is stands in it.
+    printed = done.returncode == Exit.DEVICE and done.stdout
+    text = done.stdout if printed else _stdout(done, device=device)
+    return read_profile(text, source=device)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -401,13 +401,17 @@ def test_a_wire_that_breaks_anywhere_is_a_sentence_and_leaves_nothing(
     with proxy(sshd.port) as link:
         SshDevice(sshd.board(port=link.port), HASTY).measure([net], QUICK, Heard())
         whole = link.passed
-    steps = 9
+    steps, broken = 9, set()
     for step in range(steps):
         shutil.rmtree(sshd.store, ignore_errors=True)
         with proxy(sshd.port, most=whole * step // steps) as link:
             sentence = refused(sshd.board(port=link.port), net)
         assert "connection was lost while " in sentence, sentence
+        broken.add(
+            sentence.partition(" while ")[2].partition(" (")[0].partition(";")[0]
+        )
         assert sshd.settled() == []
+    assert {"connecting", "measuring"} < broken
 
 
 @pytest.mark.slow
