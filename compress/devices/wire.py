@@ -199,8 +199,11 @@ class Wire:
     def _watch(self) -> None:
         """Keep what ssh says, end it when its time is over, and say that we wait."""
         handles, pinged = [self._err.fileno()], time.monotonic()
-        while handles or not self._over.is_set():
-            if select.select(handles, [], [], _TICK_S)[0]:
+        while True:
+            ready = handles and select.select(handles, [], [], _TICK_S)[0]
+            if not ready and self._over.wait(0 if handles else _TICK_S):
+                return  # a helper of ssh that lives on may keep stderr open
+            if ready:
                 said = os.read(handles[0], _TAIL_BYTES)
                 self._said = (self._said + said)[-_TAIL_BYTES:]
                 handles = handles if said else []
