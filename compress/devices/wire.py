@@ -22,8 +22,8 @@ from runtime.errors import InputRejectedError
 from runtime.plain_json import LARGEST_BYTES, json_record
 
 AGENT: Final = Path(__file__).with_name("agent.py")
-# What the agent needs; older ones say so before they read a line of it.
-OLDEST_PYTHON: Final = (3, 9)
+# What our runtime needs; older ones say so before they read a line of ours.
+OLDEST_PYTHON: Final = (3, 10)
 TOO_OLD: Final = "edgepress needs another Python than"
 _LONGEST_LINE: Final = 1 << 20
 _LOGIN_BYTES: Final = 1 << 16  # that a shell may print before

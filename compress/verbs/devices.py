@@ -1,7 +1,7 @@
 """`compress devices`: the boards that `--device NAME` means, and whether they answer.
 
 The inventory is a file in your configuration; a board needs a key of yours, a host key
-that this machine knows, and Python 3.9 or newer.
+that this machine knows, and Python 3.10 or newer.
 """
 
 from __future__ import annotations

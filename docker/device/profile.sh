@@ -35,8 +35,8 @@ else
 fi
 command -v -- "$python" > /dev/null ||
     stop 6 "$python is not there; install it, or name another one: PYTHON=PATH"
-"$python" -c 'import sys; sys.exit(sys.version_info < (3, 9))' ||
-    stop 6 "$python is older than 3.9; name another one: PYTHON=PATH"
+"$python" -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+    stop 6 "$python is older than 3.10; name another one: PYTHON=PATH"
 [ -f runtime/__main__.py ] ||
     stop 2 "$here/runtime is missing; copy it from the repository"
 

@@ -11,13 +11,13 @@ import pytest
 
 from compress.devices import agent
 from compress.devices.parcel import runtime_piece
-from compress.devices.wire import AGENT, OLDEST_PYTHON
+from compress.devices.wire import AGENT
 
 
 def test_the_far_end_is_written_for_the_oldest_python_and_imports_nothing_of_ours() -> (
     None
 ):
-    tree = ast.parse(AGENT.read_text(), feature_version=OLDEST_PYTHON)
+    tree = ast.parse(AGENT.read_text(), feature_version=(3, 9))
     named = {
         alias.name.partition(".")[0]
         for node in ast.walk(tree)

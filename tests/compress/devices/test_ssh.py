@@ -206,7 +206,7 @@ def test_an_old_python_is_told_by_its_version(
         f"shift 2; code=$1; shift\nexec {sys.executable} -I -c "
         '"import sys; sys.version_info = (3, 8, 1); $code" "$@"',
     )
-    assert "Python 3.8 is too old there; allowed: 3.9" in refused(
+    assert "Python 3.8 is too old there; allowed: 3.10" in refused(
         sshd.board(python=python), net
     )
 
