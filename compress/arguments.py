@@ -156,7 +156,11 @@ def add_shared_flags(
         help="of every draw of chance (default: 0)",
     )
     group.add_argument("--json", action="store_true", help="stdout is exactly JSON")
-    group.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps …")
+    group.add_argument(
+        "--device",
+        default="cpu",
+        help="cpu, cuda, cuda:1, mps …, or of profile pi4,pi5",
+    )
     group.add_argument(
         "--threads",
         type=threads or whole(1, 1024),
