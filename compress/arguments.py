@@ -149,7 +149,11 @@ def add_shared_flags(parser: argparse.ArgumentParser) -> None:
         help="of every draw of chance (default: 0)",
     )
     group.add_argument("--json", action="store_true", help="stdout is exactly JSON")
-    group.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, mps …")
+    group.add_argument(
+        "--device",
+        default="cpu",
+        help="what computes: cpu, cuda, cuda:1, mps; or a device that measures: pi5",
+    )
     group.add_argument(
         "--threads", type=whole(1, 1024), metavar="N", help="CPU threads"
     )
