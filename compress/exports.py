@@ -15,6 +15,7 @@ from runtime.artifact import Artifact, Dtype, Format
 from runtime.errors import RecipeError
 from runtime.files import file_name
 from runtime.machine import Machine, this_machine
+from runtime.selftest import SelfTest
 from runtime.target import LOCAL, Target, int8_target, target
 
 if TYPE_CHECKING:
@@ -159,17 +160,19 @@ def onnx_targets(export: Export) -> list[Target]:
     return list(reversed(chosen.values())) or [here]
 
 
-def write(
+def write(  # noqa: PLR0913  # what a file is made of
     asked: Wanted,
     folder: Path,
     *,
     export: Export,
     recipe: str,
     left_float: frozenset[str] = frozenset(),
+    selftest: SelfTest | None = None,
 ) -> Artifact:
     """Write one file into `folder`; `recipe` is the digest of the run's recipe.
 
-    left_float: nodes that this file computes in float though they have grids.
+    left_float: nodes that this file computes in float though they have grids; selftest:
+    what it carries to be checked by on a device.
     """
     model, path = asked.model, folder / asked.name
     net: nn.Module = asked.reference
@@ -191,6 +194,7 @@ def write(
             name=model.spec.name,
             dtype=cast("Literal['float32', 'int8']", asked.dtype),
             target=asked.target,
+            selftest=selftest,
         )
     from export.to_tflite import to_tflite
 
@@ -205,4 +209,5 @@ def write(
         preprocess=model.preprocess,
         recipe_sha256=recipe,
         name=model.spec.name,
+        selftest=selftest,
     )

@@ -97,7 +97,12 @@ def measured(  # noqa: PLR0913  # what is measured, where and how
     its times.
     """
     plan = Plan(
-        runs=runs, seconds=seconds, compare=len(files) > 1, threads=threads, seed=seed
+        runs=runs,
+        seconds=seconds,
+        compare=len(files) > 1,
+        threads=threads,
+        seed=seed,
+        force=True,  # a doubt is for the report to tell, as with what is measured here
     )
     profile = device(name).measure(files, plan, screen)
     for each in profile.measurements:

@@ -92,6 +92,11 @@ class Export(BaseModel):
     batch: Literal["static", "dynamic"] = Field(
         default="static", description="one image a call, or any number"
     )
+    selftest: bool = Field(
+        default=True,
+        description="let files carry three small images and their scores, at most "
+        "40 kB, by which a device checks itself; no limit on size counts them",
+    )
     agreement: Share = Field(
         default=0.99,
         ge=0,

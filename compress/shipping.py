@@ -75,7 +75,11 @@ def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
     """The fastest, where that is known, else the smallest; and why."""
     proof = found.proof
     where = "here" if found.recipe.export.device is None else "there"
-    timed = [(measured.p50_ms, f) for f in fit if (measured := proof.measured(f))]
+    timed = [
+        (measured.p50_ms, f)
+        for f in fit
+        if (measured := proof.measured(f)) and measured.p50_ms is not None
+    ]
     if not timed:
         best = min(fit, key=lambda file: file.artifact.size_bytes)
         only = "the only one that keeps every limit, not timed"

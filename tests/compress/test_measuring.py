@@ -58,7 +58,7 @@ class Board:
                     each,
                     machine=self.machine(),
                     samples_ns=tuple(round(ns * factor) for ns in each.samples_ns),
-                    p50=each.p50.scaled(factor),
+                    p50=None if each.p50 is None else each.p50.scaled(factor),
                 )
             )
         return replace(found, measurements=tuple(there))
@@ -183,10 +183,10 @@ def test_emulated_times_that_come_back_are_refused(
     plug: Callable[[Board], Board], tmp_path: Path
 ) -> None:
     """A board may only find out while it measures."""
-    from tests.compress.devices.test_remote import net  # noqa: PLC0415
+    from tests.compress.devices.test_remote import net
 
     plug(Board(emulator="qemu-aarch64"))
-    from compress.screen import Screen  # noqa: PLC0415
+    from compress.screen import Screen
 
     with pytest.raises(DeviceError, match="is emulated"):
         measuring.measured(
