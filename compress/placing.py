@@ -1,5 +1,6 @@
 """Which parts of a quantised network stay float in a file, because that is faster."""
 
+import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -48,8 +49,11 @@ class DeviceTimer:
     folder: Path
 
     def made(self, left: frozenset[str] | None) -> Path:
-        """The candidate's file, in a folder of its own."""
-        return self.write(left, Path(tempfile.mkdtemp(dir=self.folder)))
+        """The candidate's file, by a name of its own; its facts are inside."""
+        count = sum(1 for _ in self.folder.iterdir())
+        with tempfile.TemporaryDirectory() as place:
+            path = self.write(left, Path(place))
+            return Path(shutil.move(path, self.folder / f"{count}{path.suffix}"))
 
     def times(
         self, candidates: Sequence[Path], *, seconds: float

@@ -158,9 +158,9 @@ def test_what_is_faster_in_float_there_stays_float(
 
     (file,) = (each for each in report["artifacts"] if "int8" in each["path"])
     assert file["placement"]["measured"] is True
-    tried = [names for names, _ in board.asked if set(names) == {"candidate.onnx"}]
-    assert len(tried) >= 3
-    assert {len(names) for names in tried} <= {2, 3}
+    tried = [names for names, _ in board.asked if names[0] == "0.onnx"]
+    assert len(tried) >= 2
+    assert tried[0] == ["0.onnx", "1.onnx"]
 
 
 def test_an_emulated_board_is_refused_before_any_work(
