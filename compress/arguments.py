@@ -159,7 +159,7 @@ def add_shared_flags(
     group.add_argument(
         "--device",
         default="cpu",
-        help="cpu, cuda, cuda:1, mps …, or of profile pi4,pi5",
+        help="what computes: cpu, cuda, cuda:1, mps; or what measures: pi5, pi4,orin",
     )
     group.add_argument(
         "--threads",

@@ -8,6 +8,7 @@ import numpy as np
 from compress.data.catalogue import Catalogue
 from compress.exports import wanted, write
 from compress.job import Job
+from compress.measuring import measured, threads_for
 from compress.models.model import Model
 from compress.parity import FileJudge
 from compress.placing import placed
@@ -72,11 +73,7 @@ def prove(
                 sessions[each.name] = session
             files.append(judge.proven(each, session, found))
             job.screen.tell(f"proof: {files[-1].as_text()}")
-        job.screen.tell(
-            f"measure: {', '.join(sessions)}, {THREADS} thread; nothing is shown "
-            "meanwhile, which would disturb it"
-        )
-        measurements, comparisons = timed(sessions, seed=job.seed)
+        measurements, comparisons = timed(sessions, export, job)
     return Proof(
         files=tuple(files),
         measurements=measurements,
@@ -86,10 +83,31 @@ def prove(
 
 
 def timed(
-    sessions: Mapping[str, Session], *, seed: int
+    sessions: Mapping[str, Session], export: Export, job: Job
 ) -> tuple[tuple[Measurement, ...], tuple[Comparison, ...]]:
-    """Latencies of files by name, taken in turn where there are several."""
-    rng = np.random.default_rng(seed)
+    """Latencies of files by name, taken in turn where there are several.
+
+    They are taken here, or on the device that `export` names.
+    """
+    if export.device is not None and sessions:
+        threads = threads_for(export)
+        job.screen.tell(
+            f"measure: {', '.join(sessions)} on {export.device}, {threads} thread(s)"
+        )
+        files = [session.artifact.path for session in sessions.values()]
+        found = measured(
+            export.device,
+            files,
+            threads=threads,
+            seed=job.seed,
+            screen=job.screen,
+        )
+        return found.measurements, found.comparisons
+    job.screen.tell(
+        f"measure: {', '.join(sessions)}, {THREADS} thread; nothing is shown "
+        "meanwhile, which would disturb it"
+    )
+    rng = np.random.default_rng(job.seed)
     if len(sessions) > 1:
         return measure_together(sessions, rng=rng)
     return measure(sessions, rng=rng), ()

@@ -81,6 +81,11 @@ class Export(BaseModel):
         description="latency: parts of an INT8 network that are faster in float on "
         "this machine stay float; by default where a target is named",
     )
+    device: str | None = Field(
+        default=None,
+        description="what measures files and candidates, by its name in the inventory; "
+        "by default this machine",
+    )
     io: Literal["float32", "int8"] = Field(
         default="float32", description="numbers at the edges of an INT8 TFLite file"
     )

@@ -21,6 +21,7 @@ from compress.folder import (
 )
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
+from compress.measuring import check_measuring
 from compress.models.model import Model
 from compress.models.opening import check_start, open_model
 from compress.outcome import report_of
@@ -53,6 +54,7 @@ def run(
     """
     check_device(device)
     check_installed(*EXPORTERS)
+    check_measuring(recipe.export, screen)
     if threads is not None:
         torch.set_num_threads(threads)
     return in_run_directory(

@@ -93,7 +93,8 @@ def _budgeted(
     others = any(timed_for_its_device(each, found) for each in found.proof.delivered)
     for check in limits.checks(_spent(file, found), file=file.name):
         if check.limit in _MEASURED and not here and others:
-            remark = "this machine is not its device; measure it there"
+            what = found.recipe.export.device or "this machine"
+            remark = f"{what} is not its device; measure it there"
             yield replace(check, kept=None, remark=remark)
         elif check.limit == "size_bytes" and (own := file.artifact.selftest_bytes):
             yield replace(check, remark=f"its self-test, {own:,} bytes, is not counted")
