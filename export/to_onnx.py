@@ -116,6 +116,10 @@ def write_onnx(  # noqa: PLR0913  # as above
     }
     if target is not None:
         facts["target"] = target.name
+        if dtype == "int8" and target.activations == "symmetric":
+            from export.tensorrt_rules import refuse_breaches
+
+            refuse_breaches(model, name=name, target=target.name)
     content = _content(model, name=name, facts=facts)
     with written_whole(path) as draft:
         draft.write_bytes(content)
