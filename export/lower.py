@@ -25,8 +25,8 @@ from export.lowering.weights import (
     unsigned_,
     unsigned_weights_,
 )
+from runtime.backends.ort import imported
 from runtime.errors import InputRejectedError, RecipeError
-from runtime.ort import imported
 from runtime.target import Target
 
 Pass = Callable[[ir.Graph], None]

@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--out", metavar="DIR", help="keep the JSON in DIR as well")
     found.add_argument("--seed", type=int, metavar="N", help="of every draw of chance")
     found.add_argument("--json", action="store_true", help="stdout is exactly JSON")
-    found.add_argument("--device", default="cpu", help="cpu")
+    found.add_argument("--device", default="cpu", help="cpu, the machine itself")
     found.add_argument("--threads", type=int, metavar="N", help="CPU threads")
     found.add_argument("-q", "--quiet", action="store_true", help="only the answer")
     return found

@@ -1,7 +1,12 @@
-"""The machine a number was measured on; plain files of Linux, nothing to install."""
+"""The machine a number was measured on; plain files of Linux, nothing to install.
 
+`python -m runtime.machine` prints its record, for whoever asks from afar.
+"""
+
+import json
 import os
 import platform
+import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -186,3 +191,7 @@ def _emulator(root: Path, *, arch: str, cpu: str, cpuinfo: str) -> str | None:
     if arch.startswith(("aarch64", "arm")) and _values(cpuinfo, "vendor_id"):
         return f"{arch} program on an x86 processor"
     return None
+
+
+if __name__ == "__main__":
+    sys.stdout.write(json.dumps(this_machine().as_record()) + "\n")

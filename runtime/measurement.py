@@ -1,6 +1,6 @@
 """What was measured, where, and what there is to doubt about it."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 import numpy as np
@@ -86,6 +86,7 @@ class Measurement:
             "model_rss_bytes": self.memory.model_rss_bytes if self.memory else None,
             "doubts": list(self.doubts()),
             "machine": self.machine.as_record(),
+            "disturbance": asdict(self.disturbance),
             "warmup_ns": list(self.warmup_ns),
             "samples_ns": list(self.samples_ns),
         }

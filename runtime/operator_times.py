@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.ort import OrtSession
+from runtime.backends.ort import OrtSession
 
 # The first inferences lay out memory.
 _WARM_UP: Final = 2

@@ -5,26 +5,15 @@ Nothing heavy is imported before the work begins, so that `--help` answers at on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
-from runtime.errors import DeviceError, MissingDependencyError, RecipeError
-from runtime.requirements import pip_line
+from runtime.errors import DeviceError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
 
-    from runtime.artifact import Artifact
     from runtime.profiled import Profile
-    from runtime.session import Session
-
-
-class Voice(Protocol):
-    """Whoever passes sentences on to the user."""
-
-    def tell(self, sentence: str) -> None:
-        """Say one sentence."""
-        ...
+    from runtime.profiling import Voice
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,91 +40,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="measure for this long instead (each file; with --compare all together)",
     )
+    parser.add_argument(
+        "--runtime",
+        default=None,
+        metavar="NAME",
+        help="what executes the files (default: the first one of their format)",
+    )
 
 
 def execute(options: argparse.Namespace, screen: Voice) -> Profile:
     """Measure `options.files`; a file that cannot be read stops it before any work."""
-    from contextlib import ExitStack, closing
     from pathlib import Path
+
+    from runtime.plan import Plan
+    from runtime.profiling import profile_files
 
     if options.device != "cpu":
         raise DeviceError(
-            f"--device {options.device}: no interpreter for it here; profile knows cpu"
+            f"--device {options.device}: this program measures the machine it runs on, "
+            "which is cpu; `compress profile` reaches other devices"
         )
-    _check_flags(options)
-    files = [Path(name) for name in options.files]
-    if options.compare and len(files) < 2:  # noqa: PLR2004  # two sides
-        raise RecipeError("--compare: one file given; give two or more")
-    try:
-        import numpy as np
-    except ModuleNotFoundError as error:
-        raise MissingDependencyError(
-            f"profile: needs numpy, which is not installed; run: {pip_line('')}"
-        ) from error
-    from runtime.artifact import Artifact
-    from runtime.contained import try_out
-    from runtime.files import write_text
-    from runtime.measure import measure, measure_together
-    from runtime.profiled import Profile
+    plan = Plan.of(options)
+    answer = profile_files([Path(name) for name in options.files], plan, screen)
+    keep(answer, options, screen)
+    return answer
 
-    threads = 1 if options.threads is None else options.threads
-    rng = np.random.default_rng(options.seed or 0)
-    artifacts = _named([Artifact.read(path) for path in files])
-    for artifact in artifacts.values():
-        try_out(artifact)
-    with ExitStack() as opened:
-        sessions: dict[str, Session] = {}
-        for name, artifact in artifacts.items():
-            session = _opened(name, artifact, screen, threads=threads)
-            sessions[name] = opened.enter_context(closing(session))
-        screen.tell(f"running {', '.join(sessions)}")
-        if options.compare:
-            measurements, comparisons = measure_together(
-                sessions, rng=rng, runs=options.runs, seconds=options.seconds
-            )
-        else:
-            comparisons = ()
-            measurements = measure(
-                sessions, rng=rng, runs=options.runs, seconds=options.seconds
-            )
-    answer = Profile(measurements=measurements, comparisons=comparisons)
+
+def keep(answer: Profile, options: argparse.Namespace, screen: Voice) -> None:
+    """Write every sample down where `--out` says, if it does."""
+    from pathlib import Path
+
+    from runtime.files import write_text
+
     if options.out is not None:
         path = Path(options.out) / "profile.json"
         write_text(path, answer.as_json() + "\n")
         screen.tell(f"every sample: {path}")
-    return answer
-
-
-def _check_flags(options: argparse.Namespace) -> None:
-    """Refuse numbers that no memory, no machine and no generator takes."""
-    for flag, number, most in (
-        ("--runs", options.runs, 10_000_000),
-        ("--threads", options.threads or 1, 1024),
-        ("--seed", options.seed or 0, 2**32 - 1),
-    ):
-        if number > most or (flag == "--seed" and number < 0):
-            raise RecipeError(f"{flag} {number}; allowed: up to {most}")
-
-
-def _opened(name: str, artifact: Artifact, screen: Voice, *, threads: int) -> Session:
-    """A session, announced."""
-    from runtime.session import open_session
-
-    session = open_session(artifact, threads=threads)
-    shape = "x".join(map(str, session.input_shape))
-    screen.tell(
-        f"{name}: {session.runtime}, input {shape}, loaded in {session.load_ms:.0f} ms"
-    )
-    return session
-
-
-def _named(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
-    """The shortest names that tell the files apart; one given twice is numbered."""
-    names = [each.path.name for each in artifacts]
-    if len(set(names)) < len(names):
-        names = [str(each.path) for each in artifacts]
-    found: dict[str, Artifact] = {}
-    for name, artifact in zip(names, artifacts, strict=True):
-        count = sum(1 for other in found if other.partition(" #")[0] == name)
-        found[f"{name} #{count + 1}" if count else name] = artifact
-    return found

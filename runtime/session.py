@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Protocol
 
 from runtime.artifact import Artifact
+from runtime.backends.table import backend_for
 from runtime.batch import Batch
 from runtime.errors import RecipeError
 
@@ -50,32 +51,25 @@ class Session(Protocol):
         ...
 
 
-def open_session(artifact: Artifact | Path | str, *, threads: int = 1) -> Session:
-    """Load a file with the interpreter of its format, importing only that one.
+def open_session(
+    artifact: Artifact | Path | str, *, threads: int = 1, runtime: str | None = None
+) -> Session:
+    """Load a file with `runtime`, or with what its format is run by, importing it only.
 
     A path is read as an `Artifact` first. A model that the interpreter refuses is an
-    InputRejectedError, a missing interpreter a MissingDependencyError.
+    InputRejectedError, a missing interpreter a MissingDependencyError, a runtime that
+    is not known or does not take the file a RecipeError.
     """
     if threads < 1:
         raise RecipeError(f"threads: {threads}; allowed: 1 or more")
     if not isinstance(artifact, Artifact):
         artifact = Artifact.read(Path(artifact))
-    if artifact.format == "onnx":
-        from runtime.ort import OrtSession
-
-        return OrtSession(artifact, threads=threads)
-    from runtime.litert import LiteRTSession
-
-    return LiteRTSession(artifact, threads=threads)
+    backend = backend_for(artifact, runtime).load()
+    session: Session = backend.session(artifact, threads=threads)
+    return session
 
 
-def load_interpreter(artifact: Artifact) -> str:
-    """Import what runs a file of this format; give its name and version."""
-    if artifact.format == "onnx":
-        from runtime.ort import imported as onnxruntime_for
-
-        return f"onnxruntime {onnxruntime_for(artifact.path).__version__}"
-    from runtime.litert import imported as litert_for
-
-    _, name = litert_for(artifact.path)
+def load_interpreter(artifact: Artifact, *, runtime: str | None = None) -> str:
+    """Import what runs a file, `runtime` or its format's own; its name and version."""
+    name: str = backend_for(artifact, runtime).load().interpreter(artifact.path)
     return name

@@ -15,7 +15,7 @@ from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
 from compress.parity import in_layout_of
 from compress.quantizer import written
 from runtime.artifact import Artifact
-from runtime.ort import imported
+from runtime.backends.ort import imported
 
 Numbers = npt.NDArray[np.generic]
 

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.int8.calibrate import Batches
+from runtime.backends.ort import imported
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
-from runtime.ort import imported
 from runtime.quiet import silence
 from runtime.requirements import pip_line
 

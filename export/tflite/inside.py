@@ -18,8 +18,8 @@ from export.tflite.flatbuffer import (
 )
 from export.tflite.qdq import Grid
 from runtime.artifact import Artifact
+from runtime.backends.litert import LiteRTSession
 from runtime.batch import Batch
-from runtime.litert import LiteRTSession
 
 _LAST_TO_FIRST = (0, 3, 1, 2)
 

@@ -152,7 +152,7 @@ def test_a_bad_file_is_one_sentence_and_an_exit_code(
         (["--runs", "3"], 2, "runs: 3; allowed: 10 or more"),
         (["--threads", "-1"], 2, "threads: -1"),
         (["--threads", "0"], 2, "threads: 0"),
-        (["--device", "cuda"], 7, "profile knows cpu"),
+        (["--device", "cuda"], 7, "which is cpu"),
         (["--seconds", "0.0000001"], 7, "give more --seconds"),
     ],
 )

@@ -156,6 +156,17 @@ def _tensor(detail: dict[str, object], *, path: Path) -> _Tensor:
     return found
 
 
+def session(artifact: Artifact, *, threads: int) -> LiteRTSession:
+    """Load a file; see `LiteRTSession`."""
+    return LiteRTSession(artifact, threads=threads)
+
+
+def interpreter(path: Path) -> str:
+    """Import what runs the file at `path`; its name and version."""
+    _, name = imported(path)
+    return name
+
+
 def imported(path: Path) -> tuple[object, str]:
     """The interpreter's class for the file at `path`, and its name with version."""
     from importlib.metadata import version

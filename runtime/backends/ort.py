@@ -128,6 +128,16 @@ class OrtSession:
         return check_rows(found, images=len(batch), path=self.artifact.path)
 
 
+def session(artifact: Artifact, *, threads: int) -> OrtSession:
+    """Load a file; see `OrtSession`."""
+    return OrtSession(artifact, threads=threads)
+
+
+def interpreter(path: Path) -> str:
+    """Import ONNX Runtime for the file at `path`; its name and version."""
+    return f"onnxruntime {imported(path).__version__}"
+
+
 def imported(where: Path | str) -> ModuleType:
     """ONNX Runtime, which `where` needs; every import of it goes through here.
 

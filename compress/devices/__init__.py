@@ -1,0 +1,1 @@
+"""Devices on which files are measured, one file a kind; `table` finds one by name."""

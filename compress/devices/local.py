@@ -1,0 +1,30 @@
+"""This machine as a device."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
+
+from runtime.machine import Machine, this_machine
+from runtime.plan import Plan
+from runtime.profiled import Profile
+from runtime.profiling import Voice, profile_files
+
+
+class LocalDevice:
+    """The machine that this program runs on."""
+
+    name: Final = "cpu"
+
+    def machine(self) -> Machine:
+        """Look around."""
+        return this_machine()
+
+    def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+        """Measure `files` in this process."""
+        return profile_files(files, plan, screen)
+
+
+def open_device(rest: str) -> LocalDevice:
+    """This machine; there is only one, so `rest` is empty."""
+    del rest
+    return LocalDevice()

@@ -1,0 +1,1 @@
+"""The runtimes that execute model files, one file each; `table` lists them."""

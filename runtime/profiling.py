@@ -1,0 +1,89 @@
+"""Profile model files on this machine: load them, run them, measure them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+from runtime.errors import MissingDependencyError
+from runtime.requirements import pip_line
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from runtime.artifact import Artifact
+    from runtime.plan import Plan
+    from runtime.profiled import Profile
+    from runtime.session import Session
+
+
+class Voice(Protocol):
+    """Whoever passes sentences on to the user."""
+
+    def tell(self, sentence: str) -> None:
+        """Say one sentence."""
+        ...
+
+
+def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+    """Measure `files` as `plan` asks; all are read before any is run.
+
+    Raises what `Artifact.read`, `open_session` and `measure` raise.
+    """
+    from contextlib import ExitStack, closing
+
+    try:
+        import numpy as np
+    except ModuleNotFoundError as error:
+        raise MissingDependencyError(
+            f"profile: needs numpy, which is not installed; run: {pip_line('')}"
+        ) from error
+    from runtime.artifact import Artifact
+    from runtime.contained import try_out
+    from runtime.measure import measure, measure_together
+    from runtime.profiled import Profile
+
+    artifacts = _named([Artifact.read(path) for path in files])
+    for artifact in artifacts.values():
+        try_out(artifact)
+    rng = np.random.default_rng(plan.seed)
+    with ExitStack() as opened:
+        sessions: dict[str, Session] = {}
+        for name, artifact in artifacts.items():
+            session = _opened(name, artifact, screen, plan=plan)
+            sessions[name] = opened.enter_context(closing(session))
+        screen.tell(f"running {', '.join(sessions)}")
+        if plan.compare:
+            measurements, comparisons = measure_together(
+                sessions, rng=rng, runs=plan.runs, seconds=plan.seconds
+            )
+        else:
+            comparisons = ()
+            measurements = measure(
+                sessions, rng=rng, runs=plan.runs, seconds=plan.seconds
+            )
+    return Profile(measurements=measurements, comparisons=comparisons)
+
+
+def _opened(name: str, artifact: Artifact, screen: Voice, *, plan: Plan) -> Session:
+    """A session, announced."""
+    from runtime.session import open_session
+
+    session = open_session(artifact, threads=plan.threads, runtime=plan.runtime)
+    shape = "x".join(map(str, session.input_shape))
+    screen.tell(
+        f"{name}: {session.runtime}, input {shape}, loaded in {session.load_ms:.0f} ms"
+    )
+    return session
+
+
+def _named(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
+    """The shortest names that tell the files apart; one given twice is numbered."""
+    names = [each.path.name for each in artifacts]
+    if len(set(names)) < len(names):
+        names = [str(each.path) for each in artifacts]
+    found: dict[str, Artifact] = {}
+    for name, artifact in zip(names, artifacts, strict=True):
+        count = sum(1 for other in found if other.partition(" #")[0] == name)
+        found[f"{name} #{count + 1}" if count else name] = artifact
+    return found

@@ -1,0 +1,146 @@
+"""Measurements and machines read back from records, which may come from anywhere."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Annotated
+
+from runtime.bootstrap import Estimate
+from runtime.disturbance import Disturbance
+from runtime.errors import InputRejectedError
+from runtime.machine import Machine
+from runtime.measurement import Comparison, Measurement
+from runtime.memory import Memory
+from runtime.plain_json import json_record
+from runtime.profiled import Profile
+from runtime.typed import Between, record_as
+
+_Bytes = Annotated[int, Between(0, 2**62)]
+_Ms = Annotated[float, Between(0, 1e12)]
+_Ns = Annotated[int, Between(0, 2**62)]
+_Count = Annotated[int, Between(0, 2**31)]
+_Ratio = Annotated[float, Between(0, 1e12)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Machine:
+    """The record of a Machine."""
+
+    cpu: str
+    arch: str
+    cores: _Count
+    features: tuple[str, ...]
+    governor: str | None
+    memory_bytes: _Bytes | None
+    os: str
+    python: str
+    versions: Mapping[str, str]
+    board: str | None = None
+    emulator: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measurement:
+    """The record of a Measurement; what follows from the rest is not read."""
+
+    artifact_sha256: str
+    path: str
+    runtime: str
+    threads: _Count
+    machine: Mapping[str, object]
+    load_ms: _Ms
+    peak_rss_bytes: _Bytes | None
+    model_rss_bytes: _Bytes | None
+    warmup_ns: tuple[_Ns, ...]
+    samples_ns: tuple[_Ns, ...]
+    steady: bool
+    disturbance: Disturbance
+    p50_ms: _Ms
+    p50_low_ms: _Ms
+    p50_high_ms: _Ms
+    p90_ms: _Ms
+    p90_low_ms: _Ms
+    p90_high_ms: _Ms
+    p99_ms: _Ms
+    p99_low_ms: _Ms
+    p99_high_ms: _Ms
+
+    def __post_init__(self) -> None:
+        """There is no measurement without a sample."""
+        if not self.samples_ns or not self.threads:
+            raise ValueError("one sample or more, by one thread or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Comparison:
+    """The record of a Comparison."""
+
+    a: str
+    b: str
+    ratio: _Ratio
+    low: _Ratio
+    high: _Ratio
+
+
+def read_machine(record: object, *, source: str) -> Machine:
+    """The Machine that `Machine.as_record` described; InputRejectedError if none."""
+    found = record_as(_Machine, record, source=source, others="ignored")
+    return Machine(**{each.name: getattr(found, each.name) for each in fields(found)})
+
+
+def read_measurement(record: object, *, source: str) -> Measurement:
+    """The Measurement that `Measurement.as_record` described, times in ns again.
+
+    Raises InputRejectedError for what is none.
+    """
+    found = record_as(_Measurement, record, source=source, others="ignored")
+    peak, model = found.peak_rss_bytes, found.model_rss_bytes
+    memory = (
+        None
+        if peak is None or model is None
+        else Memory(peak_rss_bytes=peak, model_rss_bytes=model)
+    )
+    return Measurement(
+        artifact_sha256=found.artifact_sha256,
+        file=found.path,
+        runtime=found.runtime,
+        threads=found.threads,
+        machine=read_machine(found.machine, source=f"{source}: machine"),
+        load_ms=found.load_ms,
+        memory=memory,
+        warmup_ns=found.warmup_ns,
+        samples_ns=found.samples_ns,
+        steady=found.steady,
+        disturbance=found.disturbance,
+        p50=Estimate(found.p50_ms, found.p50_low_ms, found.p50_high_ms).scaled(1e6),
+        p90=Estimate(found.p90_ms, found.p90_low_ms, found.p90_high_ms).scaled(1e6),
+        p99=Estimate(found.p99_ms, found.p99_low_ms, found.p99_high_ms).scaled(1e6),
+    )
+
+
+def read_profile(text: str | bytes, *, source: str) -> Profile:
+    """The Profile that `Profile.as_json` wrote; InputRejectedError if it is none."""
+    record = json_record(text, source=source)
+    parts = {}
+    for key in ("measurements", "comparisons"):
+        found = record.get(key)
+        if not isinstance(found, list) or (key == "measurements" and not found):
+            raise InputRejectedError(f"{source}: {key} is missing; allowed: a list")
+        parts[key] = found
+    compared = [
+        record_as(_Comparison, each, source=f"{source}: comparisons", others="ignored")
+        for each in parts["comparisons"]
+    ]
+    return Profile(
+        measurements=tuple(
+            read_measurement(each, source=f"{source}: measurements[{index}]")
+            for index, each in enumerate(parts["measurements"])
+        ),
+        comparisons=tuple(
+            Comparison(a=each.a, b=each.b, ratio=_ratio(each)) for each in compared
+        ),
+    )
+
+
+def _ratio(found: _Comparison) -> Estimate:
+    """The ratio and its interval."""
+    return Estimate(found.ratio, found.low, found.high)
