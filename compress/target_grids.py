@@ -1,4 +1,4 @@
-"""A quantized network on the grids that a target's kernels read: calibrated for them."""
+"""A quantized network on the grids that a target's kernels read, chosen for them."""
 
 from dataclasses import dataclass, field, replace
 from typing import Final
@@ -17,7 +17,7 @@ _IMAGES: Final = Ptq().calib_images
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Which images ranges are measured on: of a source, or else of the training ones."""
+    """Which images ranges are measured on: a source's, or else the training ones."""
 
     source: str | None = None
     count: int = _IMAGES

@@ -27,7 +27,6 @@ from export.lowering.graph import (
     given,
     grid_of,
     insert,
-    known,
     layer_of,
     needed,
     nodes_of,
@@ -138,7 +137,11 @@ def _sum_codes_(graph: ir.Graph, node: ir.Node) -> None:
     """Let a weighted operator sum codes, and scale what it sums."""
     source, weight = _codes(node, 0), _codes(node, 1)
     bias = numbers(given(node, 2))
-    if source is None or weight is None or (given(node, 2) is not None and bias is None):
+    if (
+        source is None
+        or weight is None
+        or (given(node, 2) is not None and bias is None)
+    ):
         return
     stored = numbers(weight[0])
     if stored is None or attribute(node, "transA", 0):
@@ -147,7 +150,9 @@ def _sum_codes_(graph: ir.Graph, node: ir.Node) -> None:
     codes = insert(node, "Cast", (source[0],), layer=layer, attributes=_FLOAT)
     whole = constant(graph, stored.astype(np.float32))
     attributes = {name: each.value for name, each in node.attributes.items()}
-    sums = insert(node, node.op_type, (codes, whole), layer=layer, attributes=attributes)
+    sums = insert(
+        node, node.op_type, (codes, whole), layer=layer, attributes=attributes
+    )
     # Through int32 and back: no optimiser may fold what follows into the weights.
     sums = insert(node, "Cast", (sums,), layer=layer, attributes=_INT32)
     sums = insert(node, "Cast", (sums,), layer=layer, attributes=_FLOAT)
@@ -203,7 +208,11 @@ def _average_codes_(graph: ir.Graph, node: ir.Node) -> None:
     """Average the codes of a map [n, c, h, w]: a sum, which is exact, and a factor."""
     source = _codes(node, 0)
     shape = needed(node).shape
-    if source is None or shape is None or not all(isinstance(x, int) for x in shape[2:]):
+    if (
+        source is None
+        or shape is None
+        or not all(isinstance(x, int) for x in shape[2:])
+    ):
         return
     layer = layer_of(node)
     count = int(np.prod([int(x) for x in shape[2:] if isinstance(x, int)]))

@@ -65,8 +65,8 @@ def lowered(model: onnx.ModelProto, target: Target | None) -> onnx.ModelProto:
 
     `model` may come from `qdq_model`, NNCF or ONNX Runtime's own quantiser; it is left
     as it is. Scales stay, except that for symmetric targets a grid with a zero point
-    becomes one about 0 that holds its range. A target of another format is a RecipeError, a model without Q and DQ an
-    InputRejectedError.
+    becomes one about 0 that holds its range. A target of another format is a
+    RecipeError, a model without Q and DQ an InputRejectedError.
     """
     if target is not None and target.format != "onnx":
         raise RecipeError(

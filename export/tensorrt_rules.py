@@ -13,6 +13,7 @@ from typing import Final
 import numpy as np
 import onnx
 import onnx_ir as ir
+from onnx.external_data_helper import uses_external_data
 
 from export.lowering.graph import (
     DEQUANTIZE,
@@ -90,21 +91,21 @@ def refuse_breaches(model: onnx.ModelProto, *, name: str, target: str) -> None:
 
 
 def breaches_of_file(path: Path) -> tuple[Breach, ...]:
-    """The breaches of an ONNX file; one that cannot be read is an InputRejectedError."""
+    """The breaches of an ONNX file; an InputRejectedError if it cannot be read."""
     try:
         model = onnx.load(path, load_external_data=False)
-        if any(onnx.external_data_helper.uses_external_data(each) for each in model.graph.initializer):
-            raise InputRejectedError(
-                f"{path}: keeps its weights in another file; save it as one file"
-            )
-        return breaches(model)
-    except InputRejectedError:
-        raise
+        outside = any(map(uses_external_data, model.graph.initializer))
+        found = () if outside else breaches(model)
     except Exception as error:  # protobuf's and onnx_ir's errors share no class
         raise InputRejectedError(
             f"{path}: is no ONNX model that can be read: {one_line(error)}; export it "
             "again"
         ) from error
+    if outside:
+        raise InputRejectedError(
+            f"{path}: keeps its weights in another file; save it as one file"
+        )
+    return found
 
 
 def _newer(model: ir.Model) -> Iterator[str]:
@@ -230,17 +231,56 @@ def _is_rounded_gate(value: ir.Value | None) -> bool:
 
 
 RULES: Final[tuple[Rule, ...]] = (
-    Rule("opset", f"is at most {OPSET_MOST} for JetPack 6", "onnx-tensorrt, operators", _newer),
+    Rule(
+        "opset",
+        f"is at most {OPSET_MOST} for JetPack 6",
+        "onnx-tensorrt, operators",
+        _newer,
+    ),
     Rule("zero point", "is 0 everywhere; the parser refuses others", _PARSER, _shifted),
     Rule("uint8", "is read as int8 and clips, which nobody says", _PARSER, _unsigned),
-    Rule("integer operator", "is refused; write Q and DQ around a float one", _PARSER, _integer_operators),
+    Rule(
+        "integer operator",
+        "is refused; write Q and DQ around a float one",
+        _PARSER,
+        _integer_operators,
+    ),
     Rule("bias", "is float; int32 behind a DQ is refused", _PARSER, _integer_biases),
-    Rule("weight", "is int8, stored, behind a DQ for each output", _GUIDE, _other_weights),
-    Rule("half quantized", "has Q and DQ on its input and its weight, or on neither", _GUIDE, _half_quantized),
-    Rule("fusion", "has no Q and DQ between a convolution and its norm or clamp", _GUIDE, _split_fusions),
-    Rule("pad", "has no Q and DQ between a Pad and its convolution", _GUIDE, _split_pads),
-    Rule("residual sum", "has Q and DQ on the skip, none behind its convolution", "TensorRT #1992, #3270", _split_sums),
-    Rule("concatenation", "has one scale on every input and its output", "TensorRT #4366 (about 30 % of the time)", _unlike_parts),
+    Rule(
+        "weight", "is int8, stored, behind a DQ for each output", _GUIDE, _other_weights
+    ),
+    Rule(
+        "half quantized",
+        "has Q and DQ on its input and its weight, or on neither",
+        _GUIDE,
+        _half_quantized,
+    ),
+    Rule(
+        "fusion",
+        "has no Q and DQ between a convolution and its norm or clamp",
+        _GUIDE,
+        _split_fusions,
+    ),
+    Rule(
+        "pad", "has no Q and DQ between a Pad and its convolution", _GUIDE, _split_pads
+    ),
+    Rule(
+        "residual sum",
+        "has Q and DQ on the skip, none behind its convolution",
+        "TensorRT #1992, #3270",
+        _split_sums,
+    ),
+    Rule(
+        "concatenation",
+        "has one scale on every input and its output",
+        "TensorRT #4366 (about 30 % of the time)",
+        _unlike_parts,
+    ),
     Rule("average", "has Q and DQ on both sides of a pooling", _GUIDE, _half_pools),
-    Rule("gate", "has no Q and DQ within a swish or a sigmoid: float kernels", _GUIDE, _rounded_gates),
+    Rule(
+        "gate",
+        "has no Q and DQ within a swish or a sigmoid: float kernels",
+        _GUIDE,
+        _rounded_gates,
+    ),
 )

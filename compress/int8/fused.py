@@ -35,7 +35,12 @@ def fused(graph: fx.GraphModule, scheme: Scheme) -> fx.GraphModule:
         if node.target is ATEN.hardsigmoid.default:
             node.target = kernels.hard_sigmoid
         elif node not in read and is_depthwise(made, node):
-            node.args = (node.args[0], weight_of(node), bias_of(node), geometry_of(node))
+            node.args = (
+                node.args[0],
+                weight_of(node),
+                bias_of(node),
+                geometry_of(node),
+            )
             node.target = kernels.depthwise_in_order
     refreshed_(made)
     return made

@@ -77,7 +77,7 @@ def conv2d_in_float(  # noqa: PLR0913, PLR0917  # as above
     return _scaled(sums, factors.view(1, -1, 1, 1), bias)
 
 
-def linear_in_float(  # noqa: PLR0913, PLR0917  # as above
+def linear_in_float(  # as above
     features: Tensor,
     weight: Tensor,
     bias: Tensor | None,

@@ -145,7 +145,7 @@ def on_grids_of(net: QuantizedNet, record: Mapping[str, object]) -> QuantizedNet
 def harmed(
     graph: fx.GraphModule, scheme: Scheme, effects: Mapping[str, float]
 ) -> frozenset[str]:
-    """Depthwise operators that had better read float numbers, which costs next to no MACs.
+    """Depthwise operators that had better read float numbers: few MACs, less harm.
 
     effects: what rounding tensors does to the answer, by node.
     """
@@ -154,7 +154,8 @@ def harmed(
     return frozenset(
         user.name
         for node, users in readers.items()
-        if effects[node.name] > most and all(is_depthwise(graph, each) for each in users)
+        if effects[node.name] > most
+        and all(is_depthwise(graph, each) for each in users)
         for user in users
     )
 
@@ -195,7 +196,7 @@ def _ends(seen: Seen) -> tuple[Tensor, Tensor]:
 
 
 def _chosen(members: list[Influence], *, largest: float, whole: bool) -> _End:
-    """The end whose rounding and cutting change the answer least; whole: cut nothing."""
+    """The end of the least effect on the answer; whole: nothing may be cut."""
     if not members:
         return _End(largest, 0.0)
     ends = torch.maximum(members[0].high, -members[0].low)

@@ -50,8 +50,8 @@ def normal_(model: ir.Model, *, whole_biases: bool = True) -> None:
     """Bring `model` to one spelling, in place.
 
     Afterwards weights are int8 initialisers behind a DQ of their own, biases int32
-    ones if they are to be whole steps, grids of tensors have no axes, a tensor is quantised once, and a mean over a
-    map is a GlobalAveragePool.
+    ones if they are to be whole steps, grids of tensors have no axes, a tensor is
+    quantised once, and a mean over a map is a GlobalAveragePool.
     """
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     IdentityEliminationPass()(model)

@@ -14,7 +14,6 @@ from export.lowering.graph import (
     constant,
     dequantize,
     dequantizer,
-    given,
     grid_of,
     known,
     layer_of,
