@@ -13,6 +13,7 @@ from compress.parity import FileJudge
 from compress.placing import placed
 from compress.proof import Proof, Proven, Refused
 from compress.recipe import Export
+from compress.selftest import selftest_of
 from compress.target_grids import Calibration, TargetGrids
 from export.exact import proving_session
 from runtime.errors import InputRejectedError
@@ -66,6 +67,9 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
                     export=export,
                     recipe=recipe,
                     left_float=found.left_float,
+                    selftest=selftest_of(
+                        each, data, export, left_float=found.left_float
+                    ),
                 )
             except InputRejectedError as error:
                 made = any(file.role == last for file in files)

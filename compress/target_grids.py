@@ -47,7 +47,7 @@ class TargetGrids:
         Where no images but those for judging are at hand, ranges stay what they are.
         """
         net, target = asked.model.net, asked.target
-        if target is None or target.activations != "symmetric":
+        if target is None or not target.rounds_reads:
             return asked
         if asked.dtype != "int8" or not isinstance(net, QuantizedNet):
             return asked

@@ -37,7 +37,7 @@ from export.lowering.normal import merged_
 from runtime.artifact import Artifact
 from runtime.batch import Batch
 from runtime.session import Session, open_session
-from runtime.target import TARGETS
+from runtime.target import ALIASES, TARGETS
 
 _FLOAT: Final = {"to": ir.DataType.FLOAT}
 _INT32: Final = {"to": ir.DataType.INT32}
@@ -73,24 +73,22 @@ class ExactSession:
         self._session.close()
 
 
-def proving_session(artifact: Artifact, *, threads: int = 1) -> Session:
-    """What answers for a file where it is proven: the interpreter of its format.
+def proving_session(
+    artifact: Artifact, *, threads: int = 1, runtime: str | None = None
+) -> Session:
+    """What answers for a file where it is proven: `runtime`, or its format's own.
 
     A file whose kernels round what they read has none here, and is spelled exactly.
     """
-    if rounds_reads(artifact):
+    if runtime is None and rounds_reads(artifact):
         return ExactSession(artifact, threads=threads)
-    return open_session(artifact, threads=threads)
+    return open_session(artifact, threads=threads, runtime=runtime)
 
 
 def rounds_reads(artifact: Artifact) -> bool:
     """Whether a file is one for TensorRT's kernels."""
-    target = TARGETS.get(artifact.target or "")
-    return (
-        artifact.dtype == "int8"
-        and target is not None
-        and target.activations == "symmetric"
-    )
+    known = TARGETS.get(ALIASES.get(artifact.target or "", artifact.target or ""))
+    return artifact.dtype == "int8" and known is not None and known.rounds_reads
 
 
 def spelled(artifact: Artifact) -> onnx.ModelProto:

@@ -79,7 +79,7 @@ def lowered(model: onnx.ModelProto, target: Target | None) -> onnx.ModelProto:
             f"export: {model.graph.name or 'the model'} has no quantised tensor; "
             "quantise it first, or write it as float32"
         )
-    symmetric = target is not None and target.activations == "symmetric"
+    symmetric = target is not None and target.rounds_reads
     normal_(graph, whole_biases=not symmetric)
     for rewrite in _passes(target):
         rewrite(graph.graph)
@@ -93,11 +93,12 @@ def lowered(model: onnx.ModelProto, target: Target | None) -> onnx.ModelProto:
 
 def _passes(target: Target | None) -> tuple[Pass, ...]:
     """The rewrites of a target, in the order in which they enable each other."""
-    if target is None or target.activations == "int8":
+    layout = None if target is None else target.layout
+    if layout is None or layout.activations == "int8":
         return _ARM
-    if target.activations == "symmetric":
+    if layout.activations == "symmetric":
         return _TENSORRT
-    return (*_X86, unsigned_weights_) if target.saturates else _X86
+    return (*_X86, unsigned_weights_) if layout.saturates else _X86
 
 
 def int8_macs_fraction(path: Path) -> float:
