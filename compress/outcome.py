@@ -128,6 +128,7 @@ def _artifact(file: Proven, folder: Path, *, packed: bool) -> Record:
         "top1": file.top1,
         "int8_macs_fraction": file.int8_macs_fraction,
         "placement": file.placement,
+        "grids": file.grids,
         "parity": file.parity.as_record() if file.parity else None,
         "against_float32": file.changed.as_record() if file.changed else None,
     }

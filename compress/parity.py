@@ -14,6 +14,7 @@ from compress.data.catalogue import Catalogue
 from compress.data.data import Images
 from compress.exports import Wanted
 from compress.int8.simulate import QuantizedNet
+from compress.int8.symmetric import grids_of
 from compress.models.model import Model
 from compress.passes import passed
 from compress.placing import Placed
@@ -53,7 +54,8 @@ class FileJudge:
         images = self.images(asked.model)
         reference = self._network(net, asked.model, images, found.left_float)
         file = self.judged(asked.role, asked.model, session, reference)
-        return replace(file, placement=found.record)
+        own = grids_of(net) if isinstance(net, QuantizedNet) else None
+        return replace(file, placement=found.record, grids=own)
 
     def judged(
         self, role: str, model: Model, session: Session, reference: Scores | None

@@ -29,6 +29,7 @@ class Proven:
     labels: npt.NDArray[np.int64] | None = None
     int8_macs_fraction: float | None = 0.0
     placement: Mapping[str, object] | None = None  # why parts of it are float
+    grids: Mapping[str, object] | None = None  # of its target, where they are its own
 
     @property
     def name(self) -> str:

@@ -79,8 +79,10 @@ def _in_onnx(file: Artifact, kernels: Sequence[_Kernel], image: Tensor) -> _Insi
     """The steps that an ONNX file writes; its nodes are called after the graph's."""
     import onnx
 
+    from export.exact import spelled
+
     onnxruntime = imported(file.path)
-    model = onnx.load(file.path)
+    model = spelled(file)
     rounded = [
         node.output[0] for node in model.graph.node if node.name.endswith(_SUFFIX)
     ]
