@@ -51,7 +51,7 @@ class _Lap:
 
 @dataclass
 class Trace:
-    """What the plugin wrote: an inference that was profiled, perhaps one that was not."""
+    """What the plugin wrote: a profiled inference, perhaps one that was not."""
 
     sections: list[list[_Lap]] = field(default_factory=list)
     blocks: dict[int, Block] = field(default_factory=dict)
