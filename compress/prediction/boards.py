@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
+from compress.prediction.cycles import Form
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import read_json
 from runtime.typed import Between, record_as
@@ -33,6 +34,7 @@ class Board:
 class Calibration:
     """What predictions are multiplied by, and how far they were off elsewhere.
 
+    form: of the static analysis that it was fitted with.
     error: mean of |predicted / published - 1| over networks that the factor was not
     fitted on; worst: the largest of these.
     """
@@ -40,6 +42,7 @@ class Calibration:
     factor: Annotated[float, Between(0, 100)]
     error: Annotated[float, Between(0, 10)]
     worst: Annotated[float, Between(0, 10)]
+    form: Form
     litert: str
     llvm: str
 

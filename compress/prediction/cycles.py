@@ -1,7 +1,10 @@
 """Static throughput analysis: cycles of basic blocks by LLVM's models of ARM cores.
 
-llvm-mca schedules a block over and over on a core's pipelines with every load served by
-the nearest cache. Branches, caches and memory are not in it: a lower bound.
+llvm-mca schedules a block over and over on a core's pipelines, with every load served
+by the nearest cache; branches, caches and memory are not in it. A block that is a loop
+by itself takes as long as that says (its latency). For any other that would be too
+much: what it reads was not written by itself a moment before, so cores that run out of
+order overlap it with its neighbors, and the busiest pipeline is the bound (throughput).
 """
 
 import re
@@ -10,7 +13,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal, get_args
 
 from compress.prediction.laps import Block, Runs, instructions
 from runtime.errors import DeviceError, MissingDependencyError, one_line
@@ -23,8 +26,15 @@ _ITERATIONS: Final = 100
 _PATIENCE_S: Final = 300.0
 # Where a branch goes does not matter, but it has to be a multiple of 4.
 _BRANCH: Final = re.compile(r"^(b\.\w+|cbn?z\s+\w+,|tbn?z\s+\w+, #\d+,|b|bl)\s+#-?\d+")
+_OFFSET: Final = re.compile(r"#(-?\d+)$")  # of the branch that ends a block
+_THROUGHPUT: Final = re.compile(r"Block RThroughput:\s+([\d.]+)")
 _CYCLES: Final = re.compile(r"Total Cycles:\s+(\d+)")
 _REGION: Final = re.compile(r"\[\d+\] Code Region - b(\d+)")
+
+
+# How blocks that are no loops are charged; `mixed` is what the docstring above says.
+Form = Literal["mixed", "latency", "throughput"]
+FORMS: Final[tuple[Form, ...]] = get_args(Form)
 
 
 @dataclass(frozen=True)
@@ -51,7 +61,9 @@ def installed() -> Llvm | None:
     return None
 
 
-def cycles(runs: Sequence[Runs], *, core: str, llvm: Llvm) -> list[float]:
+def cycles(
+    runs: Sequence[Runs], *, core: str, llvm: Llvm, form: Form = "mixed"
+) -> list[float]:
     """Cycles of each of `runs` on `core`, a name of LLVM's; the first is the whole.
 
     Blocks that make up 99 % of the whole's instructions are scheduled; all others are
@@ -66,7 +78,8 @@ def cycles(runs: Sequence[Runs], *, core: str, llvm: Llvm) -> list[float]:
             break
         hot.append(block)
         covered += whole[block] * len(block)
-    of = _scheduled(hot, core=core, llvm=llvm)
+    scheduled = _scheduled(hot, core=core, llvm=llvm)
+    of = {block: each.cycles(form) for block, each in scheduled.items()}
     mean = sum(whole[block] * of[block] for block in of) / sum(
         whole[block] * len(block) for block in of
     )
@@ -76,22 +89,48 @@ def cycles(runs: Sequence[Runs], *, core: str, llvm: Llvm) -> list[float]:
     ]
 
 
+@dataclass(frozen=True)
+class _Cost:
+    """Cycles of a block: run over and over, by its busiest pipeline; is it a loop?"""
+
+    latency: float
+    throughput: float
+    loop: bool
+
+    def cycles(self, form: Form) -> float:
+        """What one run of it is charged."""
+        if form == "latency" or (form == "mixed" and self.loop):
+            return self.latency
+        return self.throughput
+
+
 def _scheduled(
     blocks: Sequence[Block], *, core: str, llvm: Llvm
-) -> Mapping[Block, float]:
-    """Cycles of one run of each block; what it cannot schedule is left out."""
+) -> Mapping[Block, _Cost]:
+    """What each block costs; what llvm-mca cannot schedule is left out."""
     lines = _disassembled([word for block in blocks for word in block], llvm=llvm)
     source: list[str] = []
+    loops: list[bool] = []
     for number, block in enumerate(blocks):
         body, lines = lines[: len(block)], lines[len(block) :]
+        back = _OFFSET.search(body[-1])
+        loops.append(back is not None and int(back[1]) == -4 * (len(block) - 1))
         source.append(f"// LLVM-MCA-BEGIN b{number}")
         source += [_BRANCH.sub(lambda at: at[1] + " #16", line) for line in body]
         source.append("// LLVM-MCA-END")
     words = [llvm.mca, "-mtriple=aarch64", f"-mcpu={core}"]
     words += [f"-iterations={_ITERATIONS}", "-skip-unsupported-instructions=any"]
     report = _run(words, "\n".join(source) + "\n")
-    found = zip(_REGION.findall(report), _CYCLES.findall(report), strict=True)
-    of = {blocks[int(number)]: int(count) / _ITERATIONS for number, count in found}
+    found = zip(
+        map(int, _REGION.findall(report)),
+        map(float, _CYCLES.findall(report)),
+        map(float, _THROUGHPUT.findall(report)),
+        strict=True,
+    )
+    of = {
+        blocks[number]: _Cost(total / _ITERATIONS, throughput, loops[number])
+        for number, total, throughput in found
+    }
     if not of:
         raise DeviceError(f"llvm-mca {llvm.version}: scheduled no block for {core}")
     return of

@@ -54,7 +54,7 @@ def predicted(artifact: Artifact, board: Board, screen: Voice) -> Prediction:
     )
     count = counted(artifact.path, cpu=board.cpu)
     each = [count.whole, *(operator.runs for operator in count.operators)]
-    took = cycles(each, core=board.core, llvm=llvm)
+    took = cycles(each, core=board.core, llvm=llvm, form=known.form)
     ms_a_cycle = known.factor / (board.ghz * 1e6)
     return Prediction(
         file=artifact.path.name,
