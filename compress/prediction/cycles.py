@@ -91,7 +91,7 @@ def cycles(
 
 @dataclass(frozen=True)
 class _Cost:
-    """Cycles of a block: run over and over, by its busiest pipeline; is it a loop?"""
+    """Cycles of a block: run over and over, and of its busiest pipeline alone."""
 
     latency: float
     throughput: float
