@@ -13,6 +13,7 @@ from compress.parity import FileJudge
 from compress.placing import placed
 from compress.proof import Proof, Proven, Refused
 from compress.recipe import Export
+from compress.selftest import selftest_of
 from runtime.errors import InputRejectedError
 from runtime.measure import measure, measure_together
 from runtime.measurement import Comparison, Measurement
@@ -54,6 +55,9 @@ def prove(
                     export=export,
                     recipe=recipe,
                     left_float=found.left_float,
+                    selftest=selftest_of(
+                        each, data, export, left_float=found.left_float
+                    ),
                 )
             except InputRejectedError as error:
                 made = any(file.role == last for file in files)

@@ -1,25 +1,20 @@
 """Predict the latency of TFLite files on boards that are not there."""
 
 from collections import defaultdict
-from typing import Final, Protocol
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from compress.prediction.boards import Board, Calibration, calibration
 from compress.prediction.counting import Count, counted, lacking
 from compress.prediction.cycles import OLDEST, Llvm, cycles, found_llvm, installed
 from compress.prediction.laps import instructions
-from compress.prediction.prediction import Prediction, Share, Step
+from compress.prediction.prediction import Prediction, Predictions, Share, Step
 from runtime.artifact import Artifact
 from runtime.errors import MissingDependencyError, RecipeError
+from runtime.profiling import Voice
 
 _ITSELF: Final = "LiteRT itself"  # what it does between operators
-
-
-class Voice(Protocol):
-    """Whoever passes sentences on to the user."""
-
-    def tell(self, sentence: str) -> None:
-        """Say one sentence."""
-        ...
 
 
 def check_installed() -> None:
@@ -39,6 +34,17 @@ def check_predictable(artifact: Artifact) -> None:
             f"{artifact.path}: predictions are of TFLite files in LiteRT; this is "
             f"{artifact.format}; export it with --to tflite"
         )
+
+
+def predict_files(files: Sequence[Path], board: Board, screen: Voice) -> Predictions:
+    """Predict for each of `files`; all are read and checked before any is counted."""
+    artifacts = [Artifact.read(path) for path in files]
+    for artifact in artifacts:
+        check_predictable(artifact)
+    check_installed()
+    return Predictions(
+        predictions=tuple(predicted(each, board, screen) for each in artifacts)
+    )
 
 
 def predicted(artifact: Artifact, board: Board, screen: Voice) -> Prediction:

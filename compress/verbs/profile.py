@@ -1,6 +1,7 @@
 """`compress profile`: measure model files, on this machine or on another device.
 
-On this machine it is the same as `python -m runtime`, with this program's flags.
+On this machine it is the same as `python -m runtime`, with this program's flags. For a
+board that is not there, `--as` predicts instead.
 """
 
 from __future__ import annotations
@@ -13,17 +14,34 @@ from runtime.profile import keep
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
+    from pathlib import Path
 
+    from compress.answer import Answer
+    from compress.devices.fleet import Fleet
     from compress.prediction.prediction import Predictions
     from compress.screen import Screen
-    from runtime.profiled import Profile
+    from runtime.plan import Plan
 
 __all__ = ["add_arguments", "execute"]
 
 EXAMPLES: Final = (
     "compress profile model.onnx",
     "compress profile float.onnx int8.onnx --compare",
+    "compress profile model.onnx --check",
+    "compress profile model.onnx --device pi4,pi5",
     "compress profile int8.tflite --as rpi5",
+)
+# What only a measurement has; `--as` is none.
+_MEASURING: Final = (
+    "compare",
+    "check",
+    "seconds",
+    "runtime",
+    "sustained",
+    "energy",
+    "roofline",
+    "force",
 )
 
 
@@ -34,13 +52,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--as",
         dest="board",
         metavar="BOARD",
-        help="predict for a board that is not there: rpi4, rpi5 (TFLite; counts "
-        "instructions of an emulated core, measures nothing)",
+        help="predict for a board that is not here: rpi4 or rpi5 (TFLite; counts "
+        "instructions on an emulated core, measures nothing)",
     )
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Profile | Predictions:
-    """Measure `options.files` on `options.device`, or predict for a board."""
+def execute(options: argparse.Namespace, screen: Screen) -> Answer:
+    """Measure `options.files` on `options.device`, or check them there.
+
+    Several devices, with commas between them, make one table. `--as` predicts.
+    """
     from pathlib import Path
 
     if options.board is not None:
@@ -50,39 +71,64 @@ def execute(options: argparse.Namespace, screen: Screen) -> Profile | Prediction
     from runtime.plan import Plan
 
     plan = Plan.of(options)
-    found = device(options.device)
-    answer = found.measure([Path(name) for name in options.files], plan, screen)
+    files = [Path(name) for name in options.files]
+    if "," in options.device:
+        return _fleet(options, files, plan, screen)
+    if options.check:
+        return device(options.device).check(files, plan, screen)
+    answer = device(options.device).measure(files, plan, screen)
     keep(answer, options, screen)
     return answer
 
 
-def _predict(options: argparse.Namespace, screen: Screen) -> Predictions:
-    """Predict for `options.board`; everything is checked before anything is counted."""
+def _fleet(
+    options: argparse.Namespace, files: Sequence[Path], plan: Plan, screen: Screen
+) -> Fleet:
+    """Measure on several devices; `--out` gets a file with all samples for each."""
     from pathlib import Path
 
-    from compress.prediction.boards import board
-    from compress.prediction.predict import (
-        check_installed,
-        check_predictable,
-        predicted,
-    )
-    from compress.prediction.prediction import Predictions
+    from compress.devices.fleet import Errand, profile_fleet
+    from compress.devices.table import device
     from runtime.artifact import Artifact
     from runtime.files import write_text
 
+    if options.check:
+        raise RecipeError(
+            "--check: is for one device; without it the self-test runs on each, too"
+        )
+    for file in files:
+        Artifact.read(file)
+    out = None if options.out is None else Path(options.out)
+    names = [name.strip() for name in options.device.split(",")]
+    if len(set(names)) < len(names) or "" in names:
+        raise RecipeError(f"--device {options.device}: a name is twice there, or empty")
+    errand = Errand(files=files, plan=plan, screen=screen, out=out)
+    answer = profile_fleet({name: device(name) for name in names}, errand)
+    if out is not None:
+        write_text(out / "profile.json", answer.as_json() + "\n")
+        screen.tell(f"every sample: {out}")
+    return answer
+
+
+def _predict(options: argparse.Namespace, screen: Screen) -> Predictions:
+    """Predict for a board; everything is checked before anything is counted."""
+    from pathlib import Path
+
+    from compress.prediction.boards import board
+    from compress.prediction.predict import predict_files
+    from runtime.files import write_text
+
     found = board(options.board)
-    if options.device != "cpu" or options.compare or (options.threads or 1) != 1:
+    idle = [f"--{each}" for each in _MEASURING if getattr(options, each)]
+    idle += ["--device"] * (options.device != "cpu")
+    idle += ["--threads"] * (options.threads not in {None, 1})
+    idle += ["--mode"] * (options.mode != "quick")
+    if idle:
         raise RecipeError(
             f"--as {found.name}: predicts one thread and measures nothing; leave out "
-            "--device, --compare and --threads"
+            f"{', '.join(idle)}"
         )
-    artifacts = [Artifact.read(Path(name)) for name in options.files]
-    for artifact in artifacts:
-        check_predictable(artifact)
-    check_installed()
-    answer = Predictions(
-        predictions=tuple(predicted(each, found, screen) for each in artifacts)
-    )
+    answer = predict_files([Path(name) for name in options.files], found, screen)
     if options.out is not None:
         path = Path(options.out) / "predictions.json"
         write_text(path, answer.as_json() + "\n")
