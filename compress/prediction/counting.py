@@ -137,10 +137,9 @@ def _failed(
     said = _said(done.stderr)
     if done.returncode == _REFUSED and said.startswith("LiteRt"):
         return InputRejectedError(f"{model}: {said}")
-    return DeviceError(
-        f"{model}: counting ended with {done.returncode}: {said}; QEMU needs its "
-        "plugins, which Debian's qemu-user has and static builds have not"
-    )
+    if "plugin" in said:
+        said += "; static builds of QEMU take none, Debian's qemu-user does"
+    return DeviceError(f"{model}: counting ended with {done.returncode}: {said}")
 
 
 def _said(stderr: bytes) -> str:

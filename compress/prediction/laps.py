@@ -95,7 +95,7 @@ class Trace:
                 waiting.append(event)
             elif event.kind == _OWN:
                 # The profiler cuts its reading down to microseconds.
-                begin = bisect.bisect(stamps, (event.start_us + 1) * 1000) - 1
+                begin = bisect.bisect_left(stamps, (event.start_us + 1) * 1000) - 1
                 if begin < start or begin + 1 >= len(laps):
                     return ()
                 found += self._delegated(laps[start:begin], waiting)

@@ -11,6 +11,7 @@ from compress.prediction.cycles import OLDEST, Llvm, cycles, found_llvm, install
 from compress.prediction.laps import instructions
 from compress.prediction.prediction import Prediction, Predictions, Share, Step
 from runtime.artifact import Artifact
+from runtime.contained import try_out
 from runtime.errors import MissingDependencyError, RecipeError
 from runtime.profiling import Voice
 
@@ -42,6 +43,8 @@ def predict_files(files: Sequence[Path], board: Board, screen: Voice) -> Predict
     for artifact in artifacts:
         check_predictable(artifact)
     check_installed()
+    for artifact in artifacts:
+        try_out(artifact)
     return Predictions(
         predictions=tuple(predicted(each, board, screen) for each in artifacts)
     )

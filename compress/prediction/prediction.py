@@ -1,6 +1,7 @@
 """Predicted latency as an answer: a record of its own kind, never a measurement."""
 
 import json
+import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -17,6 +18,11 @@ _MEANING: Final = (
     "LLVM's model of it, and one factor a core for what both leave out (caches, "
     "memory). ± is the mean error on networks that the factor was not fitted on."
 )
+
+
+def plus_minus(error: float) -> str:
+    """Such as: ±8 %."""
+    return f"±{math.ceil(error * 100)} %"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +77,7 @@ class Prediction:
 
     def as_text(self) -> str:
         """Such as: 11.6 ms predicted, ±8 %."""
-        return f"{self.predicted_ms:.1f} ms predicted, ±{self.error:.0%}".replace(
-            "%", " %"
-        )
+        return f"{self.predicted_ms:.1f} ms predicted, {plus_minus(self.error)}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +110,7 @@ def _table(prediction: Prediction) -> list[str]:
     each = prediction
     lines = textwrap.wrap(
         f"{printable(each.file)} on {each.board} ({each.core}, {each.ghz} GHz): "
-        f"{each.as_text()} (at worst {each.worst:.0%})".replace("%)", " %)"),
+        f"{each.as_text()} (at worst {plus_minus(each.worst)})",
         _COLUMNS,
         subsequent_indent="  ",
         break_on_hyphens=False,
