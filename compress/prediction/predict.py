@@ -14,6 +14,7 @@ from runtime.artifact import Artifact
 from runtime.contained import try_out
 from runtime.errors import MissingDependencyError, RecipeError
 from runtime.profiling import Voice
+from runtime.session import open_session
 
 _ITSELF: Final = "LiteRT itself"  # what it does between operators
 
@@ -45,6 +46,8 @@ def predict_files(files: Sequence[Path], board: Board, screen: Voice) -> Predict
     check_installed()
     for artifact in artifacts:
         try_out(artifact)
+        # The emulated interpreter crashes where this one says what is wrong.
+        open_session(artifact).close()
     return Predictions(
         predictions=tuple(predicted(each, board, screen) for each in artifacts)
     )
