@@ -134,8 +134,6 @@ def time_limit_s(plan: Plan, files: int) -> float:
     if plan.long:
         return files * plan.long_seconds * 2.0
     each_s = plan.runs * 10.0 if plan.seconds is None else plan.seconds * 2.0
-    if plan.long:
-        each_s = plan.long_seconds * 1.5
     # Rest and work of an energy measurement; peaks and a file's costs.
     each_s += 60.0 * (plan.energy is not None) + 60.0 * plan.roofline
     return files * each_s
