@@ -129,6 +129,7 @@ def _artifact(file: Proven, folder: Path, *, packed: bool) -> Record:
         "int8_macs_fraction": file.int8_macs_fraction,
         "placement": file.placement,
         "parity": file.parity.as_record() if file.parity else None,
+        "proven_by": file.proven_by,
         "against_float32": file.changed.as_record() if file.changed else None,
     }
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from operator import length_hint
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import torch
@@ -29,6 +30,7 @@ from compress.report.records import Record, inner, sentences, text
 from compress.report.report import Report
 from compress.report.units import percent
 from compress.screen import Screen
+from compress.stand_in import stand_in
 from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare, parity_checks
 from runtime.artifact import Artifact
 from runtime.contained import try_out
@@ -240,7 +242,8 @@ def _pairs(
         path = report.folder / text(record, "path")
         artifact = Artifact.read(path)
         try_out(artifact)
-        session = open_session(artifact, threads=threads)
+        folder = opened.enter_context(TemporaryDirectory())
+        session = open_session(stand_in(artifact, Path(folder)), threads=threads)
         opened.enter_context(closing(session))
         net = _reference(model.net, record)
         known = net if isinstance(net, QuantizedNet) else None

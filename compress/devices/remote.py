@@ -32,7 +32,7 @@ _LONGEST: Final = 400  # of a sentence from elsewhere
 def remote_machine(start: Start, python: Sequence[str], *, device: str) -> Machine:
     """The machine that `python`, words that start an interpreter, runs on."""
     done = start([*python, "-m", "runtime.machine"])
-    answer = _stdout(done, device=device)
+    answer = stdout_of(done, device=device)
     return read_machine(json_record(answer, source=device), source=device)
 
 
@@ -50,10 +50,10 @@ def remote_profile(
     """
     words = [*python, "-m", "runtime", "--json", "-q", *plan.words(), "--", *files]
     done = start(words)
-    return read_profile(_stdout(done, device=device), source=device)
+    return read_profile(stdout_of(done, device=device), source=device)
 
 
-def _stdout(done: CompletedProcess[bytes], *, device: str) -> bytes:
+def stdout_of(done: CompletedProcess[bytes], *, device: str) -> bytes:
     """What a program printed that ended well; otherwise its last sentence, raised."""
     if done.returncode == 0:
         return done.stdout
