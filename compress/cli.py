@@ -35,10 +35,12 @@ VERBS: Final[Mapping[str, str]] = {
     "export": "write a model file and prove that it computes what was trained",
     "verify": "ask a run's network and files the same images, and compare",
     "eval": "top-1 and top-5 of a model, a run or a model file",
-    "profile": "measure model files on this machine",
+    "profile": "measure model files, on this machine or on boards",
+    "devices": "the boards that --device may name: add, list, check, remove",
     "show": "print the report of a run again",
     "cache": "what runs share on this machine: list it, check it, make room",
     "models": "list architectures with parameters and MACs",
+    "targets": "list devices: their files, their runtimes, what goes wrong there",
     "doctor": "what is installed, what is missing, what that would enable",
     "completion": "a script that lets a shell complete verbs and flags",
 }
@@ -60,7 +62,9 @@ ONLY_ANSWER: Final = frozenset(
         "eval",
         "show",
         "cache",
+        "devices",
         "models",
+        "targets",
         "doctor",
         "completion",
     }

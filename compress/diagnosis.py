@@ -3,17 +3,20 @@
 import json
 import textwrap
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from subprocess import SubprocessError
 from typing import Final
 
 from compress.extras import EXTRAS, Library
+from runtime.child import python_module
 from runtime.errors import Exit
 from runtime.machine import Machine, this_machine
 from runtime.requirements import pip_line
 
 _COLUMNS: Final = 80  # of the terminal that everything fits into
+_PATIENCE_S: Final = 60.0  # for importing every runtime
 
 Lookup = Callable[[str], str | None]
 
@@ -38,12 +41,30 @@ class Found:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Runtime:
+    """What executes model files; either its version or the reason why it cannot."""
+
+    name: str
+    formats: tuple[str, ...]
+    enables: str
+    version: str | None
+    reason: str | None
+
+    def as_text(self) -> str:
+        """One sentence."""
+        if self.version is None:
+            return f"{self.reason}."
+        return f"--runtime {self.name}: {self.version}; {self.enables}."
+
+
+@dataclass(frozen=True, kw_only=True)
 class Diagnosis:
     """The answer of `doctor`; something missing is no failure."""
 
     edgepress: str | None
     machine: Machine
     found: tuple[Found, ...]
+    runtimes: tuple[Runtime, ...] = ()
     exit_code: int = Exit.FIT
 
     @property
@@ -68,6 +89,7 @@ class Diagnosis:
                 }
                 for each in self.found
             ],
+            "runtimes": [asdict(each) for each in self.runtimes],
             "missing_extras": list(self.missing),
             "install": {extra: pip_line(extra) for extra in self.missing},
         }
@@ -84,7 +106,8 @@ class Diagnosis:
         lines.append("")
         features = ", ".join(self.machine.features) or "unknown"
         facts = (f"Machine: {self.machine.as_text()}.", f"CPU features: {features}.")
-        for sentence in (*self._advice(), *facts):
+        runtimes = (each.as_text() for each in self.runtimes)
+        for sentence in (*self._advice(), *runtimes, *facts):
             lines += textwrap.wrap(
                 sentence,
                 _COLUMNS,
@@ -115,7 +138,9 @@ def installed_version(distribution: str) -> str | None:
         return None
 
 
-def diagnose(lookup: Lookup = installed_version) -> Diagnosis:
+def diagnose(
+    lookup: Lookup = installed_version, runtimes: tuple[Runtime, ...] = ()
+) -> Diagnosis:
     """Look everything up; `lookup` gives the version of a distribution."""
     return Diagnosis(
         edgepress=lookup("edgepress"),
@@ -125,6 +150,19 @@ def diagnose(lookup: Lookup = installed_version) -> Diagnosis:
             for extra, libraries in EXTRAS.items()
             for library in libraries
         ),
+        runtimes=runtimes,
+    )
+
+
+def runtimes_here() -> tuple[Runtime, ...]:
+    """Every runtime tried out, in a process that may break with it."""
+    try:
+        done = python_module("runtime.backends", patience_s=_PATIENCE_S)
+        found = json.loads(done.stdout)
+    except (OSError, SubprocessError, ValueError):
+        return ()
+    return tuple(
+        Runtime(**{**each, "formats": tuple(each["formats"])}) for each in found
     )
 
 

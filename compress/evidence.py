@@ -10,6 +10,7 @@ from compress.recipe import Recipe
 from compress.reference import Reference
 from compress.report.records import Record
 from compress.rows import Row
+from runtime.target import LOCAL as HERE
 from runtime.target import target
 
 LOCAL: Final = "this machine"
@@ -34,16 +35,21 @@ class Evidence:
 
 def devices_of(file: Proven, found: Evidence) -> tuple[str, ...]:
     """What a file is for: devices that the recipe names, else this machine."""
-    if found.proof.measured(file) is None and file.artifact.target is not None:
-        return (file.artifact.target,)
-    named = [target(name) for name in found.recipe.export.target]
-    suits = tuple(
-        each.name
-        for each in named
-        if each.format == file.artifact.format == "tflite"
-        or each.name == file.artifact.target
-    )
-    return suits or (LOCAL,)
+    named = tuple(name for name in found.recipe.export.target if suits(name, file))
+    layout = file.artifact.target
+    if not named and layout is not None and found.proof.measured(file) is None:
+        return (layout,)
+    return named or (LOCAL,)
+
+
+def suits(name: str, file: Proven) -> bool:
+    """Whether a file is one for the target `name`, by format, layout and numbers."""
+    wanted, artifact = target(name), file.artifact
+    if name == HERE or wanted.format != artifact.format:
+        return False
+    if wanted.layout is not None:
+        return artifact.target == wanted.layout.name
+    return wanted.format == "tflite" or artifact.dtype == wanted.dtype
 
 
 def timed_for_its_device(file: Proven, found: Evidence) -> bool:
@@ -51,5 +57,5 @@ def timed_for_its_device(file: Proven, found: Evidence) -> bool:
 
     One TFLite file serves every device; milliseconds of this one are not theirs.
     """
-    elsewhere = file.artifact.format == "tflite" and devices_of(file, found) != (LOCAL,)
-    return found.proof.measured(file) is not None and not elsewhere
+    known = file.artifact.target is not None or devices_of(file, found) == (LOCAL,)
+    return found.proof.measured(file) is not None and known

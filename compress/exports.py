@@ -14,7 +14,8 @@ from runtime.artifact import Artifact, Dtype, Format
 from runtime.errors import RecipeError
 from runtime.files import file_name
 from runtime.machine import this_machine
-from runtime.target import Target, int8_target, target
+from runtime.selftest import SelfTest
+from runtime.target import LOCAL, Target, int8_target, target
 
 if TYPE_CHECKING:
     from compress.int8.grids import Grid
@@ -50,9 +51,15 @@ class Wanted:
         """The file's name: role, model, and what distinguishes it from others."""
         stem = f"{self.role}-{file_name(self.model.spec.name)}"
         parts = [stem] if self.dtype == "float32" else [stem, self.dtype]
-        if self.target is not None:
-            parts.append(self.target.name)
+        if self.layout is not None:
+            parts.append(self.layout)
         return f"{'-'.join(parts)}.{self.format}"
+
+    @property
+    def layout(self) -> str | None:
+        """What the file's name and its facts say of the device."""
+        chosen = None if self.target is None else self.target.layout
+        return None if chosen is None else chosen.name
 
     @property
     def reference(self) -> nn.Module:
@@ -70,7 +77,12 @@ class Wanted:
     @property
     def runs_here(self) -> bool:
         """Whether this machine is what the file was laid out for."""
-        return self.target is None or self.target == int8_target(this_machine())
+        return self.target is None or runs_here(self.target)
+
+
+def runs_here(target: Target) -> bool:
+    """Whether INT8 ONNX files for `target` are what this machine wants, too."""
+    return target.layout == int8_target(this_machine()).layout
 
 
 def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
@@ -80,7 +92,7 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
     network that is not quantised is a RecipeError.
     """
     quantised = isinstance(model.net, QuantizedNet)
-    dtypes = export.dtype or (("int8",) if quantised else ("float32",))
+    dtypes = export.dtype or _dtypes(export, quantised=quantised)
     if "int8" in dtypes and not quantised:
         raise RecipeError(
             f"export: {model.spec.name} is a float model, an INT8 file needs a "
@@ -103,6 +115,14 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
     )
 
 
+def _dtypes(export: Export, *, quantised: bool) -> tuple[Dtype, ...]:
+    """Numbers of files where the recipe does not say: those of its devices."""
+    if not quantised:
+        return ("float32",)
+    named = {name: target(name).dtype for name in export.target if name != LOCAL}
+    return tuple(dict.fromkeys(named.values())) or ("int8",)
+
+
 def formats_of(export: Export) -> tuple[Format, ...]:
     """The formats asked for, and those that the named targets read."""
     named = (target(name).format for name in export.target)
@@ -116,23 +136,31 @@ def _variants(
     if (format_, dtype) != ("onnx", "int8"):
         yield Wanted(role=role, model=model, format=format_, dtype=dtype)
         return
-    named = [target(name) for name in export.target]
-    chosen = [each for each in named if each.format == "onnx"]
-    for each in chosen or [int8_target(this_machine())]:
+    for each in onnx_targets(export):
         yield Wanted(role=role, model=model, format="onnx", dtype="int8", target=each)
 
 
-def write(
+def onnx_targets(export: Export) -> list[Target]:
+    """Whose INT8 ONNX files are asked for, one a layout; else this machine."""
+    here = int8_target(this_machine())
+    named = [here if name == LOCAL else target(name) for name in export.target]
+    chosen = {each.layout: each for each in reversed(named) if each.layout is not None}
+    return list(reversed(chosen.values())) or [here]
+
+
+def write(  # noqa: PLR0913  # what a file is made of
     asked: Wanted,
     folder: Path,
     *,
     export: Export,
     recipe: str,
     left_float: frozenset[str] = frozenset(),
+    selftest: SelfTest | None = None,
 ) -> Artifact:
     """Write one file into `folder`; `recipe` is the digest of the run's recipe.
 
-    left_float: nodes that this file computes in float though they have grids.
+    left_float: nodes that this file computes in float though they have grids; selftest:
+    what it carries to be checked by on a device.
     """
     model, path = asked.model, folder / asked.name
     net: nn.Module = asked.reference
@@ -154,6 +182,7 @@ def write(
             name=model.spec.name,
             dtype=cast("Literal['float32', 'int8']", asked.dtype),
             target=asked.target,
+            selftest=selftest,
         )
     from export.to_tflite import to_tflite
 
@@ -168,4 +197,5 @@ def write(
         preprocess=model.preprocess,
         recipe_sha256=recipe,
         name=model.spec.name,
+        selftest=selftest,
     )

@@ -30,6 +30,7 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
             instead="tflite-runtime",
         ),
     ),
+    "openvino": (Library("openvino", "openvino", "a second runtime of both formats"),),
     "compress": (
         Library("torch", "torch", "training and every stage"),
         Library("torchvision", "torchvision", "models, augmentation, data sets"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import onnx
 
 from compress.data.catalogue import find
-from compress.exports import Wanted, write
+from compress.exports import Wanted, onnx_targets, runs_here, write
 from compress.extras import check_installed
 from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.nncf_engine import nncf_quantised
@@ -32,9 +32,8 @@ from export.lower import lowered
 from export.to_onnx import write_onnx
 from runtime.artifact import Artifact
 from runtime.errors import RecipeError
-from runtime.machine import this_machine
 from runtime.session import Session, open_session
-from runtime.target import Target, int8_target, target
+from runtime.target import Target
 
 if TYPE_CHECKING:
     from compress.stages.ptq import Ptq
@@ -86,7 +85,7 @@ def _carried_out(recipe: Recipe, job: Job) -> Report:
         sessions = {files[0].name: before}
         for chosen, artifact in _quantised(recipe, job, model, judge, before.artifact):
             session = session_of(artifact)
-            if chosen == int8_target(this_machine()):
+            if runs_here(chosen):
                 sessions[artifact.path.name] = session
             files.append(judge.judged("model", model, session, None))
         measurements, comparisons = timed(sessions, seed=job.seed)
@@ -108,8 +107,6 @@ def _quantised(
     )
     limit = limit_of(options, model, judge.data, plain, judge.images(model))
     control = None if limit is None else limit.control()
-    named = [target(name) for name in recipe.export.target]
-    suitable = [each for each in named if each.format == "onnx"]
     with tempfile.TemporaryDirectory() as place:
         raw = Path(place) / "nncf.onnx"
         job.screen.tell(
@@ -117,7 +114,7 @@ def _quantised(
             "until it ends"
         )
         nncf_quantised(plain.path, raw, batches_of(model, images), control=control)
-        for chosen in suitable or [int8_target(this_machine())]:
+        for chosen in onnx_targets(recipe.export):
             name = Wanted(
                 role="model", model=model, format="onnx", dtype="int8", target=chosen
             ).name

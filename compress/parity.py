@@ -101,13 +101,18 @@ class FileJudge:
         self, net: nn.Module, model: Model, images: Images, left_float: frozenset[str]
     ) -> Scores:
         """The answers of `net` with these operators in float."""
-        asked = net
-        if isinstance(net, QuantizedNet):
-            asked = QuantizedNet(net.graph, net.scheme.without(left_float))
         key = (net, left_float, images.digest, len(images))
         if key not in self._kept:
+            asked = reference_net(net, left_float)
             self._kept[key] = scores_of(network_answers(asked), model, images)
         return self._kept[key]
+
+
+def reference_net(net: nn.Module, left_float: frozenset[str]) -> nn.Module:
+    """The network that a file answers like which leaves these operators in float."""
+    if not isinstance(net, QuantizedNet):
+        return net
+    return QuantizedNet(net.graph, net.scheme.without(left_float))
 
 
 def scores_of(ask: Answer, model: Model, images: Images) -> Scores:

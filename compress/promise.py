@@ -52,7 +52,7 @@ class Promise:
         stage was given, timed in turn with it, which a share is best judged by. As with
         a budget, a latency that was not measured, or was emulated, is missed.
         """
-        if measured is None or measured.kind != "native":
+        if measured is None or measured.p50 is None or measured.faults():
             return f"{self.stage}: latency was not measured; {self._told(None)}"
         if self.share is not None and against is not None:
             ratio = against.ratio

@@ -16,6 +16,7 @@ from compress.parity import FileJudge
 from compress.placing import Placed, placed
 from compress.proof import Proof, Proven, Refused
 from compress.recipe import Export
+from compress.selftest import selftest_of
 from compress.stand_in import stand_in
 from runtime.errors import InputRejectedError
 from runtime.measure import measure, measure_together
@@ -58,6 +59,9 @@ def prove(
                     export=export,
                     recipe=recipe,
                     left_float=found.left_float,
+                    selftest=selftest_of(
+                        each, data, export, left_float=found.left_float
+                    ),
                 )
             except InputRejectedError as error:
                 made = any(file.role == last for file in files)

@@ -26,7 +26,7 @@ from compress.stages.stage import Stage, misplaced
 from runtime.budget import Budget
 from runtime.errors import RecipeError
 from runtime.files import digest_of
-from runtime.target import target
+from runtime.target import LOCAL, target
 
 STRICT: Final = ConfigDict(
     frozen=True, extra="forbid", strict=True, allow_inf_nan=False
@@ -87,6 +87,11 @@ class Export(BaseModel):
     batch: Literal["static", "dynamic"] = Field(
         default="static", description="one image a call, or any number"
     )
+    selftest: bool = Field(
+        default=True,
+        description="let files carry three small images and their scores, at most "
+        "40 kB, by which a device checks itself; no limit on size counts them",
+    )
     agreement: Share = Field(
         default=0.99,
         ge=0,
@@ -101,6 +106,18 @@ class Export(BaseModel):
         for name in names:
             target(name)
         return names
+
+    @model_validator(mode="after")
+    def that_take_the_numbers(self) -> "Export":
+        """A device without INT8 is no target of INT8 files alone."""
+        for name in self.target:
+            floats = name != LOCAL and target(name).dtype == "float32"
+            if floats and self.dtype and "float32" not in self.dtype:
+                raise RecipeError(
+                    f"export: {name} computes no INT8; add float32 to dtype, or leave "
+                    "dtype out"
+                )
+        return self
 
 
 # Two records are made of tables, so that one definition serves both: the table of

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from compress.evidence import Evidence, devices_of
+from compress.evidence import LOCAL, Evidence, devices_of
 from compress.proof import Proof, Proven
 from compress.report import units
 from compress.verdict import checks_of_file
 from runtime.checks import Check
+from runtime.machine import this_machine
+from runtime.target import target
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +32,7 @@ def shipped(found: Evidence, checks: Sequence[Check]) -> tuple[Shipped, ...]:
     if missed - {file.name for file in proof.delivered}:
         return ()  # what the network itself misses, every file of it does
     unjudged = {check.file for check in checks if check.kept is None}
+    here = this_machine()
     by_target: dict[str, list[Proven]] = {}
     for file in proof.delivered:
         for name in devices_of(file, found):
@@ -41,6 +44,8 @@ def shipped(found: Evidence, checks: Sequence[Check]) -> tuple[Shipped, ...]:
             file, reason = _best(fit, found)
             if file.name in unjudged:
                 reason += "; not every limit could be judged here"
+            if name != LOCAL and (lacking := target(name).lacking(here)) is not None:
+                reason += f"; proven on another CPU: {lacking}"
             path = file.artifact.path.relative_to(found.folder).as_posix()
             chosen.append(Shipped(target=name, path=path, reason=reason))
     return tuple(chosen)
@@ -66,7 +71,11 @@ def advice(found: Evidence, ship: Sequence[Shipped]) -> tuple[str, ...]:
 def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
     """The fastest, where that is known, else the smallest; and why."""
     proof = found.proof
-    timed = [(measured.p50_ms, f) for f in fit if (measured := proof.measured(f))]
+    timed = [
+        (measured.p50_ms, f)
+        for f in fit
+        if (measured := proof.measured(f)) and measured.p50_ms is not None
+    ]
     if not timed:
         best = min(fit, key=lambda file: file.artifact.size_bytes)
         only = "the only one that keeps every limit, not timed"

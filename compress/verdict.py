@@ -95,6 +95,8 @@ def _budgeted(
         if check.limit in _MEASURED and not here and others:
             remark = "this machine is not its device; measure it there"
             yield replace(check, kept=None, remark=remark)
+        elif check.limit == "size_bytes" and (own := file.artifact.selftest_bytes):
+            yield replace(check, remark=f"its self-test, {own:,} bytes, is not counted")
         else:
             yield check
 
@@ -104,7 +106,7 @@ def _spent(file: Proven, found: Evidence) -> Spent:
     drop = drop_from(found.reference, file)
     here = timed_for_its_device(file, found)
     latency = found.proof.measured(file) if here else None
-    native = latency is not None and latency.kind == "native"
+    valid = latency is not None and not latency.faults()
     named = ""
     if found.reference is not None and drop is not None:
         named = f"{found.reference.name} ({drop.start * 100:.2f} % on the same images)"
@@ -113,8 +115,8 @@ def _spent(file: Proven, found: Evidence) -> Spent:
         top1_start=drop.start if drop else None,
         start=named,
         top1_drop_interval=(drop.low, drop.high) if drop else None,
-        size_bytes=file.artifact.size_bytes,
-        latency_ms=latency.p50_ms if latency and native else None,
+        size_bytes=file.artifact.size_bytes - file.artifact.selftest_bytes,
+        latency_ms=latency.p50_ms if latency and valid else None,
         peak_rss_bytes=latency.memory.peak_rss_bytes
         if latency and latency.memory
         else None,

@@ -33,6 +33,7 @@ from compress.screen import Screen
 from compress.stand_in import stand_in
 from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare, parity_checks
 from runtime.artifact import Artifact
+from runtime.backends.table import backend
 from runtime.contained import try_out
 from runtime.errors import Exit, RecipeError
 from runtime.printable import printable
@@ -153,13 +154,16 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     images: int,
     threshold: float,
     threads: int,
+    runtime: str | None,
     seed: int,
     screen: Screen,
 ) -> Verification:
     """Ask the network of a run and each of its files; `data` as in the run by default.
 
     report: of the run, whose files were found to be what it wrote (`finished.whole`).
-    `factory` builds the network of a run whose model was the user's own.
+    `factory` builds the network of a run whose model was the user's own. `runtime`
+    executes the files that it can, instead of what their formats are run by; where it
+    can execute none, or is not known, a RecipeError.
 
     Float files are compared with the float network, INT8 files with the quantised one
     and with each other.
@@ -178,7 +182,7 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     classes = tells_classes(model, catalogue)
     found: list[Pair] = []
     with ExitStack() as opened:
-        for one, other in _pairs(report, model, opened, threads):
+        for one, other in _pairs(report, model, opened, threads, runtime):
             screen.tell(f"verify: {one.name} and {other.name}")
             asked = passed("verify", batches())
             parity = compare(
@@ -192,7 +196,9 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
             found.append(pair)
     if not found:
         raise RecipeError(
-            f"{run}: has no files of its model to compare; export some first"
+            f"{run}: has no files of its model "
+            f"{f'that {runtime} executes' if runtime else 'to compare'}; "
+            "export some first"
         )
     return Verification(run=str(run), threshold=threshold, pairs=tuple(found))
 
@@ -229,7 +235,11 @@ def _model_of(
 
 
 def _pairs(
-    report: Report, model: Model, opened: ExitStack, threads: int
+    report: Report,
+    model: Model,
+    opened: ExitStack,
+    threads: int,
+    runtime: str | None,
 ) -> Iterator[tuple[Asked, Asked]]:
     """Each file with the network that it was made of, and INT8 files with each other.
 
@@ -241,15 +251,20 @@ def _pairs(
             continue
         path = report.folder / text(record, "path")
         artifact = Artifact.read(path)
+        if runtime is not None and artifact.format not in backend(runtime).formats:
+            continue
         try_out(artifact)
-        folder = opened.enter_context(TemporaryDirectory())
-        session = open_session(stand_in(artifact, Path(folder)), threads=threads)
+        if runtime is None:
+            folder = opened.enter_context(TemporaryDirectory())
+            artifact = stand_in(artifact, Path(folder))
+        session = open_session(artifact, threads=threads, runtime=runtime)
         opened.enter_context(closing(session))
         net = _reference(model.net, record)
         known = net if isinstance(net, QuantizedNet) else None
         inside = session.artifact if known else None
         floor_db = SQNR_FLOORS_DB[session.artifact.dtype or "float32"]
-        file = Asked(path.name, file_answers(session), file=inside, floor_db=floor_db)
+        name = path.name if runtime is None else f"{path.name} in {session.runtime}"
+        file = Asked(name, file_answers(session), file=inside, floor_db=floor_db)
         yield Asked(NETWORK, network_answers(net), net=known), file
         if text(record, "dtype") == "int8":
             int8.append(file)

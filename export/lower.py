@@ -82,11 +82,12 @@ def lowered(model: onnx.ModelProto, target: Target | None) -> onnx.ModelProto:
 
 def _passes(target: Target | None) -> tuple[Pass, ...]:
     """The rewrites of a target, in the order in which they enable each other."""
-    if target is None or target.activations == "int8":
+    layout = None if target is None else target.layout
+    if layout is None or layout.activations == "int8":
         return _ARM
-    if target.activations == "symmetric":
+    if layout.activations == "symmetric":
         return _TENSORRT
-    return (*_X86, unsigned_weights_) if target.saturates else _X86
+    return (*_X86, unsigned_weights_) if layout.saturates else _X86
 
 
 def int8_macs_fraction(path: Path) -> float:

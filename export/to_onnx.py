@@ -19,6 +19,7 @@ from runtime.errors import (
 from runtime.files import sha256_of, written_whole
 from runtime.preprocess import Preprocess
 from runtime.requirements import pip_line
+from runtime.selftest import SelfTest
 from runtime.target import Target
 
 if TYPE_CHECKING:
@@ -41,14 +42,16 @@ def to_onnx(  # noqa: PLR0913  # what a file must say about itself
     name: str,
     dtype: Literal["float32", "int8"] = "float32",
     target: Target | None = None,
+    selftest: SelfTest | None = None,
 ) -> Artifact:
     """Write `net`, a classifier of float32 [n, 3, size, size] images, to `path`.
 
     The file has one input, `image`, and one output, `logits` [n, classes]; n is 1 with
     a static batch. `net` is left as it is; for int8 it is a graph with Q and DQ
-    operators, which is lowered for `target`. Labels, preprocessing, the recipe's digest
-    and versions are kept in the file and in its twin. A network that does not fit is an
-    InputRejectedError, one above 2 GB a RecipeError, both before anything is written.
+    operators, which is lowered for `target`. Labels, preprocessing, the recipe's
+    digest, versions and the self-test are kept in the file; its twin tells of them. A
+    network that does not fit is an InputRejectedError, one above 2 GB a RecipeError,
+    both before anything is written.
     """
     weights_bytes = sum(
         each.numel() * each.element_size()
@@ -77,6 +80,7 @@ def to_onnx(  # noqa: PLR0913  # what a file must say about itself
         name=name,
         dtype=dtype,
         target=target,
+        selftest=selftest,
     )
 
 
@@ -105,6 +109,7 @@ def write_onnx(  # noqa: PLR0913  # as above
     name: str,
     dtype: Literal["float32", "int8"],
     target: Target | None,
+    selftest: SelfTest | None = None,
 ) -> Artifact:
     """Write a model that is ready for its target, its facts inside and beside it."""
     _check_path(path)
@@ -114,8 +119,11 @@ def write_onnx(  # noqa: PLR0913  # as above
         "recipe_sha256": recipe_sha256,
         "versions": _versions(),
     }
-    if target is not None:
-        facts["target"] = target.name
+    layout = None if target is None or target.layout is None else target.layout.name
+    if layout is not None:
+        facts["target"] = layout
+    if selftest is not None:
+        facts["selftest"] = selftest.as_record()
     content = _content(model, name=name, facts=facts)
     with written_whole(path) as draft:
         draft.write_bytes(content)
@@ -123,13 +131,14 @@ def write_onnx(  # noqa: PLR0913  # as above
         path=path,
         format="onnx",
         dtype=dtype,
-        target=None if target is None else target.name,
+        target=layout,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         classes=classes,
         preprocess=preprocess,
         recipe_sha256=recipe_sha256,
         versions=_versions(),
+        selftest=selftest,
     )
     artifact.write_twin()
     return artifact

@@ -14,6 +14,7 @@ from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import sha256_of, written_whole
 from runtime.preprocess import Preprocess
+from runtime.selftest import SelfTest
 
 if TYPE_CHECKING:
     from export.tflite.integers import Kept
@@ -41,6 +42,7 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
     recipe_sha256: str,
     name: str,
     target: str | None = None,
+    selftest: SelfTest | None = None,
 ) -> Artifact:
     """Write `net`, a classifier of float32 [1, 3, size, size] images, to `path`.
 
@@ -49,7 +51,8 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
     become the file's. The file has one input, `image`, in `layout`, and one output,
     `logits` [1, classes], both float32; with io="int8" both are int8, the logits on the
     grid (scale, zero point) that `logits` gives. `net` is left as it is. Labels,
-    preprocessing, the recipe's digest and versions are kept in the file and its twin.
+    preprocessing, the recipe's digest, versions and the self-test are kept in the file,
+    and its twin tells of them.
     """
     _check(path, dtype=dtype, io=io, logits=logits)
     from export.tflite import convert
@@ -66,6 +69,7 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
         preprocess=replace(preprocess, layout=layout),
         recipe_sha256=recipe_sha256,
         versions=_versions(),
+        selftest=selftest,
     )
     image = torch.zeros(1, 3, size, size)
     content = _content(

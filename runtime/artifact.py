@@ -12,6 +12,7 @@ from runtime.errors import InputRejectedError, RecipeError, one_line
 from runtime.files import read_json, sha256_of, write_json
 from runtime.plain_json import LARGEST_BYTES, json_record
 from runtime.preprocess import Preprocess
+from runtime.selftest import SelfTest
 from runtime.typed import record_as
 
 Format = Literal["onnx", "tflite"]
@@ -22,6 +23,8 @@ _FORMATS: Final[dict[str, Format]] = {".onnx": "onnx", ".tflite": "tflite"}
 _TFLITE_MARK: Final = b"TFL3"
 # In the zip archive at the end of a .tflite file: what its twin says, too.
 FACTS: Final = "edgepress.json"
+# What a twin says of a self-test that the file itself carries: nothing is kept twice.
+INSIDE: Final = "in the file"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +38,7 @@ class Facts:
     preprocess: Mapping[str, object] | None = None
     recipe_sha256: str | None = None
     versions: Mapping[str, str] | None = None
+    selftest: Mapping[str, object] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +55,17 @@ class Artifact:
     preprocess: Preprocess | None = None
     recipe_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    selftest: SelfTest | None = None
 
     @property
     def twin(self) -> Path:
         """Where the facts about `path` are kept: `FILE.json`."""
         return self.path.with_name(self.path.name + ".json")
+
+    @property
+    def selftest_bytes(self) -> int:
+        """What of `size_bytes` is the self-test, which is no part of the model."""
+        return self.selftest.size_bytes if self.selftest else 0
 
     def as_record(self) -> dict[str, object]:
         """Plain data for the twin and for reports; the path is the file's name."""
@@ -70,11 +80,15 @@ class Artifact:
             "preprocess": self.preprocess.as_record() if self.preprocess else None,
             "recipe_sha256": self.recipe_sha256,
             "versions": dict(self.versions),
+            "selftest_bytes": self.selftest_bytes,
         }
 
-    def write_twin(self) -> None:
-        """Write the facts beside the file."""
-        write_json(self.twin, self.as_record())
+    def write_twin(self, *, inside: bool = True) -> None:
+        """Write the facts beside the file; its self-test unless that is `inside`."""
+        test: object = None
+        if self.selftest is not None:
+            test = INSIDE if inside else self.selftest.as_record()
+        write_json(self.twin, {**self.as_record(), "selftest": test})
 
     @classmethod
     def read(cls, path: Path) -> "Artifact":
@@ -101,6 +115,8 @@ class Artifact:
                     f"{path}: {key} is {found}, but {bare.twin.name} says "
                     f"{record.get(key)}: the file was changed; export it again"
                 )
+        if record.get("selftest") == INSIDE:
+            record["selftest"] = facts.get("selftest")
         return _described(bare, record, source=bare.twin)
 
 
@@ -172,4 +188,9 @@ def _described(
         ),
         recipe_sha256=facts.recipe_sha256,
         versions=facts.versions or {},
+        selftest=(
+            SelfTest.from_record(facts.selftest, source=f"{source}: selftest")
+            if facts.selftest is not None
+            else None
+        ),
     )

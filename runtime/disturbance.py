@@ -5,16 +5,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
-_THROTTLE_COUNTS: Final = (
-    "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count",
-    "sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count",
-)
-# Raspberry Pi firmware, as documented with `vcgencmd get_throttled`: bits 0-3 say that
-# it is held back now (under-voltage, capped frequency, throttled, soft limit).
-_RASPBERRY_PI: Final = "sys/devices/platform/soc/soc:firmware/get_throttled"
-_RASPBERRY_PI_NOW: Final = 0xF
+from runtime import throttling
+from runtime.container import quota_pauses
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +18,8 @@ class Disturbance:
     evictions: int | None = None  # involuntary context switches of this process
     steal_fraction: float | None = None  # of one core's time, taken by the hypervisor
     others_cores: float | None = None  # cores kept busy by other processes, on average
-    throttled: bool | None = None  # the processor said so
+    throttled: bool | None = None  # the machine said that it held its clock down
+    quota_pauses: int | None = None  # times that a container's CPU quota stopped it
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,8 @@ class _Counters:
     own_cpu: float
     busy: float | None
     steal: float | None
-    throttles: int | None
+    flags: throttling.Flags
+    pauses: int | None
 
 
 def watch(root: Path = Path("/")) -> Callable[[], Disturbance]:
@@ -50,14 +45,13 @@ def watch(root: Path = Path("/")) -> Callable[[], Disturbance]:
         steal = _difference(before.steal, after.steal)
         busy = _difference(before.busy, after.busy)
         own = after.own_cpu - before.own_cpu
-        throttles = _difference(before.throttles, after.throttles)
         return Disturbance(
             seconds=seconds,
             evictions=_whole(_difference(before.evictions, after.evictions)),
             steal_fraction=None if steal is None else steal / seconds,
             others_cores=None if busy is None else max(0.0, busy - own) / seconds,
-            throttled=_held_back(root)
-            or (None if throttles is None else throttles > 0),
+            throttled=throttling.began(before.flags, after.flags),
+            quota_pauses=_whole(_difference(before.pauses, after.pauses)),
         )
 
     return until_now
@@ -82,7 +76,8 @@ def _counters(root: Path) -> _Counters:
         own_cpu=time.process_time(),
         busy=busy,
         steal=steal,
-        throttles=_throttles(root),
+        flags=throttling.flags(root),
+        pauses=quota_pauses(root),
     )
 
 
@@ -104,22 +99,3 @@ def _cpu_seconds(root: Path) -> tuple[float | None, float | None]:
         return None, None
     ticks = os.sysconf("SC_CLK_TCK")
     return (user + nice + system + irq + softirq) / ticks, steal / ticks
-
-
-def _throttles(root: Path) -> int | None:
-    """How often the processor was slowed down because it was hot."""
-    try:
-        return sum(
-            int((root / name).read_text(encoding="ascii")) for name in _THROTTLE_COUNTS
-        )
-    except (OSError, ValueError):
-        return None
-
-
-def _held_back(root: Path) -> bool:
-    """Whether a Raspberry Pi's firmware holds the clock down at this moment."""
-    try:
-        flags = int((root / _RASPBERRY_PI).read_text(encoding="ascii"), 16)
-    except (OSError, ValueError):
-        return False
-    return bool(flags & _RASPBERRY_PI_NOW)

@@ -13,6 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from runtime.container import container, cpu_quota
+from runtime.power_mode import clocks_locked, power_mode
+from runtime.sysfs import text as _read
+
 # Instruction sets that decide which INT8 or float kernel an interpreter picks.
 _FEATURES: Final = frozenset(
     {
@@ -37,6 +41,16 @@ _ARM_PARTS: Final = {
     "0x004": "NVIDIA Carmel",
 }
 _INTERPRETERS: Final = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy")
+# What decides the speed of INT8, by the words that people use for it.
+_INT8_FEATURES: Final = {
+    "VNNI": ("avx512_vnni", "avx_vnni"),
+    "AMX": ("amx_int8",),
+    "AVX2": ("avx2",),
+    "i8mm": ("i8mm",),
+    "dot product": ("asimddp",),
+    "fp16": ("asimdhp",),
+    "SVE": ("sve",),
+}
 # Programs that run another CPU's instructions: names of a process's real executable.
 _EMULATORS: Final = ("qemu-", "box64", "box86", "FEXInterpreter")
 # CPU names under full emulation or translation: QEMU's TCG, Apple's Rosetta.
@@ -63,6 +77,10 @@ class Machine:
     versions: Mapping[str, str] = field(default_factory=dict)
     board: str | None = None
     emulator: str | None = None  # what says that instructions are emulated
+    container: str | None = None  # the engine that this process runs in
+    cpu_quota: float | None = None  # cores' worth of time that it may use there
+    power_mode: str | None = None  # a Jetson's, by nvpmodel
+    clocks_locked: bool | None = None  # the clock cannot fall (jetson_clocks)
 
     @property
     def kind(self) -> Literal["native", "emulated"]:
@@ -86,12 +104,29 @@ class Machine:
             else f", {self.memory_bytes / 1e9:.1f} GB of memory"
         )
         board = f"{self.board}: " if self.board else ""
-        noted = f", emulated ({self.emulator})" if self.emulator else ""
         return (
             f"{board}{self.cpu} ({self.arch}), {self.cores} cores{memory}, "
             f"governor {self.governor or 'unknown'}, {self.os}, "
-            f"Python {self.python}{noted}"
+            f"Python {self.python}" + "".join(f", {each}" for each in self._notes())
         )
+
+    def _notes(self) -> list[str]:
+        """What is worth a word where it is so."""
+        sets = [
+            name
+            for name, flags in _INT8_FEATURES.items()
+            if not set(flags).isdisjoint(self.features)
+        ]
+        found = [f"with {' and '.join(sets)}"] if sets else []
+        if self.power_mode is not None:
+            locked = ", clocks locked" if self.clocks_locked else ", clocks free"
+            found.append(f"power mode {self.power_mode}{locked}")
+        if self.container is not None:
+            quota = f", {self.cpu_quota:g} cores' time" if self.cpu_quota else ""
+            found.append(f"in a container ({self.container}{quota})")
+        if self.emulator is not None:
+            found.append(f"emulated ({self.emulator})")
+        return found
 
 
 def this_machine(root: Path = Path("/")) -> Machine:
@@ -110,15 +145,11 @@ def this_machine(root: Path = Path("/")) -> Machine:
         versions=_versions(),
         board=_read(root / "proc/device-tree/model"),
         emulator=_emulator(root, arch=platform.machine(), cpu=cpu, cpuinfo=cpuinfo),
+        container=container(root),
+        cpu_quota=cpu_quota(root),
+        power_mode=power_mode(root),
+        clocks_locked=clocks_locked(root),
     )
-
-
-def _read(path: Path) -> str | None:
-    """A file's text without the blanks and zero bytes around it, or None."""
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").strip("\0 \n") or None
-    except OSError:
-        return None
 
 
 def _values(cpuinfo: str, key: str) -> list[str]:

@@ -1,73 +1,77 @@
 """What was measured, where, and what there is to doubt about it."""
 
 from dataclasses import asdict, dataclass
-from typing import Final, Literal
-
-import numpy as np
+from typing import Literal
 
 from runtime.bootstrap import Estimate
+from runtime.clocks import Conditions
 from runtime.disturbance import Disturbance
+from runtime.doubts import doubts, faults
+from runtime.energy import Energy
+from runtime.long_run import LongRun
 from runtime.machine import Machine
 from runtime.memory import Memory
-
-# Fewer runs than this and a p99 rests on one sample or none.
-ENOUGH_RUNS: Final = 200
-# pyperf calls a benchmark unstable when its standard deviation exceeds a tenth of its
-# mean (pyperf, `BenchmarkSuite` checks).
-_SPREAD: Final = 0.10
-# Median of the last quarter against the first: twice what counts as steady.
-_DRIFT: Final = 0.05
-_EVICTIONS_PER_RUN: Final = 0.10
-_STEAL: Final = 0.01
-_OTHERS_CORES: Final = 0.20
+from runtime.phases import ColdStart, Edges
+from runtime.roofline import Roofline
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measurement:
-    """The latency of one file on one machine; every sample is kept, in order."""
+    """The latency of one file on one machine; every sample is kept, in order.
+
+    Under emulation there is none: no percentile, no sample, no time to load. Of a run
+    of minutes `long` says which samples were kept. What a machine or a file does not
+    tell, or nobody asked for, is None.
+    """
 
     artifact_sha256: str
     file: str
     runtime: str
     threads: int
     machine: Machine
-    load_ms: float
+    load_ms: float | None
     memory: Memory | None
     warmup_ns: tuple[int, ...]
     samples_ns: tuple[int, ...]
     steady: bool
     disturbance: Disturbance
-    p50: Estimate  # ns, like the next two
-    p90: Estimate
-    p99: Estimate
+    p50: Estimate | None  # ns, like the next two
+    p90: Estimate | None
+    p99: Estimate | None
+    start: ColdStart | None = None
+    edges: Edges | None = None
+    conditions: Conditions | None = None
+    long: LongRun | None = None
+    energy: Energy | None = None
+    roofline: Roofline | None = None
 
     @property
     def kind(self) -> Literal["native", "emulated"]:
-        """An emulated measurement is no latency."""
+        """An emulated measurement has no latency."""
         return self.machine.kind
 
     @property
-    def p50_ms(self) -> float:
+    def p50_ms(self) -> float | None:
         """The median latency."""
-        return self.p50.value / 1e6
+        return None if self.p50 is None else self.p50.value / 1e6
 
     @property
-    def p90_ms(self) -> float:
+    def p90_ms(self) -> float | None:
         """The latency that 90 of 100 inferences do not exceed."""
-        return self.p90.value / 1e6
+        return None if self.p90 is None else self.p90.value / 1e6
 
     @property
-    def p99_ms(self) -> float:
+    def p99_ms(self) -> float | None:
         """The latency that 99 of 100 inferences do not exceed."""
-        return self.p99.value / 1e6
+        return None if self.p99 is None else self.p99.value / 1e6
+
+    def faults(self) -> tuple[str, ...]:
+        """Why this measurement is invalid, as sentences; empty if it is valid."""
+        return tuple(faults(self))
 
     def doubts(self) -> tuple[str, ...]:
-        """Reasons to distrust this measurement, as sentences, if there are any."""
-        return (
-            *self._doubts_of_place(),
-            *self._doubts_of_samples(),
-            *self._neighbours(),
-        )
+        """Reasons to distrust this measurement, as sentences, its faults first."""
+        return (*self.faults(), *doubts(self))
 
     def as_record(self) -> dict[str, object]:
         """The entry of report.json; times in ms, samples in ns."""
@@ -78,12 +82,15 @@ class Measurement:
             "device": self.machine.name,
             "kind": self.kind,
             "threads": self.threads,
+            "mode": "quick" if self.long is None else self.long.mode,
             "runs": len(self.samples_ns),
             "warmup_runs": len(self.warmup_ns),
             "steady": self.steady,
             "load_ms": self.load_ms,
             "peak_rss_bytes": self.memory.peak_rss_bytes if self.memory else None,
             "model_rss_bytes": self.memory.model_rss_bytes if self.memory else None,
+            "valid": not self.faults(),
+            "faults": list(self.faults()),
             "doubts": list(self.doubts()),
             "machine": self.machine.as_record(),
             "disturbance": asdict(self.disturbance),
@@ -91,87 +98,23 @@ class Measurement:
             "samples_ns": list(self.samples_ns),
         }
         for name, ns in (("p50", self.p50), ("p90", self.p90), ("p99", self.p99)):
-            ms = ns.scaled(1e-6)
-            record[f"{name}_ms"] = ms.value
-            record[f"{name}_low_ms"] = ms.low
-            record[f"{name}_high_ms"] = ms.high
-        return record
+            ms = None if ns is None else ns.scaled(1e-6)
+            record[f"{name}_ms"] = ms and ms.value
+            record[f"{name}_low_ms"] = ms and ms.low
+            record[f"{name}_high_ms"] = ms and ms.high
+        return {**record, **self._further()}
 
-    def _doubts_of_place(self) -> list[str]:
-        """What speaks against the machine as such."""
-        found = []
-        machine = self.machine
-        if machine.emulator is not None:
-            found.append(
-                f"instructions were emulated ({machine.emulator}): these times are not "
-                "latencies of any device"
-            )
-        if machine.governor not in ("performance", None):
-            found.append(f"CPU governor is {machine.governor!r}, not 'performance'")
-        if self.threads > machine.cores:
-            found.append(
-                f"{self.threads} threads shared {machine.cores} cores; "
-                "use --threads of at most that"
-            )
-        if self.memory is None:
-            found.append("peak memory is unknown: no process of its own could be made")
-        return found
-
-    def _doubts_of_samples(self) -> list[str]:
-        """What the samples say against themselves."""
-        samples = np.asarray(self.samples_ns, np.float64)
-        found = []
-        if len(samples) < ENOUGH_RUNS:
-            found.append(f"only {len(samples)} runs; p99 wants {ENOUGH_RUNS} or more")
-        if not self.steady:
-            found.append(
-                f"latency never became steady in "
-                f"{len(self.warmup_ns) + len(samples)} runs; the last "
-                f"{len(samples)} are reported"
-            )
-        spread = samples.std() / samples.mean()
-        if spread > _SPREAD:
-            found.append(
-                f"latency varies by {spread:.0%} of its mean; fix the clock, quiet the "
-                "machine or add --runs"
-            )
-        quarter = max(1, len(samples) // 4)
-        drift = np.median(samples[-quarter:]) / np.median(samples[:quarter]) - 1
-        if abs(drift) > _DRIFT:
-            verb, why = (
-                ("rose", "the machine may be throttling as it heats up")
-                if drift > 0
-                else ("fell", "it may not have been warm yet")
-            )
-            found.append(
-                f"latency {verb} by {abs(drift):.0%} from the first quarter of the "
-                f"runs to the last; {why}"
-            )
-        if self.disturbance.throttled:
-            found.append("the processor throttled during the measurement; let it cool")
-        return found
-
-    def _neighbours(self) -> list[str]:
-        """What else ran on the machine."""
-        seen = self.disturbance
-        found = []
-        runs = len(self.samples_ns) + len(self.warmup_ns)
-        if seen.evictions is not None and seen.evictions > _EVICTIONS_PER_RUN * runs:
-            found.append(
-                "noisy neighbour: the scheduler took a core away "
-                f"{seen.evictions} times in {runs} runs"
-            )
-        if seen.steal_fraction is not None and seen.steal_fraction > _STEAL:
-            found.append(
-                "noisy neighbour: the hypervisor took "
-                f"{seen.steal_fraction:.0%} of a core's time for other guests"
-            )
-        if seen.others_cores is not None and seen.others_cores > _OTHERS_CORES:
-            found.append(
-                "noisy neighbour: other processes kept "
-                f"{seen.others_cores:.1f} of {self.machine.cores} cores busy"
-            )
-        return found
+    def _further(self) -> dict[str, object]:
+        """What not every measurement has."""
+        parts = {
+            "start": self.start,
+            "edges": self.edges,
+            "conditions": self.conditions,
+            "long": self.long,
+            "energy": self.energy,
+            "roofline": self.roofline,
+        }
+        return {key: asdict(part) if part else None for key, part in parts.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,7 +33,10 @@ _MOST_FIELDS: Final = 1_000_000
 
 # What an exporter may leave in a file's metadata_props for `Artifact`; values that are
 # no plain text are JSON.
-FACTS: Final = ("classes", "preprocess", "recipe_sha256", "versions", "target")
+FACTS: Final = (
+    *("classes", "preprocess", "recipe_sha256", "versions", "target"),
+    "selftest",
+)
 _JSON: Final = frozenset('["{')
 
 

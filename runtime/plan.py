@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Literal
 
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
     import argparse
+
+# `mlperf.conf` of mlcommons/inference: *.SingleStream.min_duration = 600000 (ms).
+CERTIFIED_S: Final = 600.0
+_MOST_MINUTES: Final = 24 * 60
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,7 +21,10 @@ class Plan:
 
     runs: inferences after the warm-up; seconds: to measure instead, each file, or with
     compare all together; runtime: a name of `runtime.backends.table`, None for the one
-    of the file's format; seed: of the images and of whose turn it is.
+    of the file's format; seed: of the images and of whose turn it is; mode: `certified`
+    is MLPerf's single stream; sustained_min: minutes of sustained performance instead;
+    force: an invalid measurement is kept with its doubt; energy: a meter's name or a
+    CSV file; roofline: hold the files against this machine's peaks.
     """
 
     runs: int = 200
@@ -26,6 +33,11 @@ class Plan:
     threads: int = 1
     runtime: str | None = None
     seed: int = 0
+    mode: Literal["quick", "certified"] = "quick"
+    sustained_min: float | None = None
+    force: bool = False
+    energy: str | None = None
+    roofline: bool = False
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Plan:
@@ -40,6 +52,11 @@ class Plan:
             threads=1 if options.threads is None else options.threads,
             runtime=options.runtime,
             seed=options.seed or 0,
+            mode=options.mode,
+            sustained_min=options.sustained,
+            force=options.force,
+            energy=options.energy,
+            roofline=options.roofline,
         )
         for flag, number, most in (
             ("--runs", plan.runs, 10_000_000),
@@ -50,7 +67,42 @@ class Plan:
                 raise RecipeError(f"{flag} {number}; allowed: up to {most}")
         if plan.compare and len(options.files) < 2:  # noqa: PLR2004  # two sides
             raise RecipeError("--compare: one file given; give two or more")
+        plan.check_long()
         return plan
+
+    def check_long(self) -> None:
+        """Refuse flags of long runs that contradict each other, or mean nothing."""
+        minutes = self.sustained_min
+        if minutes is not None and not 0 < minutes <= _MOST_MINUTES:
+            raise RecipeError(
+                f"--sustained {minutes}; allowed: up to {_MOST_MINUTES} minutes"
+            )
+        if self.long and self.compare:
+            raise RecipeError(
+                "--compare takes files in turn; certified and sustained runs take each "
+                "by itself: leave one out"
+            )
+        if self.mode == "certified" and minutes is not None:
+            raise RecipeError("--sustained and --mode certified: give one of them")
+        if minutes is not None and self.seconds is not None:
+            raise RecipeError("--sustained and --seconds: give one of them")
+        if self.mode == "certified" and (self.seconds or CERTIFIED_S) < CERTIFIED_S:
+            raise RecipeError(
+                f"--seconds {self.seconds}; allowed: {CERTIFIED_S:.0f} or more with "
+                "--mode certified"
+            )
+
+    @property
+    def long(self) -> bool:
+        """Whether each file is measured for minutes."""
+        return self.mode == "certified" or self.sustained_min is not None
+
+    @property
+    def long_seconds(self) -> float:
+        """For how long that is."""
+        if self.sustained_min is not None:
+            return self.sustained_min * 60
+        return CERTIFIED_S if self.seconds is None else self.seconds
 
     def words(self) -> list[str]:
         """The flags of `python -m runtime` that ask for this plan."""
@@ -62,4 +114,11 @@ class Plan:
             words.append("--compare")
         if self.runtime is not None:
             words.append(f"--runtime={self.runtime}")
+        if self.mode != "quick":
+            words.append(f"--mode={self.mode}")
+        if self.sustained_min is not None:
+            words.append(f"--sustained={self.sustained_min!r}")
+        if self.energy is not None:
+            words.append(f"--energy={self.energy}")
+        words += ["--force"] * self.force + ["--roofline"] * self.roofline
         return words

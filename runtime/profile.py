@@ -12,6 +12,7 @@ from runtime.errors import DeviceError
 if TYPE_CHECKING:
     import argparse
 
+    from runtime.checking import Checks
     from runtime.profiled import Profile
     from runtime.profiling import Voice
 
@@ -25,6 +26,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--compare",
         action="store_true",
         help="run the files in turn and report how many times as fast they are",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="measure nothing: run the self-test that files carry; exit code 4 if one "
+        "does not compute what was trained",
     )
     parser.add_argument(
         "--runs",
@@ -46,9 +53,45 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="what executes the files (default: the first one of their format)",
     )
+    _add_modes(parser)
 
 
-def execute(options: argparse.Namespace, screen: Voice) -> Profile:
+def _add_modes(parser: argparse.ArgumentParser) -> None:
+    """How long, what beside latency, and what becomes of a measurement that is none."""
+    parser.add_argument(
+        "--mode",
+        choices=("quick", "certified"),
+        default="quick",
+        help="certified: MLPerf's single stream, 600 s or more a file, p90 by its "
+        "early-stopping rule (default: quick)",
+    )
+    parser.add_argument(
+        "--sustained",
+        type=float,
+        default=None,
+        metavar="MIN",
+        help="latency over so many minutes, and whether the machine throttles",
+    )
+    parser.add_argument(
+        "--energy",
+        default=None,
+        metavar="METER",
+        help="millijoules an inference: auto, rapl, ina3221, pmic, or a .csv file of "
+        "time,watts that an external meter writes",
+    )
+    parser.add_argument(
+        "--roofline",
+        action="store_true",
+        help="measure this machine's peaks, and each file's share of them",
+    )
+    parser.add_argument(
+        "--force",
+        action="store_true",
+        help="keep a measurement that is invalid (throttled, drifting) with its doubt",
+    )
+
+
+def execute(options: argparse.Namespace, screen: Voice) -> Profile | Checks:
     """Measure `options.files`; a file that cannot be read stops it before any work."""
     from pathlib import Path
 
@@ -60,10 +103,24 @@ def execute(options: argparse.Namespace, screen: Voice) -> Profile:
             f"--device {options.device}: this program measures the machine it runs on, "
             "which is cpu; `compress profile` reaches other devices"
         )
+    if options.check:
+        return check(options)
     plan = Plan.of(options)
     answer = profile_files([Path(name) for name in options.files], plan, screen)
     keep(answer, options, screen)
     return answer
+
+
+def check(options: argparse.Namespace) -> Checks:
+    """Run the self-test of each of `options.files`."""
+    from pathlib import Path
+
+    from runtime.checking import check_files
+    from runtime.plan import Plan
+
+    plan = Plan.of(options)
+    files = [Path(name) for name in options.files]
+    return check_files(files, threads=plan.threads, runtime=plan.runtime)
 
 
 def keep(answer: Profile, options: argparse.Namespace, screen: Voice) -> None:
@@ -72,6 +129,9 @@ def keep(answer: Profile, options: argparse.Namespace, screen: Voice) -> None:
 
     from runtime.files import write_text
 
+    for each in answer.measurements:
+        for fault in each.faults():
+            screen.tell(f"invalid: {each.file}: {fault}")
     if options.out is not None:
         path = Path(options.out) / "profile.json"
         write_text(path, answer.as_json() + "\n")

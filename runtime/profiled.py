@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from runtime.errors import Exit
+from runtime.findings import findings, pictures
 from runtime.measurement import Comparison, Measurement
 from runtime.printable import printable
 
@@ -17,22 +18,32 @@ _NUMBER: Final = 9
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """The answer: measurements, and comparisons if they were asked for."""
+    """The answer: measurements, and comparisons if they were asked for.
+
+    forced: invalid measurements were asked to be kept, with their doubts.
+    """
 
     measurements: tuple[Measurement, ...]
     comparisons: tuple[Comparison, ...] = ()
-    exit_code: int = Exit.FIT
+    forced: bool = False
+
+    @property
+    def exit_code(self) -> Exit:
+        """7 where a measurement is invalid, and was not asked to be kept."""
+        invalid = any(each.faults() for each in self.measurements)
+        return Exit.DEVICE if invalid and not self.forced else Exit.FIT
 
     def as_json(self) -> str:
         """{measurements[…], comparisons[{a, b, ratio, low, high}]}, one document."""
         record = {
             "measurements": [each.as_record() for each in self.measurements],
             "comparisons": [each.as_record() for each in self.comparisons],
+            "forced": self.forced,
         }
         return json.dumps(record, indent=2, sort_keys=True)
 
     def as_text(self) -> str:
-        """A table, the comparisons, the doubts, and the machine; 80 columns."""
+        """A table, what was asked for beside it, doubts, the machine; 80 columns."""
         # What a file is called is up to whoever named it.
         measurements = [
             replace(each, file=printable(each.file)) for each in self.measurements
@@ -41,10 +52,12 @@ class Profile:
             f"{replace(each, a=printable(each.a), b=printable(each.b)).as_text()}."
             for each in self.comparisons
         ]
-        sentences += _doubts(measurements)
-        machine = measurements[0].machine
-        sentences.append(f"Machine: {machine.as_text()}.")
-        lines = [*_table(measurements), ""]
+        sentences += findings(measurements)
+        sentences += self._judged(measurements)
+        first = measurements[0]
+        state = first.conditions.as_text() if first.conditions else ""
+        sentences.append(f"Machine: {first.machine.as_text()}{state and f'; {state}'}.")
+        lines = [*_table(measurements), "", *pictures(measurements)]
         for sentence in sentences:
             lines += textwrap.wrap(
                 sentence,
@@ -55,16 +68,32 @@ class Profile:
             )
         return "\n".join(lines)
 
+    def _judged(self, measurements: Sequence[Measurement]) -> list[str]:
+        """Faults and doubts, and what becomes of the faults."""
+        faults = {fault for each in measurements for fault in each.faults()}
+        word = "Doubt" if self.forced else "Invalid"
+        found = [
+            f"{word if doubt in faults else 'Doubt'}{about}: {doubt}."
+            for doubt, about in _about(measurements)
+        ]
+        if faults and not self.forced:
+            found.append(
+                "This measurement is invalid: measure again, or keep it with its doubt "
+                "by --force."
+            )
+        return found
+
 
 def _table(measurements: Sequence[Measurement]) -> list[str]:
     """Four lines a file: the numbers, their intervals, how they came about."""
-    native = all(each.kind == "native" for each in measurements)
-    unit = "ms" if native else "ms*"
-    heads = [f"p50 {unit}", f"p90 {unit}", f"p99 {unit}", "load ms", "peak MB"]
-    lines = [_row("file", heads)]
+    lines = [_row("file", ["p50 ms", "p90 ms", "p99 ms", "load ms", "peak MB"])]
     lines.append("-" * len(lines[0]))
     for each in measurements:
-        times = [ns.scaled(1e-6) for ns in (each.p50, each.p90, each.p99)]
+        percentiles = (each.p50, each.p90, each.p99)
+        times = [ns.scaled(1e-6) for ns in percentiles if ns is not None]
+        if not times or each.load_ms is None:
+            lines += [_row(each.file, ["refused"] * 3), _how(each)]
+            continue
         peak = "?" if each.memory is None else f"{each.memory.peak_rss_bytes / 1e6:.1f}"
         load = f"{each.load_ms:.1f}"
         lines += [
@@ -73,8 +102,6 @@ def _table(measurements: Sequence[Measurement]) -> list[str]:
             _row("             at most", [f"{ms.high:.3f}" for ms in times]),
             _how(each),
         ]
-    if not native:
-        lines.append("  * emulated: not the latency of any device")
     return lines
 
 
@@ -91,23 +118,28 @@ def _short(name: str) -> str:
 
 def _how(measurement: Measurement) -> str:
     """How often, with what and with how many threads."""
+    threads = f"{measurement.threads} thread{'s' * (measurement.threads != 1)}"
+    rest = f"{measurement.runtime}, {threads}"
+    if not measurement.samples_ns:
+        return f"  it runs; not timed, {rest}"
+    long = measurement.long
+    if long is not None:
+        runs = sum(each.runs for each in long.windows)
+        return f"  {long.mode}: {runs} runs in {long.seconds:.1f} s, {rest}"
     return (
         f"  {len(measurement.samples_ns)} runs after {len(measurement.warmup_ns)} of "
-        f"warm-up, {measurement.runtime}, {measurement.threads} "
-        f"thread{'s' * (measurement.threads != 1)}"
+        f"warm-up, {rest}"
     )
 
 
-def _doubts(measurements: Sequence[Measurement]) -> list[str]:
-    """Every doubt once, with the files that it is about."""
+def _about(measurements: Sequence[Measurement]) -> list[tuple[str, str]]:
+    """Every doubt once, with the files that it is about unless that is all of them."""
     about: dict[str, list[str]] = {}
     for each in measurements:
         for doubt in each.doubts():
             about.setdefault(doubt, []).append(_short(each.file))
     everything = len(measurements)
     return [
-        f"Doubt: {doubt}."
-        if len(files) == everything
-        else f"Doubt about {', '.join(files)}: {doubt}."
+        (doubt, "" if len(files) == everything else f" about {', '.join(files)}")
         for doubt, files in about.items()
     ]

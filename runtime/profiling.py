@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from runtime.artifact import Artifact
+    from runtime.measurement import Comparison
     from runtime.plan import Plan
     from runtime.profiled import Profile
     from runtime.session import Session
@@ -40,10 +41,11 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
         ) from error
     from runtime.artifact import Artifact
     from runtime.contained import try_out
-    from runtime.measure import measure, measure_together
+    from runtime.extras import with_extras
+    from runtime.measure import measure, measure_long, measure_together
     from runtime.profiled import Profile
 
-    artifacts = _named([Artifact.read(path) for path in files])
+    artifacts = named([Artifact.read(path) for path in files])
     for artifact in artifacts.values():
         try_out(artifact)
     rng = np.random.default_rng(plan.seed)
@@ -53,31 +55,46 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
             session = _opened(name, artifact, screen, plan=plan)
             sessions[name] = opened.enter_context(closing(session))
         screen.tell(f"running {', '.join(sessions)}")
+        comparisons: tuple[Comparison, ...] = ()
         if plan.compare:
             measurements, comparisons = measure_together(
                 sessions, rng=rng, runs=plan.runs, seconds=plan.seconds
             )
+        elif plan.long:
+            measurements = measure_long(
+                sessions,
+                mode="certified" if plan.mode == "certified" else "sustained",
+                seconds=plan.long_seconds,
+                rng=rng,
+            )
         else:
-            comparisons = ()
             measurements = measure(
                 sessions, rng=rng, runs=plan.runs, seconds=plan.seconds
             )
-    return Profile(measurements=measurements, comparisons=comparisons)
+        measurements = with_extras(measurements, sessions, plan, screen, rng=rng)
+    return Profile(
+        measurements=measurements, comparisons=comparisons, forced=plan.force
+    )
 
 
 def _opened(name: str, artifact: Artifact, screen: Voice, *, plan: Plan) -> Session:
     """A session, announced."""
+    from runtime.machine import this_machine
     from runtime.session import open_session
+    from runtime.target import misplaced
 
+    if (why := misplaced(artifact.target, this_machine())) is not None:
+        screen.tell(
+            f"{name} is laid out for {artifact.target}, and {why}: neither its answers "
+            "nor its times here are that device's"
+        )
     session = open_session(artifact, threads=plan.threads, runtime=plan.runtime)
     shape = "x".join(map(str, session.input_shape))
-    screen.tell(
-        f"{name}: {session.runtime}, input {shape}, loaded in {session.load_ms:.0f} ms"
-    )
+    screen.tell(f"{name}: {session.runtime}, input {shape}, loaded")
     return session
 
 
-def _named(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
+def named(artifacts: Sequence[Artifact]) -> dict[str, Artifact]:
     """The shortest names that tell the files apart; one given twice is numbered."""
     names = [each.path.name for each in artifacts]
     if len(set(names)) < len(names):

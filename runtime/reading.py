@@ -5,13 +5,18 @@ from dataclasses import dataclass, fields
 from typing import Annotated
 
 from runtime.bootstrap import Estimate
+from runtime.clocks import Conditions
 from runtime.disturbance import Disturbance
+from runtime.energy import Energy
 from runtime.errors import InputRejectedError
+from runtime.long_run import LongRun
 from runtime.machine import Machine
 from runtime.measurement import Comparison, Measurement
 from runtime.memory import Memory
+from runtime.phases import ColdStart, Edges
 from runtime.plain_json import json_record
 from runtime.profiled import Profile
+from runtime.roofline import Roofline
 from runtime.typed import Between, record_as
 
 _Bytes = Annotated[int, Between(0, 2**62)]
@@ -36,6 +41,10 @@ class _Machine:
     versions: Mapping[str, str]
     board: str | None = None
     emulator: str | None = None
+    container: str | None = None
+    cpu_quota: Annotated[float, Between(0, 1e6)] | None = None
+    power_mode: str | None = None
+    clocks_locked: bool | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,27 +56,43 @@ class _Measurement:
     runtime: str
     threads: _Count
     machine: Mapping[str, object]
-    load_ms: _Ms
+    load_ms: _Ms | None
     peak_rss_bytes: _Bytes | None
     model_rss_bytes: _Bytes | None
     warmup_ns: tuple[_Ns, ...]
     samples_ns: tuple[_Ns, ...]
     steady: bool
     disturbance: Disturbance
-    p50_ms: _Ms
-    p50_low_ms: _Ms
-    p50_high_ms: _Ms
-    p90_ms: _Ms
-    p90_low_ms: _Ms
-    p90_high_ms: _Ms
-    p99_ms: _Ms
-    p99_low_ms: _Ms
-    p99_high_ms: _Ms
+    p50_ms: _Ms | None
+    p50_low_ms: _Ms | None
+    p50_high_ms: _Ms | None
+    p90_ms: _Ms | None
+    p90_low_ms: _Ms | None
+    p90_high_ms: _Ms | None
+    p99_ms: _Ms | None
+    p99_low_ms: _Ms | None
+    p99_high_ms: _Ms | None
+    start: ColdStart | None = None
+    edges: Edges | None = None
+    conditions: Conditions | None = None
+    long: LongRun | None = None
+    energy: Energy | None = None
+    roofline: Roofline | None = None
 
     def __post_init__(self) -> None:
-        """There is no measurement without a sample."""
-        if not self.samples_ns or not self.threads:
+        """There is no measurement without a sample, unless latency was refused."""
+        refused = self.machine.get("emulator") is not None
+        if not self.threads or (bool(self.samples_ns) is refused):
             raise ValueError("one sample or more, by one thread or more")
+        if self.long is not None and not self.long.windows:
+            raise ValueError("a long run with one window or more")
+        if not refused and None in map(self.percentile, ("p50", "p90", "p99")):
+            raise ValueError("samples and their percentiles")
+
+    def percentile(self, name: str) -> Estimate | None:
+        """A percentile in ns again; None where latency was refused."""
+        ends = [getattr(self, f"{name}{end}_ms") for end in ("", "_low", "_high")]
+        return None if None in ends else Estimate(*ends).scaled(1e6)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +136,15 @@ def read_measurement(record: object, *, source: str) -> Measurement:
         samples_ns=found.samples_ns,
         steady=found.steady,
         disturbance=found.disturbance,
-        p50=Estimate(found.p50_ms, found.p50_low_ms, found.p50_high_ms).scaled(1e6),
-        p90=Estimate(found.p90_ms, found.p90_low_ms, found.p90_high_ms).scaled(1e6),
-        p99=Estimate(found.p99_ms, found.p99_low_ms, found.p99_high_ms).scaled(1e6),
+        p50=found.percentile("p50"),
+        p90=found.percentile("p90"),
+        p99=found.percentile("p99"),
+        start=found.start,
+        edges=found.edges,
+        conditions=found.conditions,
+        long=found.long,
+        energy=found.energy,
+        roofline=found.roofline,
     )
 
 
@@ -131,6 +162,7 @@ def read_profile(text: str | bytes, *, source: str) -> Profile:
         for each in parts["comparisons"]
     ]
     return Profile(
+        forced=record.get("forced") is True,
         measurements=tuple(
             read_measurement(each, source=f"{source}: measurements[{index}]")
             for index, each in enumerate(parts["measurements"])

@@ -15,6 +15,7 @@ _BARE: Final[Mapping[str, tuple[str, ...]]] = {
     "": ("numpy",),
     "onnx": ("onnxruntime",),
     "tflite": ("ai-edge-litert",),
+    "openvino": ("openvino",),
 }
 _EXTRA: Final = re.compile(r"extra\s*==\s*[\"']([^\"']+)[\"']")
 _OURS: Final = re.compile(r"edgepress\[([^\]]+)\]")

@@ -64,12 +64,9 @@ def open_session(
         raise RecipeError(f"threads: {threads}; allowed: 1 or more")
     if not isinstance(artifact, Artifact):
         artifact = Artifact.read(Path(artifact))
-    backend = backend_for(artifact, runtime).load()
-    session: Session = backend.session(artifact, threads=threads)
-    return session
+    return backend_for(artifact, runtime).session(artifact, threads=threads)
 
 
 def load_interpreter(artifact: Artifact, *, runtime: str | None = None) -> str:
     """Import what runs a file, `runtime` or its format's own; its name and version."""
-    name: str = backend_for(artifact, runtime).load().interpreter(artifact.path)
-    return name
+    return backend_for(artifact, runtime).interpreter(artifact.path)

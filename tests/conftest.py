@@ -1,11 +1,20 @@
-"""What all tests share: where real images and weights are, and a cache of their own."""
+"""What all tests share: real images and weights, a cache, draws that are the same."""
 
 import os
+import random
+import sys
+import zlib
 from pathlib import Path
 
+import hypothesis
+import numpy as np
 import pytest
 
 import runtime  # noqa: F401  # before any test imports a library that would report
+
+# A property holds or not; how long an example takes is the machine's affair.
+hypothesis.settings.register_profile("edgepress", deadline=None)
+hypothesis.settings.load_profile("edgepress")
 
 # Two test processes on two cores: one thread each, or they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -14,6 +23,35 @@ SHARED = Path(
     os.environ.get("EDGEPRESS_SHARED")
     or Path(__file__).resolve().parents[2] / "shared" / "data"
 )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let pytest-randomly shuffle; what is drawn is seeded below, the same each day."""
+    if hasattr(config.option, "randomly_reset_seed"):
+        config.option.randomly_reset_seed = False
+
+
+def _seed(name: str) -> None:
+    """Seed every generator that has no seed of its own (TensorFlow takes Python's)."""
+    seed = zlib.crc32(name.encode())
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  # the generator that libraries draw from
+    if "torch" in sys.modules:
+        sys.modules["torch"].manual_seed(seed)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[object], request: pytest.FixtureRequest
+) -> None:
+    """A fixture draws the same, whichever test asks for it first."""
+    _seed(f"{fixturedef.baseid}::{fixturedef.argname}::{request.param_index}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """A test draws the same, whatever ran before it."""
+    _seed(item.nodeid)
 
 
 @pytest.fixture(scope="session")
@@ -33,6 +71,11 @@ def shared_data() -> Path:
 def _own_cache(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Keep tests out of the user's cache; decoded pixels are shared by all tests."""
+    """Keep tests out of the user's cache; decoded pixels are shared by all tests.
+
+    Out of their configuration, too, of which each test has an empty one.
+    """
     folder = tmp_path_factory.getbasetemp() / "cache"
     monkeypatch.setenv("EDGEPRESS_CACHE", str(folder))
+    empty = tmp_path_factory.mktemp("config")
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(empty))

@@ -315,9 +315,9 @@ def test_a_module_beside_the_user_is_not_imported(tmp_path: Path) -> None:
     code = (
         "import sys; sys.path.pop(0)\n"
         "from pathlib import Path; from runtime.artifact import Artifact\n"
-        "from runtime.contained import try_out; from runtime.memory import memory_of\n"
+        "from runtime.contained import try_out; from runtime.fresh import fresh\n"
         "try_out(Artifact.read(Path('a.onnx')))\n"
-        "print(memory_of(Path('a.onnx'), threads=1))"
+        "print(fresh(Path('a.onnx'), threads=1))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -328,5 +328,5 @@ def test_a_module_beside_the_user_is_not_imported(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("Memory(")
+    assert done.stdout.startswith("Fresh(")
     assert not (tmp_path / "ran").exists()

@@ -18,7 +18,7 @@ ALLOWED = {
     "compress": {"compress", "export", "runtime"},
 }
 # Interpreters, each imported by its own file when a file of its format is opened.
-INTERPRETERS = {"onnxruntime", "ai_edge_litert", "tflite_runtime"}
+INTERPRETERS = {"onnxruntime", "ai_edge_litert", "tflite_runtime", "openvino"}
 
 
 class Import(NamedTuple):
@@ -86,7 +86,7 @@ def test_the_runtime_needs_numpy_and_the_standard_library() -> None:
 def test_only_the_file_of_its_format_imports_an_interpreter() -> None:
     """LiteRT goes by two names."""
     importing = {each.file.name for each in of("runtime") if each.top in INTERPRETERS}
-    assert importing == {"ort.py"}
+    assert importing == {"ort.py", "openvino.py"}
     by_name = [
         file.name
         for file in sorted((ROOT / "runtime").rglob("*.py"))

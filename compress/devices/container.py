@@ -16,11 +16,21 @@ from typing import Final
 import numpy as np
 
 from compress.devices.engine import Engine, Image, engine
-from compress.devices.remote import Start, remote_machine, remote_profile, stdout_of
+from compress.devices.remote import (
+    ChecksThere,
+    Start,
+    as_ours,
+    remote_check,
+    remote_machine,
+    remote_profile,
+    stdout_of,
+    time_limit_s,
+)
+from compress.stand_in import stand_in
 from runtime.answers import Answers, answers_of, read_answers
 from runtime.artifact import Artifact
 from runtime.batch import Batch
-from runtime.errors import DeviceError
+from runtime.errors import DeviceError, ParityError
 from runtime.machine import Machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
@@ -43,8 +53,6 @@ IMAGES: Final[dict[str, Image]] = {
 _PYTHON: Final = ()
 # To start, to import two interpreters, and to load a file; emulated, on a busy machine.
 _PATIENCE_S: Final = 600.0
-# Beyond the seconds that were asked for: warm-up, and turns that take longer.
-_SLACK: Final = 3.0
 _ASKED: Final = 2  # images of noise that both sides answer
 
 
@@ -67,19 +75,54 @@ class ContainerDevice:
             return remote_machine(start, _PYTHON, device=self.name)
 
     def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
-        """Measure `files`; emulated, hold their answers against this machine's."""
+        """Run self-tests, then measure; emulated, hold answers against this machine's.
+
+        A file whose self-test fails there is a ParityError, and nothing is measured.
+        """
         artifacts = [Artifact.read(path) for path in files]
+        with self._inside(artifacts, plan, screen) as there:
+            tested = [
+                path
+                for path, artifact in zip(there.files, artifacts, strict=True)
+                if artifact.selftest is not None and artifact.preprocess is not None
+            ]
+            if tested:
+                screen.tell(f"{self.name}: running self-tests")
+                found = remote_check(
+                    there.start, _PYTHON, tested, plan, device=self.name
+                )
+                if found.failed:
+                    raise ParityError("; ".join(found.failed))
+                for each in found.sentences:
+                    screen.tell(each)
+            screen.tell(f"{self.name}: running {', '.join(map(str, files))}")
+            profile = remote_profile(
+                there.start, _PYTHON, there.files, plan, device=self.name
+            )
+            if all(each.kind == "emulated" for each in profile.measurements):
+                for sentence in self._answers(there, artifacts):
+                    screen.tell(sentence)
+        return as_ours(profile, artifacts, device=self.name)
+
+    def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> ChecksThere:
+        """Run the self-tests there."""
+        artifacts = [Artifact.read(path) for path in files]
+        with self._inside(artifacts, plan, screen) as there:
+            return remote_check(
+                there.start, _PYTHON, there.files, plan, device=self.name
+            )
+
+    @contextmanager
+    def _inside(
+        self, artifacts: Sequence[Artifact], plan: Plan, screen: Voice
+    ) -> Iterator["_There"]:
+        """Have the image and the files within the block."""
         found = engine()
-        patience_s = _PATIENCE_S + _SLACK * len(files) * (plan.seconds or 60.0)
+        patience_s = _PATIENCE_S + time_limit_s(plan, len(artifacts))
         with _copied(artifacts) as (folder, inside):
             screen.tell(f"{self.name}: building the image, or taking the one there")
             start = self._start(found, folder, patience_s)
-            screen.tell(f"{self.name}: running {', '.join(map(str, files))}")
-            profile = remote_profile(start, _PYTHON, inside, plan, device=self.name)
-            if all(each.kind == "emulated" for each in profile.measurements):
-                for sentence in self._answers(start, artifacts, folder, inside):
-                    screen.tell(sentence)
-        return profile
+            yield _There(start=start, folder=folder, files=inside)
 
     def _start(self, found: Engine, folder: Path, patience_s: float) -> Start:
         """What runs words in a container that sees `folder`."""
@@ -95,27 +138,31 @@ class ContainerDevice:
             patience_s=patience_s,
         )
 
-    def _answers(
-        self,
-        start: Start,
-        artifacts: Sequence[Artifact],
-        folder: Path,
-        inside: Sequence[str],
-    ) -> Iterator[str]:
+    def _answers(self, there: "_There", artifacts: Sequence[Artifact]) -> Iterator[str]:
         """How each file answers noise there and here, a sentence each."""
         rng = np.random.default_rng(0)
-        for artifact, there in zip(artifacts, inside, strict=True):
+        for artifact, path in zip(artifacts, there.files, strict=True):
             if artifact.preprocess is None:
                 yield f"{artifact.path.name}: says nothing of its input; not compared"
                 continue
             size = artifact.preprocess.size
             images = rng.standard_normal((_ASKED, 3, size, size)).astype(np.float32)
-            np.save(folder / "images.npy", images)
-            words = ["-m", "runtime.answers", "/models/images.npy", there]
-            done = start([*_PYTHON, *words])
+            np.save(there.folder / "images.npy", images)
+            done = there.start(["-m", "runtime.answers", "/models/images.npy", path])
             given = read_answers(stdout_of(done, device=self.name), source=self.name)
-            here = answers_of([artifact.path], images)
+            with TemporaryDirectory() as scratch:
+                equal = stand_in(artifact, Path(scratch))
+                here = answers_of([equal.path], images)
             yield _compared(artifact.path.name, here, given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _There:
+    """What starts Python in a container, and the files as they are called in it."""
+
+    start: Start
+    folder: Path  # of this machine, /models there
+    files: list[str]
 
 
 def open_device(rest: str) -> ContainerDevice:

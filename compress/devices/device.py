@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
+from compress.answer import Answer
 from runtime.machine import Machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
@@ -27,5 +28,12 @@ class Device(Protocol):
 
         A DeviceError if it cannot be reached, or what came back is no measurement;
         otherwise what `runtime.profiling.profile_files` raises, of the same kind.
+        """
+        ...
+
+    def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Answer:
+        """Run the self-test that each of `files` carries there; see `measure`.
+
+        A file that does not compute what was trained is exit code 4 of the answer.
         """
         ...

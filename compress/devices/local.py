@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from runtime.checking import Checks, check_files
 from runtime.machine import Machine, this_machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
@@ -22,6 +23,11 @@ class LocalDevice:
     def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
         """Measure `files` in this process."""
         return profile_files(files, plan, screen)
+
+    def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Checks:
+        """Run the self-tests of `files` in this process."""
+        del screen
+        return check_files(files, threads=plan.threads, runtime=plan.runtime)
 
 
 def open_device(rest: str) -> LocalDevice:

@@ -4,18 +4,23 @@ Each of them has a way to start `python -m runtime` and to hand back what it pri
 the words, the exit codes and the JSON are the same for all.
 """
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from subprocess import CompletedProcess
 from typing import Final
 
 from runtime import errors
-from runtime.errors import DeviceError, EdgepressError, Exit
+from runtime.artifact import Artifact
+from runtime.errors import DeviceError, EdgepressError, Exit, InputRejectedError
 from runtime.machine import Machine
 from runtime.plain_json import json_record
 from runtime.plan import Plan
 from runtime.printable import printable
 from runtime.profiled import Profile
+from runtime.profiling import named
 from runtime.reading import read_machine, read_profile
+from runtime.typed import record_as, shown
 
 # Starts a program on the device: words in, what it printed out; bounded in time.
 Start = Callable[[Sequence[str]], CompletedProcess[bytes]]
@@ -53,9 +58,111 @@ def remote_profile(
     return read_profile(stdout_of(done, device=device), source=device)
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Check:
+    """What is read of a file's self-test."""
+
+    passed: bool
+    sentence: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChecksThere:
+    """The answer of `--check` elsewhere: the record as it came, a sentence a file."""
+
+    record: Mapping[str, object]
+    sentences: tuple[str, ...]
+    failed: tuple[str, ...]
+
+    @property
+    def exit_code(self) -> int:
+        """Parity failed if any file did."""
+        return Exit.PARITY if self.failed else Exit.FIT
+
+    def as_json(self) -> str:
+        """As the runtime there wrote it."""
+        return json.dumps(self.record, indent=2, sort_keys=True)
+
+    def as_text(self) -> str:
+        """Line by line."""
+        return "\n".join(f"{each}." for each in self.sentences)
+
+
+def remote_check(
+    start: Start,
+    python: Sequence[str],
+    files: Sequence[str],
+    plan: Plan,
+    *,
+    device: str,
+) -> ChecksThere:
+    """Run the self-tests of `files`, paths on the device; errors as `remote_profile`.
+
+    A failed test is no error: it is what the answer says.
+    """
+    words = ["--check", f"--threads={plan.threads}"]
+    if plan.runtime is not None:
+        words.append(f"--runtime={plan.runtime}")
+    done = start([*python, "-m", "runtime", "--json", "-q", *words, "--", *files])
+    ended = done.returncode == Exit.PARITY and done.stdout
+    answer = done.stdout if ended else stdout_of(done, device=device)
+    record = json_record(answer, source=device)
+    checks = record.get("checks")
+    if not isinstance(checks, list) or len(checks) != len(files):
+        raise InputRejectedError(
+            f"{device}: checks is {shown(checks)}; allowed: a list of {len(files)}"
+        )
+    found = [
+        record_as(_Check, each, source=f"{device}: checks", others="ignored")
+        for each in checks
+    ]
+    return ChecksThere(
+        record=record,
+        sentences=tuple(f"{device}: {each.sentence}" for each in found),
+        failed=tuple(f"{device}: {each.sentence}" for each in found if not each.passed),
+    )
+
+
+def time_limit_s(plan: Plan, files: int) -> float:
+    """Seconds in which `plan` is done on any board that is not hanging.
+
+    The heaviest networks that people run on a Raspberry Pi 4 take 5.5 s an inference.
+    """
+    each_s = plan.runs * 10.0 if plan.seconds is None else plan.seconds * 2.0
+    return files * each_s
+
+
+def as_ours(profile: Profile, artifacts: Sequence[Artifact], *, device: str) -> Profile:
+    """What was measured there under the names that files have here.
+
+    A DeviceError if it was measured on other files than were sent.
+    """
+    sent = [each.sha256 for each in artifacts]
+    if [each.artifact_sha256 for each in profile.measurements] != sent:
+        raise DeviceError(
+            f"{device}: what came back is about other files than were sent"
+        )
+    names = dict(
+        zip((each.file for each in profile.measurements), named(artifacts), strict=True)
+    )
+    return replace(
+        profile,
+        measurements=tuple(
+            replace(each, file=names[each.file]) for each in profile.measurements
+        ),
+        comparisons=tuple(
+            replace(each, a=names.get(each.a, each.a), b=names.get(each.b, each.b))
+            for each in profile.comparisons
+        ),
+    )
+
+
 def stdout_of(done: CompletedProcess[bytes], *, device: str) -> bytes:
-    """What a program printed that ended well; otherwise its last sentence, raised."""
-    if done.returncode == 0:
+    """What a program printed that ended well; otherwise its last sentence, raised.
+
+    A measurement that is invalid is an answer, too, and says so itself.
+    """
+    if done.returncode == 0 or (done.returncode == Exit.DEVICE and done.stdout.strip()):
         return done.stdout
     lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
     last = printable(lines[-1])[:_LONGEST] if lines else "it said nothing"

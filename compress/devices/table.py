@@ -1,4 +1,4 @@
-"""Devices by name: one literal table of their kinds."""
+"""Devices by name: one literal table of their kinds; other names are boards."""
 
 import importlib
 from typing import Final
@@ -15,12 +15,23 @@ KINDS: Final[dict[str, str]] = {
 
 
 def device(name: str) -> Device:
-    """The device that `name` means; DeviceError if there is none of that name."""
+    """The device that `name` means: a kind, or a board of the inventory.
+
+    DeviceError if there is none of that name.
+    """
     kind, _, rest = name.partition(":")
-    if kind not in KINDS:
-        raise DeviceError(
-            f"--device {name}: not known; known: {', '.join(sorted(KINDS))}"
-        )
-    opened = importlib.import_module(f"compress.devices.{KINDS[kind]}")
-    found: Device = opened.open_device(rest)
-    return found
+    if kind in KINDS:
+        opened = importlib.import_module(f"compress.devices.{KINDS[kind]}")
+        found: Device = opened.open_device(rest)
+        return found
+    from compress.devices.inventory import boards
+
+    known = boards()
+    if name in known:
+        from compress.devices.ssh import SshDevice
+
+        return SshDevice(known[name])
+    raise DeviceError(
+        f"--device {name}: not known; known: {', '.join([*sorted(KINDS), *known])}; "
+        "`compress devices add NAME ssh://user@host` adds a board"
+    )

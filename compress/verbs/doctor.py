@@ -1,7 +1,7 @@
 """`compress doctor`: what is installed, what is missing, and what that would enable.
 
-Versions come from package metadata; no library is imported, so the answer is quick and
-a broken installation cannot break the doctor.
+Versions come from package metadata, and runtimes are imported in a process of their
+own, so a broken installation cannot break the doctor.
 """
 
 from __future__ import annotations
@@ -26,6 +26,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace, screen: Screen) -> Diagnosis:
     """Look at the installation and at the machine."""
     del options, screen
-    from compress.diagnosis import diagnose
+    from compress.diagnosis import diagnose, runtimes_here
 
-    return diagnose()
+    return diagnose(runtimes=runtimes_here())

@@ -43,6 +43,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE.py:FUNCTION",
         help="your own network, if the run's model was one",
     )
+    parser.add_argument(
+        "--runtime",
+        metavar="NAME",
+        help="what executes the files, such as openvino (default: their formats' own)",
+    )
     add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
 
 
@@ -63,6 +68,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         images=options.images,
         threshold=options.threshold,
         threads=options.threads or 1,
+        runtime=options.runtime,
         seed=options.seed or 0,
         screen=screen,
     )

@@ -49,6 +49,8 @@ def described(
         for key, value in facts.as_record().items()
         if key not in {"path", "sha256", "size_bytes"}
     }
+    if facts.selftest is not None:
+        record["selftest"] = facts.selftest.as_record()
     with zipfile.ZipFile(stream, "a", zipfile.ZIP_STORED) as archive:
         for file, text in (
             (_LABELS, labels),

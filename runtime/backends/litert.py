@@ -156,18 +156,20 @@ def _tensor(detail: dict[str, object], *, path: Path) -> _Tensor:
     return found
 
 
-def session(artifact: Artifact, *, threads: int) -> LiteRTSession:
-    """Load a file; see `LiteRTSession`."""
+def session(artifact: Artifact, *, threads: int, variant: str) -> LiteRTSession:
+    """Load a file; see `LiteRTSession`. There is one variant."""
+    del variant
     return LiteRTSession(artifact, threads=threads)
 
 
-def interpreter(path: Path) -> str:
-    """Import what runs the file at `path`; its name and version."""
-    _, name = imported(path)
+def interpreter(where: Path | str, *, variant: str) -> str:
+    """Import what runs the file at `where`; its name and version."""
+    del variant
+    _, name = imported(where)
     return name
 
 
-def imported(path: Path) -> tuple[object, str]:
+def imported(path: Path | str) -> tuple[object, str]:
     """The interpreter's class for the file at `path`, and its name with version."""
     from importlib.metadata import version
 

@@ -11,7 +11,12 @@ import numpy as np
 
 from runtime.artifact import Artifact
 from runtime.batch import Batch, check_fits, check_rows, check_size, in_slices
-from runtime.errors import InputRejectedError, MissingDependencyError, one_line
+from runtime.errors import (
+    DeviceError,
+    InputRejectedError,
+    MissingDependencyError,
+    one_line,
+)
 from runtime.requirements import pip_line
 
 _INPUT_TYPES: Final = {
@@ -28,20 +33,28 @@ _OUTPUT_TYPES: Final = frozenset(
 )
 # Severity 4 is what ends the process; errors are raised, and need not be on stderr too.
 _FATAL_ONLY: Final = 4
+_CPU: Final = "CPUExecutionProvider"
+_XNNPACK: Final = "XnnpackExecutionProvider"
 
 
 class OrtSession:
-    """A Session on ONNX Runtime's CPU provider."""
+    """A Session on ONNX Runtime, on one of its execution providers."""
 
     def __init__(
-        self, artifact: Artifact, *, threads: int, trace: Path | None = None
+        self,
+        artifact: Artifact,
+        *,
+        threads: int,
+        provider: str = _CPU,
+        trace: Path | None = None,
     ) -> None:
         """Load the file; one inference uses `threads` threads.
 
-        With `trace`, what a file's name begins with, each operator is timed until
-        `end_trace`.
+        What `provider` does not take of a file is left to the CPU's. With `trace`, what
+        a file's name begins with, each operator is timed until `end_trace`.
         """
         onnxruntime = imported(artifact.path)
+        _check_provider(onnxruntime, provider, where=artifact.path)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
@@ -54,7 +67,7 @@ class OrtSession:
             self._session = onnxruntime.InferenceSession(
                 str(artifact.path),
                 options,
-                providers=["CPUExecutionProvider"],
+                providers=_providers(provider, threads=threads),
                 enable_fallback=False,  # it would say so on our stdout
             )
         except Exception as error:  # ONNX Runtime's errors share no narrower class
@@ -65,7 +78,7 @@ class OrtSession:
         self.load_ms: Final = (time.perf_counter_ns() - started_ns) / 1e6
         self.artifact: Final = artifact
         self.threads: Final = threads
-        self.runtime: Final = f"onnxruntime {onnxruntime.__version__}"
+        self.runtime: Final = _named(onnxruntime, provider)
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _INPUT_TYPES:
             found = ", ".join(f"{each.name}: {each.type}" for each in inputs)
@@ -128,14 +141,46 @@ class OrtSession:
         return check_rows(found, images=len(batch), path=self.artifact.path)
 
 
-def session(artifact: Artifact, *, threads: int) -> OrtSession:
-    """Load a file; see `OrtSession`."""
-    return OrtSession(artifact, threads=threads)
+def session(artifact: Artifact, *, threads: int, variant: str) -> OrtSession:
+    """Load a file on the provider that `variant` names; see `OrtSession`."""
+    return OrtSession(artifact, threads=threads, provider=variant or _CPU)
 
 
-def interpreter(path: Path) -> str:
-    """Import ONNX Runtime for the file at `path`; its name and version."""
-    return f"onnxruntime {imported(path).__version__}"
+def interpreter(where: Path | str, *, variant: str) -> str:
+    """Import ONNX Runtime for the file at `where`; its name, version and provider.
+
+    A provider that this build of it lacks is a DeviceError.
+    """
+    onnxruntime = imported(where)
+    _check_provider(onnxruntime, variant or _CPU, where=where)
+    return _named(onnxruntime, variant or _CPU)
+
+
+def _providers(
+    provider: str, *, threads: int
+) -> list[str | tuple[str, dict[str, str]]]:
+    """The provider, with its own threads where it has some, and the CPU's behind it."""
+    if provider == _CPU:
+        return [_CPU]
+    if provider == _XNNPACK:
+        return [(_XNNPACK, {"intra_op_num_threads": str(threads)}), _CPU]
+    return [provider, _CPU]
+
+
+def _check_provider(onnxruntime: ModuleType, provider: str, *, where: object) -> None:
+    """Refuse a provider that this build lacks; it would be left out in silence."""
+    there = onnxruntime.get_available_providers()
+    if provider not in there:
+        raise DeviceError(
+            f"{where}: onnxruntime {onnxruntime.__version__} was built without "
+            f"{provider}; it has {', '.join(there)}"
+        )
+
+
+def _named(onnxruntime: ModuleType, provider: str) -> str:
+    """Name and version, and the provider where it is not the CPU's."""
+    kind = "" if provider == _CPU else f" ({provider})"
+    return f"onnxruntime {onnxruntime.__version__}{kind}"
 
 
 def imported(where: Path | str) -> ModuleType:

@@ -2,28 +2,47 @@
 
 import importlib
 from dataclasses import dataclass
-from typing import Any, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from runtime.artifact import Artifact
 from runtime.errors import RecipeError
+
+if TYPE_CHECKING:
+    from runtime.session import Session
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backend:
     """A runtime (inference engine); nothing of it is imported before it is used.
 
-    formats: of files that it executes; module: its file below `runtime.backends`,
-    which defines `session(artifact, *, threads)`, a `Session`, and `interpreter(path)`,
-    which imports the library for `path` and gives its name and version, or raises
-    MissingDependencyError; enables: what it is good for, for people.
+    formats: of files that it executes; enables: what it is good for, for people;
+    module: its file below `runtime.backends`, which defines
+    `session(artifact, *, threads, variant)`, a `Session`, and
+    `interpreter(where, *, variant)`, which imports the library for `where` and gives
+    its name and version, or raises MissingDependencyError or DeviceError; variant: what
+    a library that has several engines calls this one.
     """
 
     name: str
     formats: tuple[str, ...]
     module: str
     enables: str
+    variant: str = ""
 
-    def load(self) -> Any:  # noqa: ANN401  # a module, of which two functions are used
+    def session(self, artifact: Artifact, *, threads: int) -> "Session":
+        """Load a file; raises what `runtime.session.open_session` says."""
+        found: Session = self._file().session(
+            artifact, threads=threads, variant=self.variant
+        )
+        return found
+
+    def interpreter(self, where: Path | str) -> str:
+        """Import what runs the file at `where`; its name and version."""
+        name: str = self._file().interpreter(where, variant=self.variant)
+        return name
+
+    def _file(self) -> Any:  # noqa: ANN401  # a module, of which two functions are used
         """Import the backend's own file, which does not import its library yet."""
         return importlib.import_module(f"runtime.backends.{self.module}")
 
@@ -44,8 +63,45 @@ BACKENDS: Final[dict[str, Backend]] = {
             module="litert",
             enables="TFLite files on the CPU, through XNNPACK",
         ),
+        Backend(
+            name="onnxruntime-xnnpack",
+            formats=("onnx",),
+            module="ort",
+            variant="XnnpackExecutionProvider",
+            enables="ONNX files on the CPU, float convolutions through XNNPACK",
+        ),
+        Backend(
+            name="onnxruntime-cuda",
+            formats=("onnx",),
+            module="ort",
+            variant="CUDAExecutionProvider",
+            enables="ONNX files on NVIDIA GPUs",
+        ),
+        Backend(
+            name="onnxruntime-tensorrt",
+            formats=("onnx",),
+            module="ort",
+            variant="TensorrtExecutionProvider",
+            enables="ONNX files on NVIDIA GPUs, through TensorRT",
+        ),
+        Backend(
+            name="openvino",
+            formats=("onnx", "tflite"),
+            module="openvino",
+            enables="ONNX and TFLite files on Intel's and ARM's CPUs",
+        ),
     )
 }
+
+
+def backend(name: str) -> Backend:
+    """The backend of that name; RecipeError if there is none."""
+    if name not in BACKENDS:
+        raise RecipeError(
+            f"--runtime {name}: not known; known: {', '.join(BACKENDS)}; "
+            "`compress doctor` says which of them run here"
+        )
+    return BACKENDS[name]
 
 
 def backend_for(artifact: Artifact, runtime: str | None = None) -> Backend:
@@ -56,11 +112,10 @@ def backend_for(artifact: Artifact, runtime: str | None = None) -> Backend:
     able = [each for each in BACKENDS.values() if artifact.format in each.formats]
     if runtime is None:
         return able[0]
-    found = next((each for each in able if each.name == runtime), None)
-    if found is None:
-        known = ", ".join(each.name for each in able)
+    found = backend(runtime)
+    if found not in able:
         raise RecipeError(
-            f"runtime: {runtime!r} does not execute {artifact.path.name}; runtimes of "
-            f"{artifact.format} files: {known}"
+            f"--runtime {runtime}: does not execute {artifact.path.name}; runtimes of "
+            f"{artifact.format} files: {', '.join(each.name for each in able)}"
         )
     return found

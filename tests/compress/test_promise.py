@@ -23,9 +23,14 @@ def measured(
 ) -> Measurement:
     """As much of a measurement as a promise looks at."""
     p50 = Estimate(p50_ms * 1e6, low_ms * 1e6, 2 * p50_ms * 1e6)
-    return cast(
-        "Measurement", SimpleNamespace(kind=kind, p50=p50, p50_ms=p50.value / 1e6)
+    refused = kind == "emulated"
+    found = SimpleNamespace(
+        kind=kind,
+        p50=None if refused else p50,
+        p50_ms=None if refused else p50.value / 1e6,
+        faults=tuple,
     )
+    return cast("Measurement", found)
 
 
 def against(low: float, ratio: float, high: float) -> Comparison:

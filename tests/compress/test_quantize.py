@@ -145,6 +145,8 @@ def test_verify_looks_into_tflite_files_too(
     assert main(["export", *words, "--out", str(out)]) == Exit.FIT
     verify = ("verify", str(out), "--data", str(data), "--json", "-q")
     assert main([*verify, "--threshold", "1"]) == Exit.FIT
+    assert main([*verify, "--runtime", "openvino"]) == Exit.FIT
+    assert main([*verify, "--runtime", "onnxruntime-cuda"]) == Exit.USAGE
     capsys.readouterr()
 
     (file,) = (out / "artifacts").glob("*-int8.tflite")
@@ -375,7 +377,7 @@ def test_a_saved_model_becomes_tflite_files(
 ) -> None:
     """TensorFlow is the oracle of its own files: the float one is the measure.
 
-    This network never learned anything, and the verdict says so.
+    This network never learned anything: whether its guesses are at chance is luck.
     """
     keras = pytest.importorskip("keras", reason="TensorFlow is not installed")
     net = keras.Sequential(
@@ -392,14 +394,15 @@ def test_a_saved_model_becomes_tflite_files(
     out = tmp_path / "run"
     capsys.readouterr()
     code = main(["quantize", *words, "--json", "-q", "--out", str(out)])
-    assert code == Exit.BUDGET
+    assert code in {Exit.FIT, Exit.BUDGET}
     report = json.loads(capsys.readouterr().out)
     plain, int8 = report["artifacts"]
     assert (plain["dtype"], int8["dtype"]) == ("float32", "int8")
     assert int8["against_float32"]["argmax_agreement"] > 0.9
     assert (plain["parity"], int8["parity"]) == (None, None)
     missed = {each["limit"] for each in report["checks"] if not each["kept"]}
-    assert missed == {"chance"}
+    assert missed <= {"chance"}
+    assert (code == Exit.FIT) is (not missed)
     assert len(list((out / "artifacts").glob("*.tflite"))) == 2
 
 

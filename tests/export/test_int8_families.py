@@ -206,7 +206,7 @@ def test_both_files_of_a_family_answer_as_the_simulation(
     share = sum(float(str(each["macs_share"])) for each in left)
     graph = with_qdq(made.graph, made.scheme)
     raw = qdq_model(graph, size=size, name=family)
-    here, arm = int8_target(this_machine()), TARGETS["arm64"]
+    here, arm = int8_target(this_machine()), TARGETS["generic-arm64"]
     paths = {each: tmp_path / f"{each.name}.onnx" for each in (here, arm)}
     for target, path in paths.items():
         onnx.save(lowered(raw, target), path)

@@ -106,8 +106,9 @@ def test_what_came_together_between_two_moments_is_a_difference(tmp_path: Path) 
     assert seen.throttled is None
 
 
-def test_a_raspberry_pi_that_is_held_back_is_noticed(tmp_path: Path) -> None:
-    flags = tmp_path / "sys/devices/platform/soc/soc:firmware/get_throttled"
+@pytest.mark.parametrize("node", ["soc/soc:firmware", "soc@107c/soc@107c:firmware"])
+def test_a_raspberry_pi_that_is_held_back_is_noticed(tmp_path: Path, node: str) -> None:
+    flags = tmp_path / "sys/devices/platform" / node / "get_throttled"
     flags.parent.mkdir(parents=True)
     flags.write_text("50004\n", encoding="ascii")
     assert watch(tmp_path)().throttled is True

@@ -9,8 +9,10 @@ import runtime.measure as measuring
 from runtime.artifact import Artifact
 from runtime.batch import Batch
 from runtime.errors import DeviceError, RecipeError
+from runtime.fresh import Fresh
 from runtime.measure import measure, measure_together
 from runtime.memory import Memory
+from runtime.phases import ColdStart
 
 
 @dataclass
@@ -64,7 +66,9 @@ class Fake:
 def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fake files need no process of their own."""
     memory = Memory(peak_rss_bytes=5_000_000, model_rss_bytes=1_000_000)
-    monkeypatch.setattr(measuring, "memory_of", lambda *_, **__: memory)
+    start = ColdStart(total_ms=90.0, import_ms=60.0, load_ms=20.0, first_ms=5.0)
+    alone = Fresh(memory=memory, start=start)
+    monkeypatch.setattr(measuring, "fresh", lambda *_, **__: alone)
 
 
 def test_a_session_that_takes_twice_as_long_has_a_ratio_of_two() -> None:
@@ -129,7 +133,7 @@ def test_one_seed_gives_one_answer() -> None:
         session = Fake(clock, 1e6, np.random.default_rng(5))
         (found,) = measure({"a": session}, rng=rng, clock=clock)
         record = found.as_record()
-        for key in ("doubts", "disturbance"):  # of what else ran on this machine
+        for key in ("doubts", "disturbance", "conditions"):  # of this moment
             del record[key]
         return record
 

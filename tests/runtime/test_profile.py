@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from runtime.memory import memory_of
+from runtime.fresh import fresh
 
 ROOT = Path(__file__).parents[2]
 INT8 = "weights/mobilenet_v1_0.25_128_quant.tflite"
@@ -204,15 +204,15 @@ def test_peak_memory_grows_with_the_weights_and_not_with_the_parent(
 ) -> None:
     """A parent with 300 MB resident must not show up in its child."""
     ballast = np.ones(300_000_000, np.uint8)
-    small = memory_of(net(tmp_path / "small.onnx"), threads=1)
-    large = memory_of(net(tmp_path / "large.onnx", width=50_000), threads=1)
+    small = fresh(net(tmp_path / "small.onnx"), threads=1)
+    large = fresh(net(tmp_path / "large.onnx", width=50_000), threads=1)
     assert small is not None
     assert large is not None
-    assert ballast.nbytes > small.peak_rss_bytes
-    grown = large.model_rss_bytes - small.model_rss_bytes
+    assert ballast.nbytes > small.memory.peak_rss_bytes
+    grown = large.memory.model_rss_bytes - small.memory.model_rss_bytes
     assert grown >= 192 * 50_000 * 4
 
 
 def test_memory_of_a_file_that_does_not_load_is_unknown(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"no")
-    assert memory_of(tmp_path / "bad.onnx", threads=1) is None
+    assert fresh(tmp_path / "bad.onnx", threads=1) is None

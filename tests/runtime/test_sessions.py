@@ -1,4 +1,5 @@
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from runtime.artifact import Artifact
+from runtime.backends.__main__ import listed
+from runtime.backends.table import BACKENDS
 from runtime.errors import (
+    DeviceError,
     InputRejectedError,
     MissingDependencyError,
     RecipeError,
@@ -239,3 +243,53 @@ def test_a_twin_with_a_wrong_fact_is_rejected(
     write_json(artifact.twin, {**artifact.as_record(), **fact})
     with pytest.raises(InputRejectedError):
         Artifact.read(tmp_path / "net.onnx")
+
+
+def test_openvino_is_a_second_runtime(tmp_path: Path) -> None:
+    """What the format's own runtime answers is the oracle."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: [openvino]")
+    linear(tmp_path / "net.onnx")
+    path = tmp_path / "net.onnx"
+    own, other = open_session(path), open_session(path, runtime="openvino")
+    assert other.runtime.startswith("openvino ")
+    assert other.input_shape == own.input_shape
+    rng = np.random.default_rng(2)
+    images = rng.standard_normal((3, *own.input_shape[1:])).astype(np.float32)
+    wanted, found = own.run(images), other.run(images)
+    assert np.abs(found - wanted).max() <= 1e-5 * np.abs(wanted).max()
+    assert (found.argmax(1) == wanted.argmax(1)).all()
+    once = other.bind(images[: own.input_shape[0]])
+    assert np.allclose(next(iter(once().values())), found[: own.input_shape[0]])  # type: ignore[attr-defined]
+
+
+def test_openvino_takes_no_integers_from_us(shared_data: Path) -> None:
+    """It does not tell the grid of an int8 input, so nobody could round to it."""
+    pytest.importorskip("openvino", reason="OpenVINO is not installed: [openvino]")
+    with pytest.raises(InputRejectedError, match=r"inputs are \(i8\); allowed with"):
+        open_session(shared_data / INT8, runtime="openvino")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "kind", "says"),
+    [
+        ("litert", RecipeError, "does not execute net.onnx; runtimes of onnx files: "),
+        ("tensorflow", RecipeError, "not known; known: onnxruntime, litert"),
+        ("onnxruntime-cuda", DeviceError, "built without CUDAExecutionProvider; it "),
+    ],
+)
+def test_a_runtime_that_cannot_is_refused(
+    tmp_path: Path, runtime: str, kind: type[Exception], says: str
+) -> None:
+    """A provider that is missing would otherwise be left out in silence."""
+    linear(tmp_path / "net.onnx")
+    with pytest.raises(kind, match=says):
+        open_session(tmp_path / "net.onnx", runtime=runtime)
+
+
+def test_every_runtime_is_there_or_says_why_not() -> None:
+    found = {str(each["name"]): each for each in listed()}
+    assert found.keys() == BACKENDS.keys()
+    for name, each in found.items():
+        assert (each["version"] is None) != (each["reason"] is None)
+        assert each["version"] or str(each["reason"]).startswith(f"--runtime {name}: ")
+    assert found["onnxruntime"]["version"] == f"onnxruntime {version('onnxruntime')}"

@@ -171,7 +171,7 @@ def test_workers_prepare_batches_while_the_caller_works() -> None:
     before = threading.active_count()
     stream = batches(watched, **{**ORDINARY, "augment": None, "workers": 1})
     next(stream)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while len(made) < 3 and time.monotonic() < deadline:
         time.sleep(0.01)
 

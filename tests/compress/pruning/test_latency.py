@@ -296,8 +296,8 @@ def test_a_deadline_is_kept_even_if_the_table_is_too_hopeful(
 
 def test_a_target_never_measured_is_refused() -> None:
     """A Raspberry Pi is not here."""
-    with pytest.raises(MissingDependencyError, match="'raspberry-pi' was never measur"):
-        LocalStopwatch(TARGETS["raspberry-pi"], np.random.default_rng(0))
+    with pytest.raises(MissingDependencyError, match="'rpi4' was never measur"):
+        LocalStopwatch(TARGETS["rpi4"], np.random.default_rng(0))
 
 
 def test_a_table_at_rest_is_the_same_table() -> None:

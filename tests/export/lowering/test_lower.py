@@ -20,7 +20,7 @@ from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.machine import this_machine
 from runtime.preprocess import Preprocess
-from runtime.target import TARGETS, Target, int8_target
+from runtime.target import TARGETS, Target, int8_target, target
 
 VNNI, AVX2 = TARGETS["x86-vnni"], TARGETS["x86-avx2"]
 SMALL = ("mobilenetv3_small_050", "resnet18", "efficientnet_b0")
@@ -129,7 +129,7 @@ def test_other_targets_compute_the_same_within_rounding(
     """Computed literally, without any fusion; symmetric grids cost a bit."""
     net = quantised("resnet18")
 
-    path = saved(net.model, TARGETS[name], tmp_path)
+    path = saved(net.model, target(name), tmp_path)
 
     found = asked(path, net.images, optimised=False)
     assert decibels(net.answers, found) > {"arm64": 60, "jetson": 20}[name]
@@ -141,7 +141,7 @@ def test_tensorrt_gets_symmetric_int8_and_float_biases(
 ) -> None:
     """It refuses zero points other than 0 and integer biases."""
     graph = onnx.load(
-        saved(quantised("resnet18").model, TARGETS["jetson"], tmp_path)
+        saved(quantised("resnet18").model, TARGETS["jetson-orin"], tmp_path)
     ).graph
     stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
 
@@ -159,7 +159,7 @@ def test_arm_gets_int8_activations(
     quantised: Callable[[str], Any], tmp_path: Path
 ) -> None:
     """No uint8 anywhere in the file."""
-    path = saved(quantised("resnet18").model, TARGETS["arm64"], tmp_path)
+    path = saved(quantised("resnet18").model, TARGETS["generic-arm64"], tmp_path)
 
     kinds = {each.data_type for each in onnx.load(path).graph.initializer}
     assert TensorProto.UINT8 not in kinds
@@ -172,8 +172,8 @@ def test_scales_of_activations_are_the_same_in_every_file(
     """Two variants of one model share their grids."""
     model = quantised("mobilenetv3_small_050").model
     scales = []
-    for target in (VNNI, AVX2, TARGETS["arm64"]):
-        graph = onnx.load(saved(model, target, tmp_path)).graph
+    for each in (VNNI, AVX2, TARGETS["generic-arm64"]):
+        graph = onnx.load(saved(model, each, tmp_path)).graph
         stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
         scales.append(
             [
@@ -285,8 +285,8 @@ def test_a_float_model_is_refused_in_a_sentence() -> None:
 
 def test_a_target_of_another_format_is_refused() -> None:
     """TFLite files are not lowered here."""
-    with pytest.raises(RecipeError, match="'android' reads tflite files"):
-        lowered(onnx.ModelProto(), TARGETS["android"])
+    with pytest.raises(RecipeError, match="'android-arm64' reads tflite files"):
+        lowered(onnx.ModelProto(), TARGETS["android-arm64"])
 
 
 QEMU = "qemu-x86_64"
@@ -314,10 +314,10 @@ def test_on_a_cpu_without_vnni_the_avx2_file_keeps_every_answer(
     np.save(tmp_path / "images.npy", many)
     native = {}
     emulated = {}
-    for target in (VNNI, AVX2):
-        path = saved(net.model, target, tmp_path)
+    for each in (VNNI, AVX2):
+        path = saved(net.model, each, tmp_path)
         for found, prefix in ((native, []), (emulated, [QEMU, "-cpu", "Haswell"])):
-            out = tmp_path / f"{target.name}.npy"
+            out = tmp_path / f"{each.name}.npy"
             subprocess.run(
                 [
                     *(*prefix, sys.executable, "-c", ASKED),
@@ -326,7 +326,7 @@ def test_on_a_cpu_without_vnni_the_avx2_file_keeps_every_answer(
                 check=True,
                 capture_output=True,
             )
-            found[target.name] = np.load(out)
+            found[each.name] = np.load(out)
 
     np.testing.assert_array_equal(native["x86-avx2"], native["x86-vnni"])
     np.testing.assert_array_equal(emulated["x86-avx2"], native["x86-vnni"])
