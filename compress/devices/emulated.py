@@ -15,7 +15,8 @@ from typing import Final
 import numpy as np
 
 from compress.devices.remote import stdout_of
-from runtime.answers import Answers, Scores, read_answers
+from runtime.answers import Answers, read_answers
+from runtime.batch import Batch
 from runtime.errors import DeviceError
 
 # Where `runtime` lies, which is what runs there.
@@ -84,7 +85,7 @@ class Emulated:
                 "busy, or a program there hangs"
             ) from error
 
-    def answers(self, files: Sequence[Path], images: Scores) -> Answers:
+    def answers(self, files: Sequence[Path], images: Batch) -> Answers:
         """What `files` answer there to `images`, float32 [n, 3, height, width]."""
         with tempfile.TemporaryDirectory() as folder:
             asked = Path(folder) / "images.npy"
