@@ -1,10 +1,11 @@
 """What a run found, as far as its verdict hangs on it, and what its files are for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from compress.prediction.prediction import Prediction
 from compress.proof import Proof, Proven
 from compress.recipe import Recipe
 from compress.reference import Reference
@@ -21,7 +22,8 @@ class Evidence:
     """What a run found, as far as its verdict hangs on it.
 
     reference: what accuracy is held against; trained: whether the network ever learned;
-    quantisation: what the last stage that quantised found, empty where none did.
+    quantisation: what the last stage that quantised found, empty where none did;
+    predictions: of delivered files, by name, where the budget asks for them.
     """
 
     recipe: Recipe
@@ -31,6 +33,7 @@ class Evidence:
     reference: Reference | None
     trained: bool
     quantisation: Record
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
 
 
 def devices_of(file: Proven, found: Evidence) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ from compress.placing import Placed
 from compress.proof import Proven
 from export.verify import Answer, Scores, parity_of
 from runtime.artifact import Artifact
-from runtime.batch import check_scores
+from runtime.batch import check_scores, in_layout_of
 from runtime.preprocess import Preprocess
 from runtime.session import Session
 
@@ -174,12 +174,6 @@ def besides(data: Catalogue, preprocess: Preprocess, images: Images) -> Images |
         return None
     train = data.open(preprocess).train
     return None if train is None else thinned(train, missing)
-
-
-def in_layout_of(artifact: Artifact, batch: Scores) -> Scores:
-    """Images [n, 3, size, size] as the file wants them."""
-    nhwc = artifact.preprocess is not None and artifact.preprocess.layout == "NHWC"
-    return np.ascontiguousarray(batch.transpose(0, 2, 3, 1)) if nhwc else batch
 
 
 def int8_share(artifact: Artifact) -> float | None:

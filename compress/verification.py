@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from operator import length_hint
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ from compress.report.records import Record, inner, sentences, text
 from compress.report.report import Report
 from compress.report.units import percent
 from compress.screen import Screen
+from compress.stand_in import stand_in
 from export.exact import proving_session
 from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare, parity_checks
 from runtime.artifact import Artifact
@@ -253,6 +255,9 @@ def _pairs(
         if runtime is not None and artifact.format not in backend(runtime).formats:
             continue
         try_out(artifact)
+        if runtime is None:
+            folder = opened.enter_context(TemporaryDirectory())
+            artifact = stand_in(artifact, Path(folder))
         session = proving_session(artifact, threads=threads, runtime=runtime)
         opened.enter_context(closing(session))
         net = _reference(model.net, record)

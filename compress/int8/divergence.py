@@ -12,10 +12,10 @@ from compress.int8.alignment import aligned
 from compress.int8.capture import ATEN
 from compress.int8.grids import Grid
 from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
-from compress.parity import in_layout_of
 from compress.quantizer import written
 from runtime.artifact import Artifact
 from runtime.backends.ort import imported
+from runtime.batch import in_layout_of
 
 Numbers = npt.NDArray[np.generic]
 
