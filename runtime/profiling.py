@@ -45,6 +45,7 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     from runtime.measure import measure, measure_long, measure_together
     from runtime.meters.table import check_meter
     from runtime.profiled import Profile
+    from runtime.session import open_session
 
     if plan.energy is not None:
         check_meter(plan.energy)
@@ -66,6 +67,9 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
                 runs=plan.runs,
                 seconds=plan.seconds,
                 runtime=plan.runtime,
+                reopen=lambda name: open_session(
+                    artifacts[name], threads=plan.threads, runtime=plan.runtime
+                ),
             )
         elif plan.long:
             measurements = measure_long(
