@@ -29,8 +29,26 @@ class Voice(Protocol):
 def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     """Measure `files` as `plan` asks; all are read before any is run.
 
-    Raises what `Artifact.read`, `open_session` and `measure` raise.
+    Raises what `pinned`, `Artifact.read`, `open_session` and `measure` raise.
     """
+    from dataclasses import replace
+
+    from runtime.pinning import pinned
+
+    with pinned(plan.cores):
+        found = [
+            _profiled(files, replace(plan, threads=count, sweep=()), screen)
+            for count in (plan.threads, *plan.sweep)
+        ]
+    return replace(
+        found[0],
+        measurements=tuple(each for part in found for each in part.measurements),
+        cores=plan.cores,
+    )
+
+
+def _profiled(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+    """Measure with one number of threads, wherever this process is pinned to."""
     from contextlib import ExitStack, closing
 
     try:

@@ -150,6 +150,13 @@ def read_measurement(record: object, *, source: str) -> Measurement:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Cores:
+    """Of a Profile: the cores that it was pinned to."""
+
+    cores: tuple[_Count, ...] = ()
+
+
 def read_profile(text: str | bytes, *, source: str) -> Profile:
     """The Profile that `Profile.as_json` wrote; InputRejectedError if it is none."""
     record = json_record(text, source=source)
@@ -163,7 +170,9 @@ def read_profile(text: str | bytes, *, source: str) -> Profile:
         record_as(_Comparison, each, source=f"{source}: comparisons", others="ignored")
         for each in parts["comparisons"]
     ]
+    cores = record_as(_Cores, record, source=source, others="ignored").cores
     return Profile(
+        cores=cores,
         forced=record.get("forced") is True,
         measurements=tuple(
             read_measurement(each, source=f"{source}: measurements[{index}]")

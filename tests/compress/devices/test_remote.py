@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -103,6 +104,22 @@ def test_what_fails_there_fails_here_alike(
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(kind, match=says):
         remote_profile(start, PYTHON, [str(tmp_path / name)], plan, device="there")
+
+
+def test_an_invalid_measurement_comes_back_with_its_fault(tmp_path: Path) -> None:
+    """The program there prints it, and ends with 7."""
+    file = net(tmp_path / "a.onnx")
+    found = remote_profile(start, PYTHON, [str(file)], Plan(runs=20), device="there")
+    (one,) = found.measurements
+    hot = replace(one, disturbance=replace(one.disturbance, throttled=True))
+    text = replace(found, measurements=(hot,)).as_json().encode()
+
+    def throttled(words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess(words, 7, text, b"")
+
+    back = remote_profile(throttled, PYTHON, [str(file)], Plan(), device="there")
+    assert back.exit_code == 7
+    assert "throttled" in back.measurements[0].faults()[0]
 
 
 @pytest.mark.parametrize(
