@@ -42,7 +42,7 @@ def devices_of(file: Proven, found: Evidence) -> tuple[str, ...]:
     layout = file.artifact.target
     if not named and layout is not None and found.proof.measured(file) is None:
         return (layout,)
-    return named or (LOCAL,)
+    return named or (found.recipe.export.device or LOCAL,)
 
 
 def suits(name: str, file: Proven) -> bool:
@@ -56,9 +56,13 @@ def suits(name: str, file: Proven) -> bool:
 
 
 def timed_for_its_device(file: Proven, found: Evidence) -> bool:
-    """Whether this machine, which timed the file, is what the file is for.
+    """Whether what timed the file is what the file is for.
 
-    One TFLite file serves every device; milliseconds of this one are not theirs.
+    One TFLite file serves every device; milliseconds of this machine are not theirs,
+    those of a device that the recipe names are.
     """
+    asked = found.recipe.export
     known = file.artifact.target is not None or devices_of(file, found) == (LOCAL,)
-    return found.proof.measured(file) is not None and known
+    return found.proof.measured(file) is not None and (
+        known or asked.device is not None
+    )

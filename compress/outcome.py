@@ -133,7 +133,9 @@ def _artifact(file: Proven, folder: Path, *, packed: bool) -> Record:
         "top1": file.top1,
         "int8_macs_fraction": file.int8_macs_fraction,
         "placement": file.placement,
+        "grids": file.grids,
         "parity": file.parity.as_record() if file.parity else None,
+        "proven_by": file.proven_by,
         "against_float32": file.changed.as_record() if file.changed else None,
     }
 

@@ -63,7 +63,7 @@ class Export(BaseModel):
 
     model_config = STRICT
 
-    to: tuple[Literal["onnx", "tflite"], ...] = Field(
+    to: tuple[Literal["onnx", "tflite", "executorch"], ...] = Field(
         default=("onnx",), strict=False, min_length=1, description="file formats"
     )
     dtype: tuple[Literal["float32", "float16", "dynamic", "int8"], ...] = Field(
@@ -82,6 +82,11 @@ class Export(BaseModel):
         default=None,
         description="latency: parts of an INT8 network that are faster in float on "
         "this machine stay float; by default where a target is named",
+    )
+    device: str | None = Field(
+        default=None,
+        description="what measures files and candidates, by its name in the inventory; "
+        "by default this machine",
     )
     io: Literal["float32", "int8"] = Field(
         default="float32", description="numbers at the edges of an INT8 TFLite file"

@@ -96,7 +96,8 @@ def _budgeted(
         if check.limit == "predicted_ms" and file.artifact.format != "tflite":
             yield replace(check, kept=None, remark="predictions are of TFLite files")
         elif check.limit in _MEASURED and not here and others:
-            remark = "this machine is not its device; measure it there"
+            what = found.recipe.export.device or "this machine"
+            remark = f"{what} is not its device; measure it there"
             yield replace(check, kept=None, remark=remark)
         elif check.limit == "size_bytes" and (own := file.artifact.selftest_bytes):
             yield replace(check, remark=f"its self-test, {own:,} bytes, is not counted")

@@ -37,7 +37,7 @@ _LONGEST: Final = 400  # of a sentence from elsewhere
 def remote_machine(start: Start, python: Sequence[str], *, device: str) -> Machine:
     """The machine that `python`, words that start an interpreter, runs on."""
     done = start([*python, "-m", "runtime.machine"])
-    answer = _stdout(done, device=device)
+    answer = stdout_of(done, device=device)
     return read_machine(json_record(answer, source=device), source=device)
 
 
@@ -55,7 +55,10 @@ def remote_profile(
     """
     words = [*python, "-m", "runtime", "--json", "-q", *plan.words(), "--", *files]
     done = start(words)
-    return read_profile(_stdout(done, device=device), source=device)
+    # An invalid measurement is printed all the same; why it is stands in it.
+    printed = done.returncode == Exit.DEVICE and done.stdout
+    text = done.stdout if printed else stdout_of(done, device=device)
+    return read_profile(text, source=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +108,7 @@ def remote_check(
         words.append(f"--runtime={plan.runtime}")
     done = start([*python, "-m", "runtime", "--json", "-q", *words, "--", *files])
     ended = done.returncode == Exit.PARITY and done.stdout
-    answer = done.stdout if ended else _stdout(done, device=device)
+    answer = done.stdout if ended else stdout_of(done, device=device)
     record = json_record(answer, source=device)
     checks = record.get("checks")
     if not isinstance(checks, list) or len(checks) != len(files):
@@ -128,7 +131,11 @@ def time_limit_s(plan: Plan, files: int) -> float:
 
     The heaviest networks that people run on a Raspberry Pi 4 take 5.5 s an inference.
     """
+    if plan.long:
+        return files * plan.long_seconds * 2.0
     each_s = plan.runs * 10.0 if plan.seconds is None else plan.seconds * 2.0
+    # Rest and work of an energy measurement; peaks and a file's costs.
+    each_s += 60.0 * (plan.energy is not None) + 60.0 * plan.roofline
     return files * each_s
 
 
@@ -157,7 +164,7 @@ def as_ours(profile: Profile, artifacts: Sequence[Artifact], *, device: str) -> 
     )
 
 
-def _stdout(done: CompletedProcess[bytes], *, device: str) -> bytes:
+def stdout_of(done: CompletedProcess[bytes], *, device: str) -> bytes:
     """What a program printed that ended well; otherwise its last sentence, raised.
 
     A measurement that is invalid is an answer, too, and says so itself.

@@ -10,6 +10,7 @@ from runtime.errors import DeviceError
 # stands after it.
 KINDS: Final[dict[str, str]] = {
     "cpu": "local",
+    "docker": "container",
 }
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from runtime.errors import RecipeError
+from runtime.plan import numbers
 from runtime.profile import add_arguments as add_runtime_arguments
-from runtime.profile import keep
+from runtime.profile import answered, instead, keep
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +24,10 @@ if TYPE_CHECKING:
     from compress.screen import Screen
     from runtime.plan import Plan
 
-__all__ = ["add_arguments", "execute"]
+__all__ = ["THREADS", "add_arguments", "execute"]
+
+# Several numbers of threads are measured one after the other.
+THREADS: Final = numbers
 
 EXAMPLES: Final = (
     "compress profile model.onnx",
@@ -70,6 +74,14 @@ def execute(options: argparse.Namespace, screen: Screen) -> Answer:
     from compress.devices.table import device
     from runtime.plan import Plan
 
+    other = instead(options)
+    if other in {"classify", "layers"}:
+        if options.device != "cpu":
+            raise RecipeError(
+                f"--{other}: answers on this machine; on {options.device} itself it "
+                f"is: python -m runtime --{other}"
+            )
+        return answered(other, options)
     plan = Plan.of(options)
     files = [Path(name) for name in options.files]
     if "," in options.device:
