@@ -124,6 +124,11 @@ def write_onnx(  # noqa: PLR0913  # as above
         facts["target"] = layout
     if selftest is not None:
         facts["selftest"] = selftest.as_record()
+    if target is not None and target.layout is not None:
+        from export.arm_rules import refuse_overflow
+
+        if target.layout.activations == "int8":
+            refuse_overflow(model, name=name)
     content = _content(model, name=name, facts=facts)
     with written_whole(path) as draft:
         draft.write_bytes(content)
