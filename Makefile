@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types everyday slow bench arm clean
+.PHONY: demo test lint types everyday slow coverage bench arm clean
 
 demo: $(VENV)/.workstation
 	$(BIN)/compress distill --teacher resnet50 --student mobilenetv3
@@ -20,10 +20,14 @@ types: $(VENV)/.developer
 	$(BIN)/mypy
 
 everyday: $(VENV)/.developer
-	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --cov
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 slow: $(VENV)/.developer
 	$(BIN)/pytest -m slow --numprocesses 2 --durations 10
+
+# Counting lines makes everything take half as long again, so it is a command of its own.
+coverage: $(VENV)/.developer
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --cov
 
 bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/ratios.py

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import onnx
 
 from compress.data.catalogue import find
-from compress.exports import Wanted, onnx_targets, runs_here, write
+from compress.exports import Wanted, onnx_targets, runs_on, write
 from compress.extras import check_installed
 from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.nncf_engine import nncf_quantised
@@ -32,6 +32,7 @@ from export.lower import lowered
 from export.to_onnx import write_onnx
 from runtime.artifact import Artifact
 from runtime.errors import RecipeError
+from runtime.machine import this_machine
 from runtime.session import Session, open_session
 from runtime.target import Target
 
@@ -85,10 +86,10 @@ def _carried_out(recipe: Recipe, job: Job) -> Report:
         sessions = {files[0].name: before}
         for chosen, artifact in _quantised(recipe, job, model, judge, before.artifact):
             session = session_of(artifact)
-            if runs_here(chosen):
+            if runs_on(this_machine(), chosen):
                 sessions[artifact.path.name] = session
             files.append(judge.judged("model", model, session, None))
-        measurements, comparisons = timed(sessions, seed=job.seed)
+        measurements, comparisons = timed(sessions, recipe.export, job)
     proof = Proof(
         files=tuple(files), measurements=measurements, comparisons=comparisons
     )

@@ -14,6 +14,7 @@ from compress.data.catalogue import Catalogue
 from compress.data.data import Images
 from compress.exports import Wanted
 from compress.int8.simulate import QuantizedNet
+from compress.int8.symmetric import grids_of
 from compress.models.model import Model
 from compress.passes import passed
 from compress.placing import Placed
@@ -53,7 +54,8 @@ class FileJudge:
         images = self.images(asked.model)
         reference = self._network(net, asked.model, images, found.left_float)
         file = self.judged(asked.role, asked.model, session, reference)
-        return replace(file, placement=found.record)
+        own = grids_of(net) if isinstance(net, QuantizedNet) else None
+        return replace(file, placement=found.record, grids=own)
 
     def judged(
         self, role: str, model: Model, session: Session, reference: Scores | None
@@ -174,10 +176,16 @@ def besides(data: Catalogue, preprocess: Preprocess, images: Images) -> Images |
     return None if train is None else thinned(train, missing)
 
 
-def int8_share(artifact: Artifact) -> float:
-    """The share of the MACs that run in INT8, counted in the file itself."""
+def int8_share(artifact: Artifact) -> float | None:
+    """The share of the MACs that run in INT8, counted in the file itself.
+
+    None where its format does not let us look: what XNNPACK took of an ExecuTorch
+    program is its own.
+    """
     if artifact.dtype != "int8":
         return 0.0
+    if artifact.format == "executorch":
+        return None
     if artifact.format == "onnx":
         from export.lower import int8_macs_fraction as of_onnx
 

@@ -29,8 +29,9 @@ class Proven:
     changed: Parity | None = None
     answers: npt.NDArray[np.int64] | None = None
     labels: npt.NDArray[np.int64] | None = None
-    int8_macs_fraction: float = 0.0
+    int8_macs_fraction: float | None = 0.0
     placement: Mapping[str, object] | None = None  # why parts of it are float
+    grids: Mapping[str, object] | None = None  # of its target, where they are its own
     proven_by: str | None = None
 
     @property

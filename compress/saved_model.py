@@ -103,7 +103,7 @@ def _carried_out(recipe: Recipe, job: Job, asked: tuple[str, ...], ptq: Ptq) -> 
             plain = told if dtype == "float32" else plain
             role = "model" if dtype in asked else "start"
             files.append(_proven(role, session.artifact, told, plain, images))
-        measurements, comparisons = timed(sessions, seed=job.seed)
+        measurements, comparisons = timed(sessions, recipe.export, job)
     # What was asked for comes last, and is what is delivered.
     ordered = sorted(files, key=lambda file: file.role == "model")
     proof = Proof(

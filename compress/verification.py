@@ -20,6 +20,7 @@ from compress.data.spec import DataSpec
 from compress.folder import REPORT
 from compress.int8.divergence import first_difference
 from compress.int8.simulate import QuantizedNet
+from compress.int8.symmetric import on_grids_of
 from compress.job import Job, cache_folder
 from compress.models.model import Model
 from compress.models.opening import open_model
@@ -31,13 +32,13 @@ from compress.report.report import Report
 from compress.report.units import percent
 from compress.screen import Screen
 from compress.stand_in import stand_in
+from export.exact import proving_session
 from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare, parity_checks
 from runtime.artifact import Artifact
 from runtime.backends.table import backend
 from runtime.contained import try_out
 from runtime.errors import Exit, RecipeError
 from runtime.printable import printable
-from runtime.session import open_session
 
 NETWORK: Final = "network"
 _BATCH: Final = 32
@@ -280,7 +281,7 @@ def _pairs(
         if runtime is None:
             folder = opened.enter_context(TemporaryDirectory())
             artifact = stand_in(artifact, Path(folder))
-        session = open_session(artifact, threads=threads, runtime=runtime)
+        session = proving_session(artifact, threads=threads, runtime=runtime)
         opened.enter_context(closing(session))
         net = _reference(model.net, record)
         known = net if isinstance(net, QuantizedNet) else None
@@ -301,4 +302,5 @@ def _reference(net: nn.Module, record: Record) -> nn.Module:
     if text(record, "dtype") != "int8":
         return net.graph
     left = frozenset(sentences(inner(record, "placement"), "left_float"))
-    return QuantizedNet(net.graph, net.scheme.without(left))
+    made = on_grids_of(net, inner(record, "grids"))
+    return QuantizedNet(made.graph, made.scheme.without(left))

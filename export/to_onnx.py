@@ -129,6 +129,10 @@ def write_onnx(  # noqa: PLR0913  # as above
 
         if target.layout.activations == "int8":
             refuse_overflow(model, name=name)
+    if dtype == "int8" and target is not None and target.rounds_reads:
+        from export.tensorrt_rules import refuse_breaches
+
+        refuse_breaches(model, name=name, target=target.name)
     content = _content(model, name=name, facts=facts)
     with written_whole(path) as draft:
         draft.write_bytes(content)

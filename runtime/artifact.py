@@ -15,12 +15,18 @@ from runtime.preprocess import Preprocess
 from runtime.selftest import SelfTest
 from runtime.typed import record_as
 
-Format = Literal["onnx", "tflite"]
+Format = Literal["onnx", "tflite", "executorch"]
 Dtype = Literal["float32", "float16", "dynamic", "int8"]
 
-_FORMATS: Final[dict[str, Format]] = {".onnx": "onnx", ".tflite": "tflite"}
-# The file identifier of schema version 3, at byte 4 (tensorflow/lite schema.fbs).
-_TFLITE_MARK: Final = b"TFL3"
+SUFFIXES: Final[dict[Format, str]] = {
+    "onnx": ".onnx",
+    "tflite": ".tflite",
+    "executorch": ".pte",
+}
+FORMATS: Final = {suffix: format_ for format_, suffix in SUFFIXES.items()}
+# File identifiers at byte 4: schema version 3 (tensorflow/lite schema.fbs), and the
+# program schema (executorch/schema/program.fbs).
+_MARKS: Final[dict[Format, bytes]] = {"tflite": b"TFL3", "executorch": b"ET12"}
 # In the zip archive at the end of a .tflite file: what its twin says, too.
 FACTS: Final = "edgepress.json"
 # What a twin says of a self-test that the file itself carries: nothing is kept twice.
@@ -123,16 +129,16 @@ class Artifact:
 def _format_of(path: Path) -> Format:
     """The format that the file's name promises."""
     if path.is_dir():
-        raise RecipeError(f"{path}: is a folder; give a .onnx or .tflite file")
+        raise RecipeError(f"{path}: is a folder; give a file: {', '.join(FORMATS)}")
     if not path.exists():
         raise RecipeError(f"{path}: no such file")
     if not path.is_file():  # a link to a device has no end
         raise InputRejectedError(f"{path}: is a pipe or a device, not a file")
-    if path.suffix.lower() not in _FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise RecipeError(
-            f"{path}: unknown format {path.suffix!r}; known: {', '.join(_FORMATS)}"
+            f"{path}: unknown format {path.suffix!r}; known: {', '.join(FORMATS)}"
         )
-    return _FORMATS[path.suffix.lower()]
+    return FORMATS[path.suffix.lower()]
 
 
 def _facts_inside(path: Path, kind: Format) -> Mapping[str, object]:
@@ -144,12 +150,12 @@ def _facts_inside(path: Path, kind: Format) -> Mapping[str, object]:
             head = stream.read(8)
     except OSError as error:
         raise InputRejectedError(f"{path}: not readable: {error.strerror}") from error
-    if head[4:] != _TFLITE_MARK:
+    if head[4:] != _MARKS[kind]:
         raise InputRejectedError(
-            f"{path}: not a TFLite file (bytes 4 to 7 are {head[4:]!r}, "
-            f"expected {_TFLITE_MARK!r}); export or copy it again"
+            f"{path}: not a {path.suffix} file (bytes 4 to 7 are {head[4:]!r}, "
+            f"expected {_MARKS[kind]!r}); export or copy it again"
         )
-    return _facts_behind(path)
+    return _facts_behind(path) if kind == "tflite" else {}
 
 
 def _facts_behind(path: Path) -> Mapping[str, object]:

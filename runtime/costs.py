@@ -42,7 +42,9 @@ class Costs:
 
 def count_costs(artifact: Artifact) -> Costs | None:
     """Count; None where the interpreter does not tell every layer's shapes."""
-    layers = {"onnx": _onnx_layers, "tflite": _tflite_layers}[artifact.format]
+    layers = {"onnx": _onnx_layers, "tflite": _tflite_layers}.get(artifact.format)
+    if layers is None:
+        return None
     try:
         found = list(layers(artifact))
     except (EdgepressError, LookupError, TypeError, ValueError, AttributeError):

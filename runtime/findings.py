@@ -10,6 +10,8 @@ def findings(measurements: Sequence[Measurement]) -> list[str]:
     """Sentences about phases, long runs, energy and peaks; each names its file."""
     found: list[str] = []
     for each in measurements:
+        if each.answers is not None:
+            found.append(f"Self-test of {each.answers}.")
         parts = [part.as_text() for part in (each.start, each.edges) if part]
         if parts:
             found.append(f"{each.file}: {', '.join(parts)}.")

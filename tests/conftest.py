@@ -1,7 +1,10 @@
 """What all tests share: real images and weights, a cache, draws that are the same."""
 
+import copy
+import functools
 import os
 import random
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -19,6 +22,7 @@ hypothesis.settings.load_profile("edgepress")
 # Two test processes on two cores: one thread each, or they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+_ROOT = Path(__file__).parents[1]
 SHARED = Path(
     os.environ.get("EDGEPRESS_SHARED")
     or Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -31,6 +35,24 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.randomly_reset_seed = False
 
 
+def _translate_once() -> None:
+    """Keep torch.onnx's table of translations: it makes it anew, 0.5 s, for each file.
+
+    Each file gets a copy of its own, for what is registered for it alone.
+    """
+    module = sys.modules.get("torch.onnx._internal.exporter._registration")
+    if module is None or hasattr(module, "made_once"):
+        return
+    make = module.made_once = functools.cache(module.ONNXRegistry.from_torchlib)
+
+    def copied(*given: object, **named: object) -> object:
+        table = copy.copy(make(*given, **named))
+        table.functions = {key: [*each] for key, each in table.functions.items()}
+        return table
+
+    module.ONNXRegistry.from_torchlib = staticmethod(copied)
+
+
 def _seed(name: str) -> None:
     """Seed every generator that has no seed of its own (TensorFlow takes Python's)."""
     seed = zlib.crc32(name.encode())
@@ -38,6 +60,7 @@ def _seed(name: str) -> None:
     np.random.seed(seed)  # noqa: NPY002  # the generator that libraries draw from
     if "torch" in sys.modules:
         sys.modules["torch"].manual_seed(seed)
+    _translate_once()
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -79,3 +102,33 @@ def _own_cache(
     monkeypatch.setenv("EDGEPRESS_CACHE", str(folder))
     empty = tmp_path_factory.mktemp("config")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(empty))
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy so that the checkout stays as it is."""
+    place = tmp_path_factory.mktemp("wheel")
+    source = place / "source"
+    for name in [
+        "compress",
+        "export",
+        "runtime",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    ]:
+        for path in [_ROOT / name, *(_ROOT / name).rglob("*")]:
+            if path.is_file() and path.suffix != ".pyc":
+                copy = source / path.relative_to(_ROOT)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(path.read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+    done = subprocess.run(
+        [*command, "--outdir", str(place / "dist"), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = (place / "dist").glob("*.whl")
+    return built

@@ -74,19 +74,16 @@ class Fleet:
     def as_text(self) -> str:
         """The table, then comparisons, failures and doubts, a sentence each."""
         lines: list[tuple[str, ...]] = [_HEADS]
-        emulated = False
-        for row in self.rows:
-            for each in row.measurements:
-                emulated |= each["kind"] == "emulated"
-                lines.append(_cells(row.device, each))
+        lines += [
+            _cells(row.device, each) for row in self.rows for each in row.measurements
+        ]
         text = [*aligned(lines), rule()] if len(lines) > 1 else []
-        if emulated:
-            text.append("* emulated: not the latency of any device")
         sentences = [
             f"{row.device}: {each}" for row in self.rows for each in row.comparisons
         ]
         sentences += [f"{row.error}." for row in self.rows if row.error is not None]
-        sentences += _doubts(self.rows)
+        sentences += _about(self.rows, "faults", "Invalid")
+        sentences += _about(self.rows, "doubts", "Doubt")
         reached = sum(row.error is None for row in self.rows)
         sentences.append(f"{reached} of {len(self.rows)} devices measured.")
         for sentence in sentences:
@@ -163,30 +160,35 @@ def _summary(measurement: Measurement) -> dict[str, object]:
 
 def _cells(device: str, record: Mapping[str, object]) -> tuple[str, ...]:
     """A line of the table."""
-    peak = record["peak_rss_bytes"]
-    mark = "*" if record["kind"] == "emulated" else ""
-    times = [
-        milliseconds(float(str(record[f"{key}_ms"]))) for key in ("p50", "p90", "p99")
-    ]
+    times = [_number(record, f"{key}_ms") for key in ("p50", "p90", "p99", "load")]
     return (
         printable(f"{device}, {record['path']}"),
-        *(f"{each}{mark}" for each in times),
-        milliseconds(float(str(record["load_ms"]))),
-        size(None if peak is None else float(str(peak))),
+        *map(milliseconds, times),
+        size(_number(record, "peak_rss_bytes")),
     )
 
 
-def _doubts(rows: Sequence[Row]) -> list[str]:
-    """Every doubt once, with the devices that it is about."""
+def _number(record: Mapping[str, object], key: str) -> float | None:
+    """A number of a record; None where there is none, as of a latency emulated."""
+    found = record[key]
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _about(rows: Sequence[Row], key: str, word: str) -> list[str]:
+    """Every sentence under `key` once, with the devices that it is about."""
     about: dict[str, dict[str, None]] = {}
     for row in rows:
         for each in row.measurements:
-            doubts = each["doubts"]
-            for doubt in doubts if isinstance(doubts, list) else ():
-                about.setdefault(str(doubt), {})[row.device] = None
-    found = []
-    for doubt, names in about.items():
-        first, more = list(names)[:_NAMED], len(names) - _NAMED
-        others = f" and {more} more" if more > 0 else ""
-        found.append(f"Doubt about {', '.join(first)}{others}: {doubt}.")
-    return found
+            found = each[key]
+            told = each["faults"] if key != "faults" else ()
+            for sentence in found if isinstance(found, list) else ():
+                if isinstance(told, list) and sentence in told:
+                    continue  # a fault is a doubt, too
+                about.setdefault(str(sentence), {})[row.device] = None
+    return [f"{word}: {_names(list(about[each]))}: {each}." for each in about]
+
+
+def _names(devices: Sequence[str]) -> str:
+    """A few names, and how many more."""
+    more = len(devices) - _NAMED
+    return ", ".join(devices[:_NAMED]) + (f" and {more} more" if more > 0 else "")

@@ -55,7 +55,10 @@ def remote_profile(
     """
     words = [*python, "-m", "runtime", "--json", "-q", *plan.words(), "--", *files]
     done = start(words)
-    return read_profile(stdout_of(done, device=device), source=device)
+    # An invalid measurement is printed all the same; why it is stands in it.
+    printed = done.returncode == Exit.DEVICE and done.stdout
+    text = done.stdout if printed else stdout_of(done, device=device)
+    return read_profile(text, source=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +131,11 @@ def time_limit_s(plan: Plan, files: int) -> float:
 
     The heaviest networks that people run on a Raspberry Pi 4 take 5.5 s an inference.
     """
+    if plan.long:
+        return files * plan.long_seconds * 2.0
     each_s = plan.runs * 10.0 if plan.seconds is None else plan.seconds * 2.0
+    # Rest and work of an energy measurement; peaks and a file's costs.
+    each_s += 60.0 * (plan.energy is not None) + 60.0 * plan.roofline
     return files * each_s
 
 

@@ -188,13 +188,13 @@ def _circumstances(report: Report) -> str:
     if not report.measurements:
         return ""
     first = report.measurements[0]
+    if text(first, "kind") == "emulated":
+        return f"refused: {text(first, 'device')} was EMULATED, which has no latency"
     parts = [f"median (p50) of {number(first, 'runs') or 0:.0f} runs, one image"]
     parts += dict.fromkeys(text(each, "runtime") for each in report.measurements)
     threads = number(first, "threads") or 1
     parts.append(f"{threads:.0f} thread{'' if threads == 1 else 's'}")
     parts.append(text(first, "device"))
-    if text(first, "kind") == "emulated":
-        parts.append("EMULATED: no latency of any device")
     found = gain(report)
     bounds = ""
     if found and found.speed_low is not None and found.speed_high is not None:

@@ -9,6 +9,9 @@ from runtime.artifact import Artifact
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from runtime.layers import LayerProfile
     from runtime.session import Session
 
 
@@ -21,7 +24,8 @@ class Backend:
     `session(artifact, *, threads, variant)`, a `Session`, and
     `interpreter(where, *, variant)`, which imports the library for `where` and gives
     its name and version, or raises MissingDependencyError or DeviceError; variant: what
-    a library that has several engines calls this one.
+    a library that has several engines calls this one; layers: its file that defines
+    `layer_times(artifact, *, threads, variant, rng)`, if it tells layers apart.
     """
 
     name: str
@@ -29,6 +33,7 @@ class Backend:
     module: str
     enables: str
     variant: str = ""
+    layers: str = ""
 
     def session(self, artifact: Artifact, *, threads: int) -> "Session":
         """Load a file; raises what `runtime.session.open_session` says."""
@@ -41,6 +46,21 @@ class Backend:
         """Import what runs the file at `where`; its name and version."""
         name: str = self._file().interpreter(where, variant=self.variant)
         return name
+
+    def layer_times(
+        self, artifact: Artifact, *, threads: int, rng: "np.random.Generator"
+    ) -> "LayerProfile":
+        """Time the layers of a file; RecipeError where this runtime cannot tell."""
+        if not self.layers:
+            raise RecipeError(
+                f"--layers: {self.name} does not tell the layers of "
+                f"{artifact.path.name} apart; leave --runtime out"
+            )
+        file = importlib.import_module(f"runtime.backends.{self.layers}")
+        found: LayerProfile = file.layer_times(
+            artifact, threads=threads, variant=self.variant, rng=rng
+        )
+        return found
 
     def _file(self) -> Any:  # noqa: ANN401  # a module, of which two functions are used
         """Import the backend's own file, which does not import its library yet."""
@@ -55,18 +75,21 @@ BACKENDS: Final[dict[str, Backend]] = {
             name="onnxruntime",
             formats=("onnx",),
             module="ort",
+            layers="ort_layers",
             enables="ONNX files on the CPU",
         ),
         Backend(
             name="litert",
             formats=("tflite",),
             module="litert",
+            layers="litert_layers",
             enables="TFLite files on the CPU, through XNNPACK",
         ),
         Backend(
             name="onnxruntime-xnnpack",
             formats=("onnx",),
             module="ort",
+            layers="ort_layers",
             variant="XnnpackExecutionProvider",
             enables="ONNX files on the CPU, float convolutions through XNNPACK",
         ),
@@ -74,6 +97,7 @@ BACKENDS: Final[dict[str, Backend]] = {
             name="onnxruntime-cuda",
             formats=("onnx",),
             module="ort",
+            layers="ort_layers",
             variant="CUDAExecutionProvider",
             enables="ONNX files on NVIDIA GPUs",
         ),
@@ -81,6 +105,7 @@ BACKENDS: Final[dict[str, Backend]] = {
             name="onnxruntime-tensorrt",
             formats=("onnx",),
             module="ort",
+            layers="ort_layers",
             variant="TensorrtExecutionProvider",
             enables="ONNX files on NVIDIA GPUs, through TensorRT",
         ),
@@ -89,6 +114,12 @@ BACKENDS: Final[dict[str, Backend]] = {
             formats=("onnx", "tflite"),
             module="openvino",
             enables="ONNX and TFLite files on Intel's and ARM's CPUs",
+        ),
+        Backend(
+            name="executorch",
+            formats=("executorch",),
+            module="executorch",
+            enables="ExecuTorch programs (.pte) on the CPU, through XNNPACK",
         ),
     )
 }

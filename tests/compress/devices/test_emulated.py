@@ -30,5 +30,5 @@ def test_an_unknown_core_is_refused_with_those_that_are_known(
     """Before anything is unpacked, too."""
     monkeypatch.setattr("compress.devices.emulated.needed", lambda *_, what: what)
 
-    with pytest.raises(RecipeError, match="cortex-a9.*cortex-a72, cortex-a76"):
+    with pytest.raises(RecipeError, match=r"cortex-a9.*cortex-a72, cortex-a76"):
         emulated([], cpu="cortex-a9", packages=tmp_path, patience_s=1.0)

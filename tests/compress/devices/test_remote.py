@@ -1,8 +1,10 @@
 """A device elsewhere answers as this machine does; here it is another process."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from compress.devices.remote import remote_machine, remote_profile
 from compress.devices.table import device
+from runtime.__main__ import parser
 from runtime.errors import DeviceError, InputRejectedError, RecipeError
 from runtime.files import sha256_of
 from runtime.machine import this_machine
@@ -54,6 +57,37 @@ def test_what_is_measured_elsewhere_comes_back_as_a_profile(tmp_path: Path) -> N
     assert machine.cpu == one.machine.cpu == this_machine().cpu
 
 
+def test_a_measurement_that_is_invalid_there_comes_back_as_what_it_is(
+    tmp_path: Path,
+) -> None:
+    """Exit code 7 with an answer is an answer; without one it is an error."""
+    file = net(tmp_path / "a.onnx")
+
+    def throttled(words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+        done = start(words)
+        record = json.loads(done.stdout)
+        record["measurements"][0]["disturbance"]["throttled"] = True
+        answer = json.dumps(record).encode()
+        return subprocess.CompletedProcess(words, 7, answer, b"invalid: it throttled")
+
+    plan = Plan(runs=20)
+    found = remote_profile(throttled, PYTHON, [str(file)], plan, device="there")
+    assert found.exit_code == 7
+    assert "throttled" in found.measurements[0].faults()[0]
+
+
+def test_a_plan_is_the_same_plan_once_its_words_were_read() -> None:
+    """Of every field, so that nothing is asked for here and forgotten there."""
+    plans = (
+        Plan(runs=20, seconds=2.5, threads=2, seed=3, runtime="litert", compare=True),
+        Plan(mode="certified", seconds=900.0, force=True, energy="rapl", roofline=True),
+        Plan(sustained_min=2.5),
+    )
+    for plan in plans:
+        options = parser().parse_args([*plan.words(), "--", "a.onnx", "b.onnx"])
+        assert Plan.of(options) == plan
+
+
 @pytest.mark.parametrize(
     ("name", "plan", "kind", "says"),
     [
@@ -70,6 +104,22 @@ def test_what_fails_there_fails_here_alike(
     (tmp_path / "bad.onnx").write_bytes(b"no model")
     with pytest.raises(kind, match=says):
         remote_profile(start, PYTHON, [str(tmp_path / name)], plan, device="there")
+
+
+def test_an_invalid_measurement_comes_back_with_its_fault(tmp_path: Path) -> None:
+    """The program there prints it, and ends with 7."""
+    file = net(tmp_path / "a.onnx")
+    found = remote_profile(start, PYTHON, [str(file)], Plan(runs=20), device="there")
+    (one,) = found.measurements
+    hot = replace(one, disturbance=replace(one.disturbance, throttled=True))
+    text = replace(found, measurements=(hot,)).as_json().encode()
+
+    def throttled(words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.CompletedProcess(words, 7, text, b"")
+
+    back = remote_profile(throttled, PYTHON, [str(file)], Plan(), device="there")
+    assert back.exit_code == 7
+    assert "throttled" in back.measurements[0].faults()[0]
 
 
 @pytest.mark.parametrize(
