@@ -127,8 +127,8 @@ class Artifact:
         inside = record.get("selftest") == INSIDE
         if inside:
             record["selftest"] = facts.get("selftest")
-        found = _described(bare, record, source=bare.twin)
-        return replace(found, selftest_inside=inside)
+        described = _described(bare, record, source=bare.twin)
+        return replace(described, selftest_inside=inside)
 
 
 def _format_of(path: Path) -> Format:
