@@ -131,12 +131,12 @@ def time_limit_s(plan: Plan, files: int) -> float:
 
     The heaviest networks that people run on a Raspberry Pi 4 take 5.5 s an inference.
     """
-    if plan.long:
-        return files * plan.long_seconds * 2.0
     each_s = plan.runs * 10.0 if plan.seconds is None else plan.seconds * 2.0
+    if plan.long:
+        each_s = plan.long_seconds * 2.0
     # Rest and work of an energy measurement; peaks and a file's costs.
     each_s += 60.0 * (plan.energy is not None) + 60.0 * plan.roofline
-    return files * each_s
+    return files * each_s * (1 + len(plan.sweep))
 
 
 def as_ours(profile: Profile, artifacts: Sequence[Artifact], *, device: str) -> Profile:

@@ -1,6 +1,5 @@
 """A device elsewhere answers as this machine does; here it is another process."""
 
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -57,31 +56,12 @@ def test_what_is_measured_elsewhere_comes_back_as_a_profile(tmp_path: Path) -> N
     assert machine.cpu == one.machine.cpu == this_machine().cpu
 
 
-def test_a_measurement_that_is_invalid_there_comes_back_as_what_it_is(
-    tmp_path: Path,
-) -> None:
-    """Exit code 7 with an answer is an answer; without one it is an error."""
-    file = net(tmp_path / "a.onnx")
-
-    def throttled(words: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
-        done = start(words)
-        record = json.loads(done.stdout)
-        record["measurements"][0]["disturbance"]["throttled"] = True
-        answer = json.dumps(record).encode()
-        return subprocess.CompletedProcess(words, 7, answer, b"invalid: it throttled")
-
-    plan = Plan(runs=20)
-    found = remote_profile(throttled, PYTHON, [str(file)], plan, device="there")
-    assert found.exit_code == 7
-    assert "throttled" in found.measurements[0].faults()[0]
-
-
 def test_a_plan_is_the_same_plan_once_its_words_were_read() -> None:
     """Of every field, so that nothing is asked for here and forgotten there."""
     plans = (
         Plan(runs=20, seconds=2.5, threads=2, seed=3, runtime="litert", compare=True),
         Plan(mode="certified", seconds=900.0, force=True, energy="rapl", roofline=True),
-        Plan(sustained_min=2.5),
+        Plan(sustained_min=2.5, cores=(0, 1), sweep=(2, 4)),
     )
     for plan in plans:
         options = parser().parse_args([*plan.words(), "--", "a.onnx", "b.onnx"])
