@@ -100,6 +100,7 @@ class Verification:
     run: str
     threshold: float
     pairs: tuple[Pair, ...]
+    remarks: tuple[str, ...] = ()  # what speaks against files on other devices
 
     @property
     def failures(self) -> tuple[Pair, ...]:
@@ -113,7 +114,10 @@ class Verification:
 
     def as_json(self) -> str:
         """{pairs[{a, b, images, argmax_agreement, max_abs_error, sqnr_db, …}]}."""
-        record = {"pairs": [pair.as_record() for pair in self.pairs]}
+        record = {
+            "pairs": [pair.as_record() for pair in self.pairs],
+            "remarks": list(self.remarks),
+        }
         return json.dumps(record, indent=2, allow_nan=False)
 
     def as_text(self) -> str:
@@ -138,6 +142,7 @@ class Verification:
                 place = printable(pair.first_difference)
                 lines.append(f"    they part at {place}")
         asked = percent(self.threshold)
+        lines += [f"remark: {printable(each)}" for each in self.remarks]
         lines.append(
             f"verdict: {len(self.failures)} of {len(self.pairs)} pairs do not agree on "
             f"{asked} of the images with scores as close as their format allows"
@@ -201,7 +206,25 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
             f"{f'that {runtime} executes' if runtime else 'to compare'}; "
             "export some first"
         )
-    return Verification(run=str(run), threshold=threshold, pairs=tuple(found))
+    return Verification(
+        run=str(run),
+        threshold=threshold,
+        pairs=tuple(found),
+        remarks=tuple(_remarks(report)),
+    )
+
+
+def _remarks(report: Report) -> Iterator[str]:
+    """What an ARM core would make of files that are for one, or for any."""
+    from export.arm_rules import overflow_of_file
+
+    for record in report.artifacts:
+        path = report.folder / text(record, "path")
+        for_arm = text(record, "target") in {"", "arm64"}
+        if text(record, "dtype") != "int8" or path.suffix != ".onnx" or not for_arm:
+            continue
+        if sentence := overflow_of_file(path):
+            yield sentence
 
 
 def _source(report: Report, key: str) -> str:

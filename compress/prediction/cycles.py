@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from compress.prediction.laps import Block, Runs, instructions
-from runtime.errors import DeviceError, MissingDependencyError, one_line
+from runtime.errors import DeviceError, one_line
 
 # LLVM 19 is the first whose model of Neoverse N1 (the A76 core) is N1's own.
 OLDEST: Final = 19
@@ -45,9 +45,15 @@ class Llvm:
     mc: str
     mca: str
 
+    @property
+    def major(self) -> str:
+        """The number that models of cores change with."""
+        return self.version.partition(".")[0]
 
-def installed() -> Llvm | None:
-    """The newest LLVM that knows these cores; Debian installs them side by side."""
+
+def installed() -> list[Llvm]:
+    """Every LLVM that knows these cores, the newest first; Debian has several."""
+    every = []
     for major in range(_NEWEST_LOOKED_FOR, OLDEST - 1, -1):
         folder = Path(f"/usr/lib/llvm-{major}/bin")
         for found in (
@@ -57,8 +63,9 @@ def installed() -> Llvm | None:
         ):
             mc, mca = (shutil.which(str(each)) for each in found)
             if mc and mca and (version := _version(mca)).startswith(f"{major}."):
-                return Llvm(version=version, mc=mc, mca=mca)
-    return None
+                every.append(Llvm(version=version, mc=mc, mca=mca))
+                break
+    return every
 
 
 def cycles(
@@ -115,9 +122,9 @@ def _scheduled(
         body, lines = lines[: len(block)], lines[len(block) :]
         back = _OFFSET.search(body[-1])
         loops.append(back is not None and int(back[1]) == -4 * (len(block) - 1))
-        source.append(f"// LLVM-MCA-BEGIN b{number}")
+        source.append(f"# LLVM-MCA-BEGIN b{number}")
         source += [_BRANCH.sub(lambda at: at[1] + " #16", line) for line in body]
-        source.append("// LLVM-MCA-END")
+        source.append("# LLVM-MCA-END")
     words = [llvm.mca, "-mtriple=aarch64", f"-mcpu={core}"]
     words += [f"-iterations={_ITERATIONS}", "-skip-unsupported-instructions=any"]
     report = _run(words, "\n".join(source) + "\n")
@@ -175,14 +182,3 @@ def _version(program: str) -> str:
         return ""
     found = re.search(r"LLVM version (\d+\.\d+\.\d+)", said)
     return found[1] if found else ""
-
-
-def found_llvm() -> Llvm:
-    """As `installed`; a MissingDependencyError if there is none."""
-    llvm = installed()
-    if llvm is None:
-        raise MissingDependencyError(
-            f"prediction: needs llvm-mca {OLDEST} or later, which is not installed; "
-            f"run: apt-get install llvm-{OLDEST}"
-        )
-    return llvm

@@ -109,16 +109,18 @@ class _Cut:
 
     def operators(self, count: int) -> list[tuple[str, str, str]]:
         """Name of the result, operator and dtype of the first `count` operators."""
-        names = {
-            each["index"]: str(each["name"])
+        known = {
+            int(each["index"]): (str(each["name"]), np.dtype(each["dtype"]).name)
             for each in self._interpreter.get_tensor_details()
         }
+        nothing = ("", "")
         found = []
         for each in self._interpreter._get_ops_details()[:count]:  # noqa: SLF001  # there is no other
-            kinds = [*each["operand_types"], *each["result_types"]]
-            result = int(each["outputs"][0]) if len(each["outputs"]) else -1
-            dtype = np.dtype(kinds[0]).name if kinds else "?"
-            found.append((names.get(result, ""), str(each["op_name"]), dtype))
+            given, gives = (
+                known.get(int(next(iter(each[which]), -1)), nothing)
+                for which in ("inputs", "outputs")
+            )
+            found.append((gives[0], str(each["op_name"]), given[1] or gives[1]))
         return found
 
 
