@@ -27,22 +27,12 @@ def _measured_briefly() -> Iterator[None]:
 
     What a measurement is worth is tested below tests/runtime.
     """
-<<<<<<< HEAD
-    found: list[Fresh | None] = []
     real = taking.fresh
 
     def fresh(path: Path, *, threads: int, runtime: str | None = None) -> Fresh | None:
-        if not found:
-            found.append(real(path, threads=threads, runtime=runtime))
-        return found[0]
-=======
-    real = measure.fresh
-
-    def fresh(path: Path, *, threads: int) -> Fresh | None:
         if not FRESH:
-            FRESH.append(real(path, threads=threads))
+            FRESH.append(real(path, threads=threads, runtime=runtime))
         return FRESH[0]
->>>>>>> suite
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(taking, "fresh", fresh)
