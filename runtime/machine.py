@@ -159,10 +159,14 @@ def _values(cpuinfo: str, key: str) -> list[str]:
 
 
 def _cpu(cpuinfo: str) -> str:
-    """The processor's name; ARM kernels give a part number instead."""
-    if names := _values(cpuinfo, "model name"):
-        return names[0]
+    """The processor's name; ARM kernels give a part number instead.
+
+    Beside it, some of them say "ARMv8 Processor rev 3", which is no name.
+    """
     parts = dict.fromkeys(_values(cpuinfo, "CPU part"))
+    names = _values(cpuinfo, "model name")
+    if names and set(parts).isdisjoint(_ARM_PARTS):
+        return names[0]
     if parts:
         return " + ".join(_ARM_PARTS.get(part, f"ARM part {part}") for part in parts)
     return platform.processor() or platform.machine()
