@@ -60,11 +60,11 @@ def check_measuring(export: Export, screen: Voice) -> None:
 
 def machine_for(export: Export) -> Machine:
     """The machine that files are measured on, looked at once."""
-    return this_machine() if export.device is None else _machine(export.device)
+    return this_machine() if export.device is None else machine_of(export.device)
 
 
 @functools.cache
-def _machine(name: str) -> Machine:
+def machine_of(name: str) -> Machine:
     """A device's machine, asked once in a run."""
     return device(name).machine()
 
