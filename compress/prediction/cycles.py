@@ -1,12 +1,13 @@
 """Static throughput analysis: cycles of basic blocks by LLVM's models of ARM cores.
 
 llvm-mca schedules a block over and over on a core's pipelines, with every load served
-by the nearest cache; branches, caches and memory are not in it. A block that is a loop
-by itself takes as long as that says (its latency). For any other that would be too
-much: what it reads was not written by itself a moment before, so cores that run out of
-order overlap it with its neighbors, and the busiest pipeline is the bound (throughput).
+by the nearest cache; branches, caches and memory are not in it. The time that this
+takes is a block's latency. For a block that is no loop by itself it may be too much:
+what it reads was not written by itself a moment before, so a core that runs out of
+order overlaps it with its neighbors. Its throughput is what the busiest pipeline needs.
 """
 
+import functools
 import re
 import shutil
 import subprocess
@@ -32,7 +33,7 @@ _CYCLES: Final = re.compile(r"Total Cycles:\s+(\d+)")
 _REGION: Final = re.compile(r"\[\d+\] Code Region - b(\d+)")
 
 
-# How blocks that are no loops are charged; `mixed` is what the docstring above says.
+# What a block is charged; `mixed`: a loop its latency, any other its throughput.
 Form = Literal["mixed", "latency", "throughput"]
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
 
@@ -174,6 +175,7 @@ def _run(words: Sequence[str], source: str) -> str:
     return done.stdout
 
 
+@functools.cache
 def _version(program: str) -> str:
     """Such as 22.1.8; empty if it does not say."""
     try:
