@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import importlib
 import os
 import random
 import subprocess
@@ -78,6 +79,8 @@ def _translate_once() -> None:
     make = module.made_once = functools.cache(module.ONNXRegistry.from_torchlib)
 
     def copied(*given: object, **named: object) -> object:
+        # Before the table is made: it leaves out operators that are not registered yet.
+        importlib.import_module("torch.ao.quantization.fx._decomposed")
         table = copy.copy(make(*given, **named))
         table.functions = {key: [*each] for key, each in table.functions.items()}
         return table
