@@ -84,7 +84,6 @@ def test_every_target_is_run_by_a_runtime_of_the_table() -> None:
         ("x86-vnni", ("avx2", "amx_int8"), None),
         ("arm64", ("avx2",), "asimd"),
         ("arm64", ("asimd",), None),
-        ("jetson", ("asimd",), "asimddp"),
         ("x86-vnni", (), None),  # this machine does not say
         ("from elsewhere", ("avx2",), None),
         (None, ("avx2",), None),
