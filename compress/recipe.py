@@ -97,7 +97,7 @@ class Export(BaseModel):
     selftest: bool = Field(
         default=True,
         description="let files carry three small images and their scores, at most "
-        "40 kB, by which a device checks itself; no limit on size counts them",
+        "41 kB, by which a device checks itself; no limit on size counts them",
     )
     agreement: Share = Field(
         default=0.99,

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ from compress.int8.simulate import QuantizedNet
 from compress.jitter import unsteadiness
 from compress.parity import reference_net, thinned
 from compress.recipe import Export
-from runtime.artifact import Dtype
+from runtime.artifact import Artifact, Dtype
 from runtime.selftest import (
     IMAGES,
     Pixels,
@@ -28,6 +29,7 @@ from runtime.selftest import (
     reduced,
     side_for,
 )
+from runtime.session import Session
 
 # Of the largest score. No other order of a float sum, and no other library of
 # activations, costs a thousandth; weights in 16 and 8 bits are no mistake of a device.
@@ -43,6 +45,7 @@ _BYTES: Final[Mapping[Dtype, int]] = {
     "int8": 1,
 }
 _CANDIDATES: Final = 8  # images, of which the steadiest are kept
+_OWN_STEPS: Final = 2
 _LEAST_STEPS: Final = 255  # between the least and the largest of INT8
 
 
@@ -77,6 +80,45 @@ def selftest_of(
         return None
     chosen, moved = _steadiest(net, batch, scores)
     return _written(asked, export, small[chosen], scores[chosen], moved)
+
+
+def keep_own_selftest(session: Session, data: Catalogue, export: Export) -> None:
+    """Write a self-test into the twin of a file that no network in torch stands for.
+
+    It holds the file's own answers here: whether they are right is not for it to say,
+    but whether a device gives them, too.
+    """
+    if export.selftest:
+        test = _own_selftest(session.artifact, session, data)
+        made = replace(session.artifact, selftest=test, selftest_inside=False)
+        made.write_twin()
+
+
+def _own_selftest(artifact: Artifact, session: Session, data: Catalogue) -> SelfTest:
+    """Images and what the file says to them here."""
+    preprocess = artifact.preprocess
+    if preprocess is None:
+        raise ValueError(artifact.path)
+    shown = thinned(data.images(preprocess), IMAGES)
+    pixels = next(iter(evaluation_batches(shown, IMAGES))).pixels
+    side = side_for(artifact.size_bytes, size=preprocess.size)
+    small = reduced(pixels.permute(0, 2, 3, 1).numpy(), side)
+    scores = session.run(preprocess(enlarged(small, preprocess.size)))
+    outputs = kept_outputs(scores)
+    dtype = artifact.dtype or "float32"
+    step = None
+    if dtype == "int8":
+        step = float(np.ptp(scores)) / _LEAST_STEPS or 1.0
+    largest = float(np.abs(scores).max()) or 1.0
+    return SelfTest(
+        pixels=small,
+        outputs=outputs,
+        scores=np.ascontiguousarray(scores[:, list(outputs)]),
+        # Steps of the file's own grid may be wider than what these images need.
+        tolerance=_FLOAT[dtype] * largest if step is None else _OWN_STEPS * step,
+        step=step,
+        reference="file",
+    )
 
 
 def _steadiest(

@@ -70,8 +70,9 @@ def to_executorch(  # noqa: PLR0913  # what a file must say about itself
         recipe_sha256=recipe_sha256,
         versions={package: _version(package) for package in _VERSIONED},
         selftest=selftest,
+        selftest_inside=False,
     )
-    artifact.write_twin(inside=False)
+    artifact.write_twin()
     return artifact
 
 

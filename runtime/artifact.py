@@ -62,6 +62,7 @@ class Artifact:
     recipe_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     selftest: SelfTest | None = None
+    selftest_inside: bool = True  # in the file, not in its twin
 
     @property
     def twin(self) -> Path:
@@ -71,7 +72,9 @@ class Artifact:
     @property
     def selftest_bytes(self) -> int:
         """What of `size_bytes` is the self-test, which is no part of the model."""
-        return self.selftest.size_bytes if self.selftest else 0
+        if self.selftest is None or not self.selftest_inside:
+            return 0
+        return self.selftest.size_bytes
 
     def as_record(self) -> dict[str, object]:
         """Plain data for the twin and for reports; the path is the file's name."""
@@ -89,11 +92,11 @@ class Artifact:
             "selftest_bytes": self.selftest_bytes,
         }
 
-    def write_twin(self, *, inside: bool = True) -> None:
-        """Write the facts beside the file; its self-test unless that is `inside`."""
+    def write_twin(self) -> None:
+        """Write the facts beside the file; its self-test where that is not inside."""
         test: object = None
         if self.selftest is not None:
-            test = INSIDE if inside else self.selftest.as_record()
+            test = INSIDE if self.selftest_inside else self.selftest.as_record()
         write_json(self.twin, {**self.as_record(), "selftest": test})
 
     @classmethod
@@ -121,9 +124,11 @@ class Artifact:
                     f"{path}: {key} is {found}, but {bare.twin.name} says "
                     f"{record.get(key)}: the file was changed; export it again"
                 )
-        if record.get("selftest") == INSIDE:
+        inside = record.get("selftest") == INSIDE
+        if inside:
             record["selftest"] = facts.get("selftest")
-        return _described(bare, record, source=bare.twin)
+        described = _described(bare, record, source=bare.twin)
+        return replace(described, selftest_inside=inside)
 
 
 def _format_of(path: Path) -> Format:

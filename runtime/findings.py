@@ -19,8 +19,8 @@ def findings(measurements: Sequence[Measurement]) -> list[str]:
         if each.energy is not None:
             found.append(f"{each.file}: {each.energy.as_text()}.")
     roofs = [each.roofline for each in measurements if each.roofline]
-    if roofs:
-        found.append(f"Roofline: {roofs[0].peaks.as_text()}.")
+    for peaks in dict.fromkeys(each.peaks for each in roofs):
+        found.append(f"Roofline: {peaks.as_text()}.")
     return found
 
 

@@ -3,12 +3,14 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, Literal
 
 import numpy as np
 
 from runtime.bootstrap import Samples, estimate
 from runtime.errors import RecipeError
+from runtime.layouts import Reopen, series_in_layouts
 from runtime.long_run import LongRun, long_run
 from runtime.machine import this_machine
 from runtime.measurement import Comparison, Measurement
@@ -95,12 +97,14 @@ def measure_together(  # noqa: PLR0913  # as above
     runs: int = 200,
     seconds: float | None = None,
     runtime: str | None = None,
+    reopen: Reopen | None = None,
     clock: Clock = time.perf_counter_ns,
 ) -> tuple[tuple[Measurement, ...], tuple[Comparison, ...]]:
     """Measure two or more sessions in turn, and compare the first with each other one.
 
     Every round runs each session once, in random order, so that whatever slows the
-    machine meets all alike; the ratio is the median of the rounds' ratios.
+    machine meets all alike; the ratio is the median of the rounds' ratios. With
+    `reopen`, files are loaded anew between parts of it: see `runtime.layouts`.
     """
     _check(runs=runs, seconds=seconds)
     if len(sessions) < 2:  # noqa: PLR2004  # a comparison has two sides
@@ -108,7 +112,23 @@ def measure_together(  # noqa: PLR0913  # as above
     machine = this_machine()
     if machine.emulator is not None:
         return untimed(sessions, machine, rng=rng), ()
-    series, seen = _series(sessions, runs=runs, seconds=seconds, rng=rng, clock=clock)
+    if reopen is None:
+        series, seen = _series(
+            sessions, runs=runs, seconds=seconds, rng=rng, clock=clock
+        )
+    else:
+        series, seen = watched(
+            partial(
+                series_in_layouts,
+                sessions,
+                reopen=reopen,
+                runs=runs,
+                seconds=seconds,
+                rng=rng,
+                clock=clock,
+            ),
+            ", ".join(sessions),
+        )
     taken = Taken(series, seen, machine, runtime)
     measurements = measurements_of(sessions, taken, rng=rng)
     return measurements, compared(list(sessions), series, rng=rng)

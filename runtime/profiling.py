@@ -63,6 +63,7 @@ def _profiled(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     from runtime.measure import measure, measure_long, measure_together
     from runtime.meters.table import check_meter
     from runtime.profiled import Profile
+    from runtime.session import open_session
 
     if plan.energy is not None:
         check_meter(plan.energy)
@@ -84,6 +85,9 @@ def _profiled(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
                 runs=plan.runs,
                 seconds=plan.seconds,
                 runtime=plan.runtime,
+                reopen=lambda name: open_session(
+                    artifacts[name], threads=plan.threads, runtime=plan.runtime
+                ),
             )
         elif plan.long:
             measurements = measure_long(

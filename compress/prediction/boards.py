@@ -5,12 +5,12 @@ same share of each network of a kind, so one factor a core, from published laten
 other networks, stands for all of it; how far that carries is the held-out error.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
-from compress.prediction.cycles import Form
+from compress.prediction.cycles import Form, Llvm
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import read_json
 from runtime.typed import Between, record_as
@@ -76,14 +76,31 @@ def board(name: str) -> Board:
     return BOARDS[name]
 
 
-def calibration(name: str) -> Calibration:
-    """The calibration of a board, as the benchmark wrote it."""
+def calibrations(name: str) -> dict[str, Calibration]:
+    """The calibrations of a board, one for each major version of LLVM, by that.
+
+    Its models of one core differ from version to version by as much as 18 %.
+    """
     record = read_json(CALIBRATION)
     boards = record.get("boards")
-    if not isinstance(boards, Mapping) or name not in boards:
+    found = boards.get(name) if isinstance(boards, Mapping) else None
+    if not isinstance(found, Mapping) or not found:
         raise InputRejectedError(
             f"{CALIBRATION}: has no {name!r}; install edgepress again"
         )
-    return record_as(
-        Calibration, boards[name], source=f"{CALIBRATION}: {name}", others="ignored"
+    return {
+        str(major): record_as(
+            Calibration, each, source=f"{CALIBRATION}: {name}", others="ignored"
+        )
+        for major, each in found.items()
+    }
+
+
+def chosen(llvms: Sequence[Llvm], known: Mapping[str, Calibration]) -> Llvm | None:
+    """Which of the installed ones to use: the newest that predictions are known for.
+
+    Where there is none, the newest; None where none is installed.
+    """
+    return next(
+        (each for each in llvms if each.major in known), llvms[0] if llvms else None
     )

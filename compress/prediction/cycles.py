@@ -1,12 +1,13 @@
 """Static throughput analysis: cycles of basic blocks by LLVM's models of ARM cores.
 
 llvm-mca schedules a block over and over on a core's pipelines, with every load served
-by the nearest cache; branches, caches and memory are not in it. A block that is a loop
-by itself takes as long as that says (its latency). For any other that would be too
-much: what it reads was not written by itself a moment before, so cores that run out of
-order overlap it with its neighbors, and the busiest pipeline is the bound (throughput).
+by the nearest cache; branches, caches and memory are not in it. The time that this
+takes is a block's latency. For a block that is no loop by itself it may be too much:
+what it reads was not written by itself a moment before, so a core that runs out of
+order overlaps it with its neighbors. Its throughput is what the busiest pipeline needs.
 """
 
+import functools
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from compress.prediction.laps import Block, Runs, instructions
-from runtime.errors import DeviceError, MissingDependencyError, one_line
+from runtime.errors import DeviceError, one_line
 
 # LLVM 19 is the first whose model of Neoverse N1 (the A76 core) is N1's own.
 OLDEST: Final = 19
@@ -32,7 +33,7 @@ _CYCLES: Final = re.compile(r"Total Cycles:\s+(\d+)")
 _REGION: Final = re.compile(r"\[\d+\] Code Region - b(\d+)")
 
 
-# How blocks that are no loops are charged; `mixed` is what the docstring above says.
+# What a block is charged; `mixed`: a loop its latency, any other its throughput.
 Form = Literal["mixed", "latency", "throughput"]
 FORMS: Final[tuple[Form, ...]] = get_args(Form)
 
@@ -45,9 +46,15 @@ class Llvm:
     mc: str
     mca: str
 
+    @property
+    def major(self) -> str:
+        """The number that models of cores change with."""
+        return self.version.partition(".")[0]
 
-def installed() -> Llvm | None:
-    """The newest LLVM that knows these cores; Debian installs them side by side."""
+
+def installed() -> list[Llvm]:
+    """Every LLVM that knows these cores, the newest first; Debian has several."""
+    every = []
     for major in range(_NEWEST_LOOKED_FOR, OLDEST - 1, -1):
         folder = Path(f"/usr/lib/llvm-{major}/bin")
         for found in (
@@ -57,8 +64,9 @@ def installed() -> Llvm | None:
         ):
             mc, mca = (shutil.which(str(each)) for each in found)
             if mc and mca and (version := _version(mca)).startswith(f"{major}."):
-                return Llvm(version=version, mc=mc, mca=mca)
-    return None
+                every.append(Llvm(version=version, mc=mc, mca=mca))
+                break
+    return every
 
 
 def cycles(
@@ -115,9 +123,9 @@ def _scheduled(
         body, lines = lines[: len(block)], lines[len(block) :]
         back = _OFFSET.search(body[-1])
         loops.append(back is not None and int(back[1]) == -4 * (len(block) - 1))
-        source.append(f"// LLVM-MCA-BEGIN b{number}")
+        source.append(f"# LLVM-MCA-BEGIN b{number}")
         source += [_BRANCH.sub(lambda at: at[1] + " #16", line) for line in body]
-        source.append("// LLVM-MCA-END")
+        source.append("# LLVM-MCA-END")
     words = [llvm.mca, "-mtriple=aarch64", f"-mcpu={core}"]
     words += [f"-iterations={_ITERATIONS}", "-skip-unsupported-instructions=any"]
     report = _run(words, "\n".join(source) + "\n")
@@ -167,6 +175,7 @@ def _run(words: Sequence[str], source: str) -> str:
     return done.stdout
 
 
+@functools.cache
 def _version(program: str) -> str:
     """Such as 22.1.8; empty if it does not say."""
     try:
@@ -175,14 +184,3 @@ def _version(program: str) -> str:
         return ""
     found = re.search(r"LLVM version (\d+\.\d+\.\d+)", said)
     return found[1] if found else ""
-
-
-def found_llvm() -> Llvm:
-    """As `installed`; a MissingDependencyError if there is none."""
-    llvm = installed()
-    if llvm is None:
-        raise MissingDependencyError(
-            f"prediction: needs llvm-mca {OLDEST} or later, which is not installed; "
-            f"run: apt-get install llvm-{OLDEST}"
-        )
-    return llvm

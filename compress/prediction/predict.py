@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
-from compress.prediction.boards import Board, Calibration, calibration
+from compress.prediction.boards import Board, Calibration, calibrations, chosen
 from compress.prediction.counting import Count, counted, lacking
-from compress.prediction.cycles import OLDEST, Llvm, cycles, found_llvm, installed
+from compress.prediction.cycles import OLDEST, Llvm, cycles, installed
 from compress.prediction.laps import instructions
 from compress.prediction.prediction import Prediction, Predictions, Share, Step
 from runtime.artifact import Artifact
@@ -59,7 +59,14 @@ def predicted(artifact: Artifact, board: Board, screen: Voice) -> Prediction:
     Raises what `counted` and `cycles` raise; `check_installed` and
     `check_predictable` are for before.
     """
-    known, llvm = calibration(board.name), found_llvm()
+    every = calibrations(board.name)
+    llvm = chosen(installed(), every)
+    if llvm is None:
+        raise MissingDependencyError(
+            f"predictions: need llvm-mca {OLDEST} or later, not installed here; run: "
+            f"apt-get install llvm-{OLDEST}"
+        )
+    known = every.get(llvm.major) or every[max(every)]
     screen.tell(
         f"{artifact.path.name}: counting instructions on an emulated {board.cpu}; "
         "10 s for a MobileNet"
@@ -123,10 +130,10 @@ def _shares(count: Count, took_ms: list[float]) -> tuple[Share, ...]:
 def _doubts(known: Calibration, count: Count, llvm: Llvm) -> tuple[str, ...]:
     """Why a prediction may be further off than others were."""
     found = []
-    if llvm.version.partition(".")[0] != known.llvm.partition(".")[0]:
+    if llvm.major != known.llvm.partition(".")[0]:
         found.append(
-            f"calibrated with LLVM {known.llvm}, this is {llvm.version}; its models of "
-            "cores may differ"
+            f"calibrated with LLVM {known.llvm}, this is {llvm.version}, whose models "
+            "of cores may differ by 20 %"
         )
     if not count.runtime.endswith(known.litert):
         found.append(f"calibrated with LiteRT {known.litert}, not {count.runtime}")

@@ -12,7 +12,8 @@ from runtime.layers import Layer, LayerProfile
 from runtime.operator_times import OperatorTime, operator_times
 
 _SECONDS: Final = 3.0
-_FEWEST, _MOST = 10, 200
+_WARM_UP: Final = 3
+_FEWEST, _MOST = 20, 200
 
 
 def layer_times(
@@ -25,11 +26,11 @@ def layer_times(
         batch = rng.standard_normal(session.input_shape, dtype=np.float32)
         call = session.bind(batch)
         took = []
-        for _ in range(_FEWEST):
+        for _ in range(_WARM_UP + _FEWEST):
             started = time.perf_counter_ns()
             call()
             took.append(time.perf_counter_ns() - started)
-    whole_ns = float(np.median(took))
+    whole_ns = float(np.median(took[_WARM_UP:]))
     rounds = min(max(int(_SECONDS * 1e9 / max(1.0, whole_ns)), _FEWEST), _MOST)
     found = operator_times(
         artifact.path, threads=threads, rounds=rounds, rng=rng, provider=provider
@@ -38,20 +39,17 @@ def layer_times(
         file=artifact.path.name,
         runtime=session.runtime,
         threads=threads,
-        how=f"its own trace, {rounds} runs",
+        how=f"its own trace, the median of {rounds} runs",
         whole_ms=whole_ns / 1e6,
         layers=tuple(map(_layer, found)),
     )
 
 
 def _layer(operator: OperatorTime) -> Layer:
-    """Median and middle half of one operator's samples."""
-    low, middle, high = np.percentile(operator.samples_us, (25, 50, 75)) / 1e3
+    """The median of one operator's samples."""
     return Layer(
         name=operator.name,
         operator=operator.operator,
         dtype=operator.dtype,
-        ms=float(middle),
-        low_ms=float(low),
-        high_ms=float(high),
+        ms=float(np.median(operator.samples_us)) / 1e3,
     )

@@ -209,7 +209,9 @@ def test_a_twin_refers_to_the_test_in_the_file(tmp_path: Path) -> None:
 
 def test_a_twin_holds_the_test_of_a_file_that_cannot(tmp_path: Path) -> None:
     path = file(tmp_path / "a.onnx", weight(), None)
-    replace(Artifact.read(path), selftest=selftest()).write_twin(inside=False)
+    bare = Artifact.read(path)
+    replace(bare, selftest=selftest(), selftest_inside=False).write_twin()
+    assert Artifact.read(path).selftest_bytes == 0  # of the file, which has none
     assert check_files([path]).exit_code == Exit.FIT
 
 

@@ -57,7 +57,7 @@ def test_profile_as_a_board_predicts_and_does_not_measure(
     net: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The record has no latency, the prediction its error and its operators."""
-    if installed() is None:
+    if not installed():
         pytest.skip("llvm-mca is not installed: apt-get install llvm-19")
     check_installed()
 

@@ -10,7 +10,7 @@ import pytest
 from compress import cli
 from compress.prediction import predict
 from compress.prediction.asked import check_predicted
-from compress.prediction.boards import BOARDS, CALIBRATION, board, calibration
+from compress.prediction.boards import BOARDS, CALIBRATION, board, calibrations
 from compress.prediction.counting import Count
 from compress.prediction.cycles import Llvm
 from compress.prediction.laps import Operator, Runs, instructions
@@ -42,7 +42,7 @@ def counted_by_hand(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(predict, "counted", counted)
     monkeypatch.setattr(predict, "cycles", cycles)
-    monkeypatch.setattr(predict, "found_llvm", lambda: Llvm("22.1.8", "", ""))
+    monkeypatch.setattr(predict, "installed", lambda: [Llvm("22.1.8", "", "")])
 
 
 class Silent:
@@ -57,7 +57,7 @@ def test_milliseconds_are_cycles_by_the_clock_times_the_board_s_one_factor() -> 
     """2,000 cycles each of 1,100 instructions at 2.4 GHz are 0.9167 ms."""
     found = predict.predicted(ARTIFACT, BOARDS["rpi5"], Silent())  # type: ignore[arg-type]
 
-    known = calibration("rpi5")
+    known = calibrations("rpi5")["22"]
     assert found.predicted_ms == pytest.approx(known.factor * 2.2 / 2.4)
     assert found.error == known.error
     assert found.instructions == 1_100
@@ -104,11 +104,16 @@ def test_factors_come_from_a_script_that_is_named_with_its_source() -> None:
     assert "NobuoTsukamoto" in str(record["source"])
     assert isinstance(boards, dict)
     assert set(boards) == set(BOARDS)
-    for name, each in boards.items():
+    records = [
+        (calibrations(name)[major], each)
+        for name, found in boards.items()
+        for major, each in found.items()
+    ]
+    for known, each in records:
         held_out = [abs(case["error"]) for case in each["held_out"]]
         fitted = " ".join(each["fitted_on"])
-        assert calibration(name).error == pytest.approx(np.mean(held_out), abs=1e-4)
-        assert calibration(name).worst == pytest.approx(max(held_out), abs=1e-4)
+        assert known.error == pytest.approx(np.mean(held_out), abs=1e-4)
+        assert known.worst == pytest.approx(max(held_out), abs=1e-4)
         assert not any(case["net"] in fitted for case in each["held_out"])
 
 
@@ -124,7 +129,7 @@ def test_everything_that_is_missing_is_told_at_once(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One line to type."""
-    monkeypatch.setattr(predict, "installed", lambda: None)
+    monkeypatch.setattr(predict, "installed", list)
     monkeypatch.setattr(predict, "lacking", lambda: ["qemu-user", "gcc"])
 
     with pytest.raises(
