@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types everyday slow coverage bench clean
+.PHONY: demo test lint types everyday slow coverage bench arm clean
 
 demo: $(VENV)/.workstation
 	$(BIN)/compress distill --teacher resnet50 --student mobilenetv3
@@ -31,6 +31,12 @@ coverage: $(VENV)/.developer
 
 bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/ratios.py
+
+# Answers on emulated ARM cores; where one may install (root on Debian or Ubuntu), the
+# image for ARM boards as well, really built and run.
+arm: $(VENV)/.developer
+	$(BIN)/python benchmarks/arm64.py --out benchmarks/results/arm64.json
+	PATH="$(CURDIR)/$(BIN):$$PATH" docker/arm/try
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

@@ -21,6 +21,7 @@ from compress.folder import (
 )
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
+from compress.measuring import check_measuring
 from compress.models.model import Model
 from compress.models.opening import check_start, open_model
 from compress.outcome import report_of
@@ -34,6 +35,7 @@ from compress.rows import Row, chain_of, last_float, row_of
 from compress.screen import Screen
 from compress.stages import QUANTISING, keeps_answers
 from compress.stages.stage import Stage
+from compress.target_grids import calibration_of
 from compress.training.resume import forget_state
 from runtime.errors import InputRejectedError
 from runtime.files import read_json, write_json
@@ -53,6 +55,7 @@ def run(
     """
     check_device(device)
     check_installed(*EXPORTERS)
+    check_measuring(recipe.export, screen)
     if threads is not None:
         torch.set_num_threads(threads)
     return in_run_directory(
@@ -200,7 +203,14 @@ class _Run:
         ordered = {row.name: row.model for row in self.rows if row.name == "teacher"}
         ordered |= self.made_from(model)
         ordered[made] = model
-        proof = prove(ordered, data, self.recipe.export, self.job, self.recipe.digest())
+        proof = prove(
+            ordered,
+            data,
+            self.recipe.export,
+            self.job,
+            self.recipe.digest(),
+            calibration=calibration_of(self.recipe),
+        )
         report = handed_over(
             report_of(self.recipe, self.job, data, self.rows, proof), self.job
         )

@@ -55,6 +55,11 @@ class Target:
     cpu_features: tuple[str, ...] = ()
     traps: tuple[Trap, ...] = ()
 
+    @property
+    def rounds_reads(self) -> bool:
+        """Whether its INT8 kernels go on in float until the next one rounds: TensorRT."""
+        return self.layout is not None and self.layout.activations == "symmetric"
+
     def lacking(self, machine: Machine) -> str | None:
         """Why `machine` is not such a device, as a clause; None if it may be one."""
         known, wanted = machine.features, self.cpu_features

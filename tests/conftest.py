@@ -4,6 +4,7 @@ import copy
 import functools
 import os
 import random
+import subprocess
 import sys
 import zlib
 from pathlib import Path
@@ -22,6 +23,7 @@ hypothesis.settings.load_profile("edgepress")
 # Two test processes on two cores: one thread each, or they wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+_ROOT = Path(__file__).parents[1]
 SHARED = Path(
     os.environ.get("EDGEPRESS_SHARED")
     or Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -143,3 +145,33 @@ def _own_cache(
     monkeypatch.setenv("EDGEPRESS_CACHE", str(folder))
     empty = tmp_path_factory.mktemp("config")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(empty))
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy so that the checkout stays as it is."""
+    place = tmp_path_factory.mktemp("wheel")
+    source = place / "source"
+    for name in [
+        "compress",
+        "export",
+        "runtime",
+        "pyproject.toml",
+        "README.md",
+        "LICENSE",
+    ]:
+        for path in [_ROOT / name, *(_ROOT / name).rglob("*")]:
+            if path.is_file() and path.suffix != ".pyc":
+                copy = source / path.relative_to(_ROOT)
+                copy.parent.mkdir(parents=True, exist_ok=True)
+                copy.write_bytes(path.read_bytes())
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
+    done = subprocess.run(
+        [*command, "--outdir", str(place / "dist"), str(source)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (built,) = (place / "dist").glob("*.whl")
+    return built

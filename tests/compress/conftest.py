@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from runtime import measure
+from runtime import measure, taking
 from runtime.fresh import Fresh
 
 ROOT = Path(__file__).parents[2]
@@ -27,15 +27,15 @@ def _measured_briefly() -> Iterator[None]:
 
     What a measurement is worth is tested below tests/runtime.
     """
-    real = measure.fresh
+    real = taking.fresh
 
-    def fresh(path: Path, *, threads: int) -> Fresh | None:
+    def fresh(path: Path, *, threads: int, runtime: str | None = None) -> Fresh | None:
         if not FRESH:
-            FRESH.append(real(path, threads=threads))
+            FRESH.append(real(path, threads=threads, runtime=runtime))
         return FRESH[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(measure, "fresh", fresh)
+        patch.setattr(taking, "fresh", fresh)
         for each in (measure.measure, measure.measure_together):
             patch.setitem(each.__kwdefaults__, "runs", 20)
         yield
