@@ -20,14 +20,14 @@ types: $(VENV)/.developer
 	$(BIN)/mypy
 
 everyday: $(VENV)/.developer
-	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadgroup
 
 slow: $(VENV)/.developer
-	$(BIN)/pytest -m slow --numprocesses 2 --durations 10
+	$(BIN)/pytest -m slow --numprocesses 2 --dist loadgroup --durations 10
 
 # Counting lines makes everything take half as long again, so it is a command of its own.
 coverage: $(VENV)/.developer
-	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --cov
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadgroup --cov
 
 bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/ratios.py

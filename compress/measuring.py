@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from compress.devices.names import COMPUTING
 from compress.devices.table import device
 from runtime.errors import DeviceError, RecipeError
 from runtime.machine import this_machine
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from runtime.profiled import Profile
     from runtime.profiling import Voice
 
-# What torch computes on; any other name is that of a device that measures.
-_COMPUTING: Final = frozenset({"cpu", "cuda", "mps", "xpu", "hpu", "xla", "meta"})
-
 
 def parted(name: str) -> tuple[str, str | None]:
     """What `--device` names: what computes, and what measures if that is not here.
@@ -34,7 +32,7 @@ def parted(name: str) -> tuple[str, str | None]:
     `cuda`, `pi5` or both, `cuda,pi5`; two of one sort are a RecipeError.
     """
     names = [each.strip() for each in name.split(",")]
-    computing = [each for each in names if each.partition(":")[0] in _COMPUTING]
+    computing = [each for each in names if each.partition(":")[0] in COMPUTING]
     measuring = [each for each in names if each not in computing]
     if len(computing) > 1 or len(measuring) > 1:
         raise RecipeError(
@@ -62,11 +60,11 @@ def check_measuring(export: Export, screen: Voice) -> None:
 
 def machine_for(export: Export) -> Machine:
     """The machine that files are measured on, looked at once."""
-    return this_machine() if export.device is None else _machine(export.device)
+    return this_machine() if export.device is None else machine_of(export.device)
 
 
 @functools.cache
-def _machine(name: str) -> Machine:
+def machine_of(name: str) -> Machine:
     """A device's machine, asked once in a run."""
     return device(name).machine()
 

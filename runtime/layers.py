@@ -30,16 +30,13 @@ _NAME: Final = 38
 class Layer:
     """One operator as the runtime executed it.
 
-    dtype: of what it computes with, its first input; ms: of one inference, the median;
-    low_ms, high_ms: the middle half of the samples.
+    dtype: of what it computes with, its first input; ms: of one inference.
     """
 
     name: str
     operator: str
     dtype: str
     ms: float
-    low_ms: float
-    high_ms: float
 
     @property
     def is_tax(self) -> bool:

@@ -24,9 +24,10 @@ from runtime.typed import Between
 _Rate = Annotated[float, Between(0, 1e9)]
 # Matrices that fill a level-2 cache and no more, so that arithmetic is what limits.
 _SIDE: Final = 512
-# Arrays far beyond any last-level cache of a board or a workstation's share of one
-# (STREAM wants four times the cache; McCalpin 1995).
-_ARRAY_BYTES: Final = 128 << 20
+# STREAM wants arrays of four times the last-level cache or more (McCalpin 1995); a
+# board with 512 MB of memory has to hold two of them.
+_TIMES_THE_CACHE: Final = 8
+_ARRAY_BYTES: Final = (32 << 20, 128 << 20)
 _SECONDS: Final = 0.4
 _LEAST: Final = 5
 
@@ -101,7 +102,9 @@ def bandwidth_gbs(*, threads: int, seconds: float = _SECONDS) -> float:
 
     numpy lets the interpreter's lock go while it copies.
     """
-    share = _ARRAY_BYTES // threads
+    least, most = _ARRAY_BYTES
+    wanted = _TIMES_THE_CACHE * (last_level_cache_bytes() or most)
+    share = min(max(least, wanted), most) // threads
     pairs = [
         (np.ones(share, np.uint8), np.empty(share, np.uint8)) for _ in range(threads)
     ]

@@ -28,11 +28,43 @@ SHARED = Path(
     or Path(__file__).resolve().parents[2] / "shared" / "data"
 )
 
+# Fixtures of a whole folder that trace networks.
+COSTLY = frozenset({"quantised", "everything", "int8_file", "float_file"})
+
 
 def pytest_configure(config: pytest.Config) -> None:
     """Let pytest-randomly shuffle; what is drawn is seeded below, the same each day."""
     if hasattr(config.option, "randomly_reset_seed"):
         config.option.randomly_reset_seed = False
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep tests in one process that share what is costly; the others go anywhere.
+
+    `--dist loadgroup` begins with the largest groups, so that no worker is left with a
+    long one in the end.
+    """
+    for item in items:
+        group = _shared_by(item)
+        if group:
+            item.add_marker(pytest.mark.xdist_group(group))
+
+
+def _shared_by(item: pytest.Item) -> str:
+    """What a test shares: fixtures of its own file, by parameter, or COSTLY ones."""
+    if not isinstance(item, pytest.Function):
+        return ""
+    file = item.nodeid.partition("::")[0]
+    group = ""
+    for name, (*_, fixture) in item._fixtureinfo.name2fixturedefs.items():
+        if name in COSTLY:
+            return fixture.baseid
+        if fixture.scope == "module" and fixture.baseid == file:
+            group = group or file
+            if fixture.params:
+                group = f"{file} {item.callspec.indices[name]}"
+    return group
 
 
 def _translate_once() -> None:
@@ -74,7 +106,8 @@ def pytest_fixture_setup(
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     """A test draws the same, whatever ran before it."""
-    _seed(item.nodeid)
+    file, _, name = item.location
+    _seed(f"{file}::{name}")
 
 
 @pytest.fixture(scope="session")

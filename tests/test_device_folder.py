@@ -85,7 +85,7 @@ def test_a_copied_folder_measures_its_models_and_names_the_one_that_is_bad(
 def test_what_is_missing_is_a_sentence_and_an_exit_code(folder: Path) -> None:
     empty = run(folder)
     assert (empty.returncode, empty.stdout) == (2, "")
-    assert "no .onnx and no .tflite file" in empty.stderr
+    assert "no .onnx, .tflite or .pte file" in empty.stderr
     gone = run(folder, python="/none/python3")
     assert gone.returncode == 6
     assert "/none/python3 is not there" in gone.stderr

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from compress.devices.device import Device
+from compress.devices.names import is_here
 from compress.devices.together import together, worst
 from compress.report.columns import aligned, rule, width, wrapped
 from compress.report.units import milliseconds, size
@@ -25,8 +26,6 @@ from runtime.profiling import Voice
 # Of a record; they are in the device's own file.
 _SAMPLES: Final = ("samples_ns", "warmup_ns")
 _NAMED: Final = 5  # devices that a sentence about many names
-# Kinds whose devices are this very machine: they would disturb each other.
-_HERE: Final = ("cpu", "docker")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +106,12 @@ class Errand:
         """Measure on one device; what goes wrong there is its row."""
         try:
             profile = device.measure(self.files, self.plan, self.screen)
+            samples = None if self.out is None else _kept(name, profile, self.out)
         except EdgepressError as error:
             return self._failed(name, str(error), error.exit_code)
         except Exception as error:  # noqa: BLE001  # of one, which the others survive
             command = ["compress", "profile", "--device", name]
             return self._failed(name, kept_as_bug(error, command), Exit.BUG)
-        samples = None if self.out is None else _kept(name, profile, self.out)
         return Row(
             device=name,
             measurements=tuple(map(_summary, profile.measurements)),
@@ -137,7 +136,7 @@ def profile_fleet(devices: Mapping[str, Device], errand: Errand) -> Fleet:
     def measured(name: str) -> Row:
         return errand.on(name, devices[name])
 
-    here = [name for name in devices if name.partition(":")[0] in _HERE]
+    here = [name for name in devices if is_here(name)]
     rows = dict(together(measured, [name for name in devices if name not in here]))
     rows |= {name: measured(name) for name in here}
     return Fleet(rows=tuple(rows[name] for name in devices))

@@ -5,6 +5,7 @@ from typing import Final
 
 from compress.devices.inventory import Board
 from compress.devices.visit import Greeting
+from runtime.backends.table import distributions
 from runtime.errors import MissingDependencyError
 
 # The environment that is proposed, in the home there, and what makes one on Debian.
@@ -42,7 +43,5 @@ def install_line(board: Board, greeting: Greeting, packages: list[str]) -> str:
 def lacking(greeting: Greeting) -> list[str]:
     """What a board lacks to run any model file."""
     has = set(greeting.modules)
-    interpreters = {"onnxruntime", "onnxruntime-gpu", "ai-edge-litert"}
-    interpreters |= {"tflite-runtime", "tensorflow", "openvino", "executorch"}
     found = [] if "numpy" in has else ["numpy"]
-    return found if has & interpreters else [*found, "onnxruntime"]
+    return found if has & {*distributions()} else [*found, "onnxruntime"]

@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, cast
 
+from runtime.backends.table import distributions
 from runtime.errors import InputRejectedError
 from runtime.plain_json import LARGEST_BYTES, json_record
 
@@ -72,7 +73,8 @@ def far_command(python: str, mark: str, source: bytes) -> str:
         f"len(s)=={len(source)} and exec(s)"
     )
     # `exec`: no shell waits beside it. `-I`: no file of the home is imported.
-    return f"exec {shlex.join([python, '-I', '-c', code, mark])}"
+    libraries = ("numpy", *distributions())
+    return f"exec {shlex.join([python, '-I', '-c', code, mark, *libraries])}"
 
 
 class Wire:

@@ -3,7 +3,7 @@
 # no root, nothing written outside of it. It lies in that folder, beside
 #
 #   runtime/   our package, as it is in the repository
-#   models/    .onnx and .tflite files, each with its .json
+#   models/    .onnx, .tflite and .pte files, each with its .json
 #   venv/      an environment with numpy and an interpreter; else ../edgepress-venv, or
 #              the python3 of the system, or the one that PYTHON names
 #
@@ -60,7 +60,7 @@ failed() {
     [ "$1" -le "$worst" ] || worst=$1
 }
 
-for file in models/*.onnx models/*.tflite; do
+for file in models/*.onnx models/*.tflite models/*.pte; do
     [ -f "$file" ] || continue
     count=$((count + 1))
     name=${file#models/}
@@ -84,5 +84,5 @@ for file in models/*.onnx models/*.tflite; do
     printf '%s\n' "results/$stamp-$name.json"
 done
 
-[ "$count" -gt 0 ] || stop 2 "no .onnx and no .tflite file is in $here/models"
+[ "$count" -gt 0 ] || stop 2 "no .onnx, .tflite or .pte file is in $here/models"
 exit "$worst"

@@ -8,6 +8,7 @@ tensorflow/compiler/mlir/lite/schema/schema.fbs, version 3.
 """
 
 import struct
+import sys
 import time
 from typing import Final
 
@@ -90,6 +91,7 @@ class _Cut:
             )
             self._interpreter.allocate_tensors()
         self._source = self._interpreter.get_input_details()[0]
+        self.fastest_ns = sys.maxsize
 
     def fed(self, rng: np.random.Generator) -> "_Cut":
         """The same, with random numbers as its input, and warm."""
@@ -98,14 +100,14 @@ class _Cut:
         scaled = values * 32 if kind.kind in "iu" else values
         self._interpreter.set_tensor(self._source["index"], scaled.astype(kind))
         for _ in range(_WARM_UP):
-            self.timed()
+            self.time_()
         return self
 
-    def timed(self) -> int:
-        """One inference, in ns."""
+    def time_(self) -> None:
+        """One inference; the fastest is kept, which nothing else disturbed."""
         started = time.perf_counter_ns()
         self._interpreter.invoke()
-        return time.perf_counter_ns() - started
+        self.fastest_ns = min(self.fastest_ns, time.perf_counter_ns() - started)
 
     def operators(self, count: int) -> list[tuple[str, str, str]]:
         """Name of the result, operator and dtype of the first `count` operators."""
@@ -137,40 +139,35 @@ def layer_times(
             f"{artifact.path}: --layers cannot cut it into operators: {error}"
         ) from error
     whole.fed(rng)
-    whole_ns = float(np.median([whole.timed() for _ in range(_FEWEST)]))
-    rounds = int(_SECONDS * 1e9 / max(1.0, whole_ns * cutter.count))
+    for _ in range(_FEWEST):
+        whole.time_()
+    rounds = int(_SECONDS * 1e9 / max(1, whole.fastest_ns * cutter.count))
     rounds = min(max(rounds, _FEWEST), _MOST)
     before: _Cut | None = None
-    layers = []
-    for at, (name, operator, dtype) in enumerate(whole.operators(cutter.count)):
+    fastest = []
+    for at in range(cutter.count):
         now = _Cut(cutter.after(at + 1), where=artifact, threads=threads).fed(rng)
-        took = _in_turn(before, now, rounds)
-        low, middle, high = (
-            max(0.0, float(each)) / 1e6 for each in np.percentile(took, (25, 50, 75))
-        )
-        layers.append(
-            Layer(
-                name=name,
-                operator=operator,
-                dtype=dtype,
-                ms=middle,
-                low_ms=low,
-                high_ms=high,
-            )
-        )
+        for _ in range(rounds):
+            now.time_()
+            if before is not None:
+                before.time_()
+        if before is not None:
+            fastest.append(before.fastest_ns)
         before = now
+    ends_ms = np.array([*fastest, now.fastest_ns]) / 1e6
+    # More operators take no less time; what seems to was disturbed.
+    took_ms = np.diff(np.maximum.accumulate(ends_ms), prepend=0.0).tolist()
+    layers = tuple(
+        Layer(name=name, operator=operator, dtype=dtype, ms=ms)
+        for (name, operator, dtype), ms in zip(
+            whole.operators(cutter.count), took_ms, strict=True
+        )
+    )
     return LayerProfile(
         file=artifact.path.name,
         runtime=imported(artifact.path)[1],
         threads=threads,
-        how=f"the file cut after each operator, {rounds} runs each",
-        whole_ms=whole_ns / 1e6,
-        layers=tuple(layers),
+        how=f"cut after each operator, the fastest of {2 * rounds} runs",
+        whole_ms=whole.fastest_ns / 1e6,
+        layers=layers,
     )
-
-
-def _in_turn(before: _Cut | None, now: _Cut, rounds: int) -> list[int]:
-    """How much longer the longer cut takes, in ns, pair by pair."""
-    return [
-        now.timed() - (0 if before is None else before.timed()) for _ in range(rounds)
-    ]

@@ -76,6 +76,12 @@ class OrtSession:
                 f"load it: {one_line(error)}; export or copy it again"
             ) from error
         self.load_ms: Final = (time.perf_counter_ns() - started_ns) / 1e6
+        if provider not in self._session.get_providers():
+            raise DeviceError(
+                f"{artifact.path}: onnxruntime {onnxruntime.__version__} has "
+                f"{provider}, but it does not start here, and the CPU would take its "
+                "place in silence; are its driver and libraries (CUDA, cuDNN) there?"
+            )
         self.artifact: Final = artifact
         self.threads: Final = threads
         self.runtime: Final = _named(onnxruntime, provider)

@@ -39,20 +39,17 @@ def layer_times(
         file=artifact.path.name,
         runtime=session.runtime,
         threads=threads,
-        how=f"its own trace, {rounds} runs",
+        how=f"its own trace, the median of {rounds} runs",
         whole_ms=whole_ns / 1e6,
         layers=tuple(map(_layer, found)),
     )
 
 
 def _layer(operator: OperatorTime) -> Layer:
-    """Median and middle half of one operator's samples."""
-    low, middle, high = np.percentile(operator.samples_us, (25, 50, 75)) / 1e3
+    """The median of one operator's samples."""
     return Layer(
         name=operator.name,
         operator=operator.operator,
         dtype=operator.dtype,
-        ms=float(middle),
-        low_ms=float(low),
-        high_ms=float(high),
+        ms=float(np.median(operator.samples_us)) / 1e3,
     )

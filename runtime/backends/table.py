@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from runtime.artifact import Artifact
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
     import numpy as np
 
+    from runtime.artifact import Artifact
     from runtime.layers import LayerProfile
     from runtime.session import Session
 
@@ -25,7 +25,8 @@ class Backend:
     `interpreter(where, *, variant)`, which imports the library for `where` and gives
     its name and version, or raises MissingDependencyError or DeviceError; variant: what
     a library that has several engines calls this one; layers: its file that defines
-    `layer_times(artifact, *, threads, variant, rng)`, if it tells layers apart.
+    `layer_times(artifact, *, threads, variant, rng)`, if it tells layers apart;
+    distributions: what installs it, any of them; cpu: whether it computes on the CPU.
     """
 
     name: str
@@ -34,8 +35,10 @@ class Backend:
     enables: str
     variant: str = ""
     layers: str = ""
+    distributions: tuple[str, ...] = ()
+    cpu: bool = True
 
-    def session(self, artifact: Artifact, *, threads: int) -> "Session":
+    def session(self, artifact: "Artifact", *, threads: int) -> "Session":
         """Load a file; raises what `runtime.session.open_session` says."""
         found: Session = self._file().session(
             artifact, threads=threads, variant=self.variant
@@ -48,7 +51,7 @@ class Backend:
         return name
 
     def layer_times(
-        self, artifact: Artifact, *, threads: int, rng: "np.random.Generator"
+        self, artifact: "Artifact", *, threads: int, rng: "np.random.Generator"
     ) -> "LayerProfile":
         """Time the layers of a file; RecipeError where this runtime cannot tell."""
         if not self.layers:
@@ -67,6 +70,8 @@ class Backend:
         return importlib.import_module(f"runtime.backends.{self.module}")
 
 
+_ONNXRUNTIME: Final = ("onnxruntime", "onnxruntime-gpu")
+
 # The first one of a format is what runs it where nothing else was asked for.
 BACKENDS: Final[dict[str, Backend]] = {
     each.name: each
@@ -75,6 +80,7 @@ BACKENDS: Final[dict[str, Backend]] = {
             name="onnxruntime",
             formats=("onnx",),
             module="ort",
+            distributions=_ONNXRUNTIME,
             layers="ort_layers",
             enables="ONNX files on the CPU",
         ),
@@ -82,6 +88,7 @@ BACKENDS: Final[dict[str, Backend]] = {
             name="litert",
             formats=("tflite",),
             module="litert",
+            distributions=("ai-edge-litert", "tflite-runtime", "tensorflow"),
             layers="litert_layers",
             enables="TFLite files on the CPU, through XNNPACK",
         ),
@@ -89,6 +96,7 @@ BACKENDS: Final[dict[str, Backend]] = {
             name="onnxruntime-xnnpack",
             formats=("onnx",),
             module="ort",
+            distributions=_ONNXRUNTIME,
             layers="ort_layers",
             variant="XnnpackExecutionProvider",
             enables="ONNX files on the CPU, float convolutions through XNNPACK",
@@ -97,32 +105,45 @@ BACKENDS: Final[dict[str, Backend]] = {
             name="onnxruntime-cuda",
             formats=("onnx",),
             module="ort",
+            distributions=_ONNXRUNTIME,
             layers="ort_layers",
             variant="CUDAExecutionProvider",
+            cpu=False,
             enables="ONNX files on NVIDIA GPUs",
         ),
         Backend(
             name="onnxruntime-tensorrt",
             formats=("onnx",),
             module="ort",
+            distributions=_ONNXRUNTIME,
             layers="ort_layers",
             variant="TensorrtExecutionProvider",
+            cpu=False,
             enables="ONNX files on NVIDIA GPUs, through TensorRT",
         ),
         Backend(
             name="openvino",
             formats=("onnx", "tflite"),
             module="openvino",
+            distributions=("openvino",),
             enables="ONNX and TFLite files on Intel's and ARM's CPUs",
         ),
         Backend(
             name="executorch",
             formats=("executorch",),
             module="executorch",
+            distributions=("executorch",),
             enables="ExecuTorch programs (.pte) on the CPU, through XNNPACK",
         ),
     )
 }
+
+
+def distributions() -> tuple[str, ...]:
+    """Whatever installs a runtime, by its name on a package index."""
+    return tuple(
+        dict.fromkeys(name for each in BACKENDS.values() for name in each.distributions)
+    )
 
 
 def backend(name: str) -> Backend:
@@ -135,7 +156,7 @@ def backend(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def backend_for(artifact: Artifact, runtime: str | None = None) -> Backend:
+def backend_for(artifact: "Artifact", runtime: str | None = None) -> Backend:
     """The backend named `runtime`, else the first of the file's format.
 
     A name that is not known, or that does not execute the format, is a RecipeError.

@@ -17,6 +17,7 @@ from runtime.fresh import Fresh
 
 ROOT = Path(__file__).parents[2]
 SIDE_PIXELS = 32
+FRESH: list[Fresh | None] = []  # what one file took in a process of its own
 Started = Callable[..., subprocess.CompletedProcess[str]]
 
 
@@ -26,13 +27,12 @@ def _measured_briefly() -> Iterator[None]:
 
     What a measurement is worth is tested below tests/runtime.
     """
-    found: list[Fresh | None] = []
     real = taking.fresh
 
     def fresh(path: Path, *, threads: int, runtime: str | None = None) -> Fresh | None:
-        if not found:
-            found.append(real(path, threads=threads, runtime=runtime))
-        return found[0]
+        if not FRESH:
+            FRESH.append(real(path, threads=threads, runtime=runtime))
+        return FRESH[0]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(taking, "fresh", fresh)

@@ -74,7 +74,7 @@ def plug_fixture(monkeypatch: pytest.MonkeyPatch) -> Callable[[Board], Board]:
             return board
 
         monkeypatch.setattr(measuring, "device", found)
-        measuring._machine.cache_clear()
+        measuring.machine_of.cache_clear()
         return board
 
     return plug

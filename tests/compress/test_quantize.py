@@ -13,6 +13,7 @@ from onnx import numpy_helper
 from compress.cli import main
 from compress.folder import write_manifest
 from runtime.artifact import Artifact
+from runtime.checking import check_files
 from runtime.errors import Exit
 from runtime.files import SEAL, sha256_of, write_json
 
@@ -366,6 +367,9 @@ def test_nncf_chooses_the_grids_and_our_lowering_makes_the_file(
     assert (plain["dtype"], int8["dtype"]) == ("float32", "int8")
     assert int8["int8_macs_fraction"] > 0.9
     assert int8["against_float32"]["argmax_agreement"] > 0.9
+    files = sorted((tmp_path / "run" / "artifacts").glob("*.onnx"))
+    kinds = {each.reference for each in check_files(files).files if each.passed}
+    assert kinds == {"network", "file"}
     if limit:
         key = limit[0].removeprefix("--").replace("-", "_")
         (held,) = (each for each in found["checks"] if each["limit"] == key)
@@ -403,7 +407,8 @@ def test_a_saved_model_becomes_tflite_files(
     missed = {each["limit"] for each in report["checks"] if not each["kept"]}
     assert missed <= {"chance"}
     assert (code == Exit.FIT) is (not missed)
-    assert len(list((out / "artifacts").glob("*.tflite"))) == 2
+    files = sorted((out / "artifacts").glob("*.tflite"))
+    assert [each.passed for each in check_files(files).files] == [True, True]
 
 
 @pytest.mark.parametrize("verb", ["export", "quantize"])

@@ -62,6 +62,7 @@ def test_a_profile_is_one_json_document_as_the_contract_says(tmp_path: Path) -> 
     assert json.loads(done.stdout)["comparisons"] == []
 
 
+@pytest.mark.slow
 def test_a_long_run_tells_its_course_and_what_was_asked_for_beside_it(
     tmp_path: Path,
 ) -> None:
