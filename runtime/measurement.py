@@ -8,6 +8,7 @@ from runtime.clocks import Conditions
 from runtime.disturbance import Disturbance
 from runtime.doubts import doubts, faults
 from runtime.energy import Energy
+from runtime.layer_times import LayerTime
 from runtime.long_run import LongRun
 from runtime.machine import Machine
 from runtime.memory import Memory
@@ -44,6 +45,7 @@ class Measurement:
     long: LongRun | None = None
     energy: Energy | None = None
     roofline: Roofline | None = None
+    layers: tuple[LayerTime, ...] | None = None
 
     @property
     def kind(self) -> Literal["native", "emulated"]:
@@ -114,7 +116,9 @@ class Measurement:
             "energy": self.energy,
             "roofline": self.roofline,
         }
-        return {key: asdict(part) if part else None for key, part in parts.items()}
+        record = {key: asdict(part) if part else None for key, part in parts.items()}
+        layers = None if self.layers is None else [asdict(each) for each in self.layers]
+        return {**record, "layers": layers}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from runtime.clocks import Conditions
 from runtime.disturbance import Disturbance
 from runtime.energy import Energy
 from runtime.errors import InputRejectedError
+from runtime.layer_times import LayerTime
 from runtime.long_run import LongRun
 from runtime.machine import Machine
 from runtime.measurement import Comparison, Measurement
@@ -78,6 +79,7 @@ class _Measurement:
     long: LongRun | None = None
     energy: Energy | None = None
     roofline: Roofline | None = None
+    layers: tuple[LayerTime, ...] | None = None
 
     def __post_init__(self) -> None:
         """There is no measurement without a sample, unless latency was refused."""
@@ -145,6 +147,7 @@ def read_measurement(record: object, *, source: str) -> Measurement:
         long=found.long,
         energy=found.energy,
         roofline=found.roofline,
+        layers=found.layers,
     )
 
 

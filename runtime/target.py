@@ -57,7 +57,7 @@ class Target:
 
     @property
     def rounds_reads(self) -> bool:
-        """Whether its INT8 kernels go on in float until the next one rounds: TensorRT."""
+        """Whether INT8 kernels go on in float until the next one rounds: TensorRT."""
         return self.layout is not None and self.layout.activations == "symmetric"
 
     def lacking(self, machine: Machine) -> str | None:

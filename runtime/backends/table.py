@@ -9,6 +9,11 @@ from runtime.artifact import Artifact
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from runtime.plan import Plan
+    from runtime.profiled import Profile
+    from runtime.profiling import Voice
     from runtime.session import Session
 
 
@@ -21,7 +26,9 @@ class Backend:
     `session(artifact, *, threads, variant)`, a `Session`, and
     `interpreter(where, *, variant)`, which imports the library for `where` and gives
     its name and version, or raises MissingDependencyError or DeviceError; variant: what
-    a library that has several engines calls this one.
+    a library that has several engines calls this one; times_itself: it is a program
+    that measures files and gives no answers, and has
+    `profile(artifacts, plan, screen)`, which gives a `Profile`.
     """
 
     name: str
@@ -29,6 +36,14 @@ class Backend:
     module: str
     enables: str
     variant: str = ""
+    times_itself: bool = False
+
+    def profile(
+        self, artifacts: "Mapping[str, Artifact]", plan: "Plan", screen: "Voice"
+    ) -> "Profile":
+        """Let the program measure files, by the names they go by."""
+        found: Profile = self._file().profile(artifacts, plan, screen)
+        return found
 
     def session(self, artifact: Artifact, *, threads: int) -> "Session":
         """Load a file; raises what `runtime.session.open_session` says."""
@@ -89,6 +104,13 @@ BACKENDS: Final[dict[str, Backend]] = {
             formats=("onnx", "tflite"),
             module="openvino",
             enables="ONNX and TFLite files on Intel's and ARM's CPUs",
+        ),
+        Backend(
+            name="trtexec",
+            formats=("onnx",),
+            module="trtexec",
+            enables="times and layers of ONNX files on NVIDIA GPUs, by TensorRT itself",
+            times_itself=True,
         ),
     )
 }

@@ -1,10 +1,8 @@
 """Files for TensorRT: the network on grids about 0, proven by integers that sum."""
 
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -24,6 +22,9 @@ from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 from runtime.target import target
+
+if TYPE_CHECKING:
+    from conftest import Quantised, Workshop
 
 SIZE = 32
 CLASSES = tuple(f"class {number}" for number in range(10))
@@ -51,14 +52,14 @@ class Inverted(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def inverted(workshop: Any) -> Any:
+def inverted(workshop: "Workshop") -> "Quantised":
     """The small network on the grids that other targets read, and images."""
     torch.manual_seed(0)
     images = workshop.pixels(32, SIZE)
     return workshop.quantised(Inverted(), images)
 
 
-def about_zero(made: Any) -> QuantizedNet:
+def about_zero(made: "Quantised") -> QuantizedNet:
     """A quantised net on grids for TensorRT, calibrated on its own images."""
     net = QuantizedNet(made.graph, made.scheme)
     return symmetric(net, lambda: made.images.split(8))
@@ -92,7 +93,7 @@ def decibels(want: np.ndarray, have: np.ndarray) -> float:
 
 
 def test_the_file_answers_as_its_network_to_the_bit(
-    inverted: Any, tmp_path: Path
+    inverted: "Quantised", tmp_path: Path
 ) -> None:
     """ONNX Runtime, on sums of codes, against torch; and the grids are good ones."""
     net = about_zero(inverted)
@@ -106,7 +107,7 @@ def test_the_file_answers_as_its_network_to_the_bit(
 
 
 def test_gates_and_concatenations_lose_nothing_but_a_sigmoids_last_bit(
-    everything: Any, tmp_path: Path
+    everything: "Quantised", tmp_path: Path
 ) -> None:
     """h-swish, squeeze and excite, SiLU, padded pools, concat, shuffle."""
     net = about_zero(everything)
@@ -143,7 +144,7 @@ def test_every_rule_is_kept_and_weights_are_stored_in_int8(
 
 
 def test_a_residual_rounds_its_skip_and_not_what_its_convolution_gives(
-    inverted: Any, tmp_path: Path
+    inverted: "Quantised", tmp_path: Path
 ) -> None:
     """TensorRT fuses such a sum with the convolution, and no other."""
     graph = onnx.load(written(about_zero(inverted), tmp_path / "a.onnx").path).graph
@@ -156,26 +157,22 @@ def test_a_residual_rounds_its_skip_and_not_what_its_convolution_gives(
     assert writer[total.input[kinds.index("Conv")]].name == "project/Conv"
 
 
-def test_moving_zero_points_into_biases_changes_nothing(inverted: Any) -> None:
+def test_moving_zero_points_into_biases_changes_nothing(inverted: "Quantised") -> None:
     """The graph before and after, on weights that are rounded as in files."""
     graph, scales = recentered(inverted.graph, inverted.scheme)
-    snapped = {
-        name: replace(inverted.scheme, activations={}, weights={}) for name in scales
-    }
 
     before = answers_of(inverted.graph, inverted.images)
     after = answers_of(graph, inverted.images)
 
     # What reads them pads nothing: 1x1 convolutions behind the depthwise ones.
-    assert set(scales) == {"relu6_1", "relu6_3"} or len(scales) == 2
-    assert snapped
+    assert len(scales) == 2
     # The rounded weights' sums differ a little from those of the weights.
     assert decibels(before, after) > 30
     ends = [node.args[1] for node in graph.graph.nodes if node.name in scales]
     assert all(end < 0 for end in ends)
 
 
-def test_a_report_gives_back_the_grids(inverted: Any) -> None:
+def test_a_report_gives_back_the_grids(inverted: "Quantised") -> None:
     """Verified later, on the same grids and float layers."""
     net = about_zero(inverted)
     record = grids_of(net)
@@ -190,7 +187,7 @@ def test_a_report_gives_back_the_grids(inverted: Any) -> None:
         on_grids_of(net, {"scales": {"image": -1.0}})
 
 
-def test_without_images_ranges_are_widened(inverted: Any) -> None:
+def test_without_images_ranges_are_widened(inverted: "Quantised") -> None:
     """Coarser than what is calibrated, but no nonsense."""
     net = mirrored(QuantizedNet(inverted.graph, inverted.scheme))
 
@@ -201,7 +198,7 @@ def test_without_images_ranges_are_widened(inverted: Any) -> None:
 
 
 def test_a_depthwise_layer_may_stay_float_without_losing_a_bit(
-    inverted: Any, tmp_path: Path
+    inverted: "Quantised", tmp_path: Path
 ) -> None:
     """Its taps are added one by one, on both sides."""
     made = about_zero(inverted)
