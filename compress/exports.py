@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Number formats of the files that each exporter writes.
 WRITES: Final[dict[Format, frozenset[Dtype]]] = {
-    "onnx": frozenset({"float32", "int8"}),
+    "onnx": frozenset({"float32", "float16", "int8"}),
     "tflite": frozenset({"float32", "float16", "dynamic", "int8"}),
 }
 
@@ -37,7 +37,8 @@ IN_ONE_CALL: Final = (
 class Wanted:
     """A file that is to be written: of which model, how, and for whom.
 
-    target: the device whose integer kernels an INT8 ONNX file is laid out for.
+    target: the device whose integer kernels an INT8 ONNX file is laid out for; half:
+    whether what is float around INT8 is float16.
     """
 
     role: str
@@ -45,12 +46,15 @@ class Wanted:
     format: Format
     dtype: Dtype
     target: Target | None = None
+    half: bool = False
 
     @property
     def name(self) -> str:
         """The file's name: role, model, and what distinguishes it from others."""
         stem = f"{self.role}-{file_name(self.model.spec.name)}"
         parts = [stem] if self.dtype == "float32" else [stem, self.dtype]
+        if self.half:
+            parts.append("fp16")
         if self.layout is not None:
             parts.append(self.layout)
         return f"{'-'.join(parts)}.{self.format}"
@@ -108,7 +112,12 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
     if not found:
         raise RecipeError(
             f"export: no format of {', '.join(export.to)} is written in "
-            f"{', '.join(dtypes)}; float16 and dynamic are TFLite's"
+            f"{', '.join(dtypes)}; dynamic is TFLite's"
+        )
+    if export.precision is not None and quantised and not any(e.half for e in found):
+        raise RecipeError(
+            "export: --precision float16 is for INT8 files of TensorRT; name --target "
+            "jetson-orin, or give --dtype float16 for a float file"
         )
     yield from sorted(
         found, key=lambda each: (not each.runs_here, each.dtype != "int8")
@@ -137,7 +146,14 @@ def _variants(
         yield Wanted(role=role, model=model, format=format_, dtype=dtype)
         return
     for each in onnx_targets(export):
-        yield Wanted(role=role, model=model, format="onnx", dtype="int8", target=each)
+        yield Wanted(
+            role=role,
+            model=model,
+            format="onnx",
+            dtype="int8",
+            target=each,
+            half=each.rounds_reads and export.precision == "float16",
+        )
 
 
 def onnx_targets(export: Export) -> list[Target]:
@@ -180,8 +196,9 @@ def write(  # noqa: PLR0913  # what a file is made of
             preprocess=model.preprocess,
             recipe_sha256=recipe,
             name=model.spec.name,
-            dtype=cast("Literal['float32', 'int8']", asked.dtype),
+            dtype=cast("Literal['float32', 'float16', 'int8']", asked.dtype),
             target=asked.target,
+            half=asked.half or asked.dtype == "float16",
             selftest=selftest,
         )
     from export.to_tflite import to_tflite

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from export.half import in_float
 from export.lowering.graph import (
     Grid,
     Numbers,
@@ -94,7 +95,7 @@ def rounds_reads(artifact: Artifact) -> bool:
 def spelled(artifact: Artifact) -> onnx.ModelProto:
     """The graph of an ONNX file as ONNX Runtime computes what the file means."""
     model = onnx.load(artifact.path)
-    return exact(model) if rounds_reads(artifact) else model
+    return exact(in_float(model)) if rounds_reads(artifact) else model
 
 
 def exact(model: onnx.ModelProto) -> onnx.ModelProto:

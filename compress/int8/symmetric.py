@@ -4,14 +4,17 @@ The weights and biases of a quantized network stay what they are; its activation
 calibrated once more, for steps about 0 and for the tensors that fused kernels read.
 """
 
+import copy
 from collections.abc import Collection, Container, Mapping
 from dataclasses import replace
 from typing import Final, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from compress.int8.calibrate import Batches, Seen, seen_ranges
+from compress.int8.capture import ATEN, refreshed_
 from compress.int8.fused import is_depthwise
 from compress.int8.grids import HIGH, Grid, Scheme, float32
 from compress.int8.influence import ENDS, LEAST, Influence, influences
@@ -115,13 +118,14 @@ def on_grids(
     )
 
 
-def grids_of(net: QuantizedNet) -> Mapping[str, object] | None:
+def grids_of(net: QuantizedNet, *, half: bool = False) -> Mapping[str, object] | None:
     """The grids of `net` as a report keeps them; None where they are not about 0."""
     if net.scheme.rounding != "on_read":
         return None
     return {
         "scales": {name: grid.scale for name, grid in net.scheme.activations.items()},
         "left_float": sorted(net.scheme.left_float),
+        "half": half,
     }
 
 
@@ -139,7 +143,45 @@ def on_grids_of(net: QuantizedNet, record: Mapping[str, object]) -> QuantizedNet
             "grids: the report holds a step that is no positive number; make the run "
             "again"
         )
-    return on_grids(net, scales, left_float=sentences(record, "left_float"))
+    made = on_grids(net, scales, left_float=sentences(record, "left_float"))
+    return halved(made) if record.get("half") is True else made
+
+
+def halved(net: QuantizedNet) -> QuantizedNet:
+    """`net` with every number that a file in half precision holds in float32.
+
+    Steps are rounded up, so that nothing is cut off.
+    """
+    graph = copy.deepcopy(net.graph)
+    with torch.no_grad():
+        for values in (*graph.parameters(), *graph.buffers()):
+            if values.is_floating_point():
+                values.copy_(values.half())
+    for node in graph.graph.nodes:
+        if node.target is ATEN.hardtanh.default:
+            node.args = (node.args[0], *(_half(end) for end in node.args[1:]))
+    refreshed_(graph)
+    grids = {
+        name: Grid(float(_half_up(torch.tensor(grid.scale))), 0)
+        for name, grid in net.scheme.activations.items()
+    }
+    weights = {name: _half_up(each) for name, each in net.scheme.weights.items()}
+    scheme = replace(net.scheme, activations=grids, weights=weights)
+    return QuantizedNet(graph, scheme)
+
+
+def _half(value: float) -> float:
+    """The float16 nearest to `value`."""
+    return float(torch.tensor(value).half())
+
+
+def _half_up(steps: Tensor) -> Tensor:
+    """The least float16 numbers, as float32, that are no less than `steps`."""
+    near = steps.detach().float().numpy()
+    half = near.astype(np.float16)
+    above = np.nextafter(half, np.float16(np.inf))
+    found = np.where(half.astype(np.float32) < near, above, half)
+    return torch.from_numpy(found.astype(np.float32).reshape(near.shape))
 
 
 def harmed(

@@ -193,7 +193,7 @@ def test_export_writes_every_target_from_the_one_graph(
         each["target"]: each["parity"]["argmax_agreement"]
         for each in report_of(out)["artifacts"]  # type: ignore[attr-defined]
     }
-    assert parity["x86-vnni"] == parity["arm64"] == 1.0
+    assert parity["x86-vnni"] == parity["arm64"] == parity["jetson"] == 1.0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,13 @@ from torch import Tensor, nn
 
 from compress.int8.recenter import recentered
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.int8.symmetric import grids_of, mirrored, on_grids_of, symmetric
+from compress.int8.symmetric import (
+    grids_of,
+    halved,
+    mirrored,
+    on_grids_of,
+    symmetric,
+)
 from export.exact import proving_session
 from export.lower import int8_macs_fraction
 from export.tensorrt_rules import breaches
@@ -65,7 +71,7 @@ def about_zero(made: "Quantised") -> QuantizedNet:
     return symmetric(net, lambda: made.images.split(8))
 
 
-def written(net: QuantizedNet, path: Path) -> Artifact:
+def written(net: QuantizedNet, path: Path, *, half: bool = False) -> Artifact:
     """The net's file for a Jetson."""
     return to_onnx(
         with_qdq(net.graph, net.scheme),
@@ -77,6 +83,7 @@ def written(net: QuantizedNet, path: Path) -> Artifact:
         name="small",
         dtype="int8",
         target=target("jetson"),
+        half=half,
     )
 
 
@@ -209,3 +216,30 @@ def test_a_depthwise_layer_may_stay_float_without_losing_a_bit(
 
     np.testing.assert_array_equal(have, answers_of(net, inverted.images))
     assert 0.9 < int8_macs_fraction(artifact.path) < 1
+
+
+@pytest.mark.parametrize("name", ["inverted", "everything"])
+def test_a_file_in_half_precision_holds_the_same_numbers(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Around INT8 all is float16, which the network's constants are, too."""
+    made = request.getfixturevalue(name)
+    net = halved(about_zero(made))
+
+    artifact = written(net, tmp_path / "half.onnx", half=True)
+
+    model = onnx.load(artifact.path)
+    kinds = {each.data_type for each in model.graph.initializer}
+    assert TensorProto.FLOAT not in kinds
+    assert {TensorProto.FLOAT16, TensorProto.INT8} <= kinds
+    assert breaches(model) == ()
+    onnx.checker.check_model(model, full_check=True)
+    have = proving_session(artifact).run(made.images.numpy())
+    want = answers_of(net, made.images)
+    assert decibels(want, have) > 45
+    in_float = answers_of(made.net, made.images)
+    assert decibels(in_float, have) > 20
+    record = grids_of(about_zero(made), half=True)
+    assert record is not None
+    again = on_grids_of(QuantizedNet(made.graph, made.scheme), record)
+    np.testing.assert_array_equal(answers_of(again, made.images), want)
