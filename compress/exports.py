@@ -114,9 +114,9 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
             f"export: no format of {', '.join(export.to)} is written in "
             f"{', '.join(dtypes)}; dynamic is TFLite's"
         )
-    if export.precision is not None and quantised and not any(e.half for e in found):
+    if export.around is not None and quantised and not any(e.half for e in found):
         raise RecipeError(
-            "export: --precision float16 is for INT8 files of TensorRT; name --target "
+            "export: --around float16 is for INT8 files of TensorRT; name --target "
             "jetson-orin, or give --dtype float16 for a float file"
         )
     yield from sorted(
@@ -152,7 +152,7 @@ def _variants(
             format="onnx",
             dtype="int8",
             target=each,
-            half=each.rounds_reads and export.precision == "float16",
+            half=each.rounds_reads and export.around == "float16",
         )
 
 

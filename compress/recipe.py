@@ -76,7 +76,7 @@ class Export(BaseModel):
         description="devices whose kernels INT8 files are laid out for; by default "
         "this machine",
     )
-    precision: Literal["float16"] | None = Field(
+    around: Literal["float16"] | None = Field(
         default=None,
         description="numbers around INT8 in files for TensorRT, which computes as a "
         "file is typed from version 11 on; by default float32",

@@ -41,7 +41,6 @@ ENV PATH=/opt/edgepress/bin:/usr/src/tensorrt/bin:$PATH \
 # Whoever runs it (`--user`) may keep engines; `python3` has to be there and new enough.
 RUN install --directory --mode=1777 /cache /models \
     && python3 -m runtime --help > /dev/null
-VOLUME /cache
 WORKDIR /models
 USER 1000:1000
 ENTRYPOINT ["python3", "-m", "runtime"]

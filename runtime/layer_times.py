@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from runtime.printable import printable
+
 _NAME = 46  # columns
 
 
@@ -33,7 +35,8 @@ def layer_table(layers: Sequence[LayerTime], *, most: int = 30) -> str:
     """The slowest layers as lines of 80 columns, and what each kind of number takes."""
     lines = [f"{'layer':<48}{'ms':>9}{'share':>8}  numbers"]
     for each in sorted(layers, key=lambda one: -one.average_ms)[:most]:
-        name = each.name if len(each.name) <= _NAME else "…" + each.name[1 - _NAME :]
+        name = printable(each.name)
+        name = name if len(name) <= _NAME else "…" + name[1 - _NAME :]
         lines.append(
             f"{name:<48}{each.average_ms:>9.4f}{each.share:>8.1%}  {each.computes_in}"
         )

@@ -122,11 +122,11 @@ def test_names_tell_every_variant_apart() -> None:
 
 def test_half_precision_around_int8_is_for_tensorrt() -> None:
     """The file's name says so; nobody else has such a file."""
-    export = Export(target=("arm64", "jetson"), precision="float16")
+    export = Export(target=("arm64", "jetson"), around="float16")
     names = tuple(each.name for each in wanted("model", quantised(), export))
     assert names == (
         "model-lenet5-int8-arm64.onnx",
         "model-lenet5-int8-fp16-jetson.onnx",
     )
     with pytest.raises(RecipeError, match="--target jetson-orin"):
-        list(wanted("model", quantised(), Export(precision="float16")))
+        list(wanted("model", quantised(), Export(around="float16")))

@@ -194,6 +194,7 @@ def test_both_dialects_time_a_file_and_its_layers(
     assert found.layers is not None
     assert [each.computes_in for each in found.layers] == ["int8", "half"]
     assert [each.share for each in found.layers] == pytest.approx([0.6, 0.4])
+    assert "2 layers: half 40%, int8 60% of the time" in profile.as_text()
     (again,) = read_profile(profile.as_json(), source="back").measurements
     assert (again.samples_ns, again.layers) == (found.samples_ns, found.layers)
 
