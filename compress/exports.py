@@ -1,19 +1,20 @@
 """Which files a run writes of a model, and the writing of each."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from torch import nn
 
 from compress.int8.simulate import QuantizedNet, with_qdq
+from compress.measuring import machine_for
 from compress.models.model import Model
 from compress.recipe import Export
-from runtime.artifact import Artifact, Dtype, Format
+from runtime.artifact import SUFFIXES, Artifact, Dtype, Format
 from runtime.errors import RecipeError
 from runtime.files import file_name
-from runtime.machine import this_machine
+from runtime.machine import Machine, this_machine
 from runtime.selftest import SelfTest
 from runtime.target import LOCAL, Target, int8_target, target
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 WRITES: Final[dict[Format, frozenset[Dtype]]] = {
     "onnx": frozenset({"float32", "float16", "int8"}),
     "tflite": frozenset({"float32", "float16", "dynamic", "int8"}),
+    "executorch": frozenset({"float32", "int8"}),
 }
 
 # The converter to TFLite cannot say how far it is.
@@ -38,7 +40,8 @@ class Wanted:
     """A file that is to be written: of which model, how, and for whom.
 
     target: the device whose integer kernels an INT8 ONNX file is laid out for; half:
-    whether what is float around INT8 is float16.
+    whether what is float around INT8 is float16; machine: what measures it, None for
+    this one.
     """
 
     role: str
@@ -46,6 +49,7 @@ class Wanted:
     format: Format
     dtype: Dtype
     target: Target | None = None
+    machine: Machine | None = None
     half: bool = False
 
     @property
@@ -57,7 +61,7 @@ class Wanted:
             parts.append("fp16")
         if self.layout is not None:
             parts.append(self.layout)
-        return f"{'-'.join(parts)}.{self.format}"
+        return f"{'-'.join(parts)}{SUFFIXES[self.format]}"
 
     @property
     def layout(self) -> str | None:
@@ -80,13 +84,15 @@ class Wanted:
 
     @property
     def runs_here(self) -> bool:
-        """Whether this machine is what the file was laid out for."""
-        return self.target is None or runs_here(self.target)
+        """Whether what measures it is what the file was laid out for."""
+        return self.target is None or runs_on(
+            self.machine or this_machine(), self.target
+        )
 
 
-def runs_here(target: Target) -> bool:
-    """Whether INT8 ONNX files for `target` are what this machine wants, too."""
-    return target.layout == int8_target(this_machine()).layout
+def runs_on(machine: Machine, target: Target) -> bool:
+    """Whether INT8 ONNX files for `target` are what `machine` wants, too."""
+    return target.layout == int8_target(machine).layout
 
 
 def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
@@ -142,23 +148,33 @@ def _variants(
     role: str, model: Model, format_: Format, dtype: Dtype, export: Export
 ) -> Iterator[Wanted]:
     """One file, or one for each target that wants its INT8 laid out its own way."""
+    plain = Wanted(
+        role=role,
+        model=model,
+        format=format_,
+        dtype=dtype,
+        machine=machine_for(export),
+    )
     if (format_, dtype) != ("onnx", "int8"):
-        yield Wanted(role=role, model=model, format=format_, dtype=dtype)
+        yield plain
         return
     for each in onnx_targets(export):
-        yield Wanted(
-            role=role,
-            model=model,
-            format="onnx",
-            dtype="int8",
-            target=each,
-            half=each.rounds_reads and export.around == "float16",
-        )
+        half = each.rounds_reads and export.around == "float16"
+        yield replace(plain, target=each, half=half)
+
+
+def rounds_answer(asked: Wanted, export: Export) -> bool:
+    """Whether a file gives its logits on their grid: int8 at its edge, or XNNPACK's."""
+    if asked.dtype != "int8":
+        return False
+    return asked.format == "executorch" or (
+        asked.format == "tflite" and export.io == "int8"
+    )
 
 
 def onnx_targets(export: Export) -> list[Target]:
-    """Whose INT8 ONNX files are asked for, one a layout; else this machine."""
-    here = int8_target(this_machine())
+    """Whose INT8 ONNX files are asked for, one a layout; else what measures them."""
+    here = int8_target(machine_for(export))
     named = [here if name == LOCAL else target(name) for name in export.target]
     chosen = {each.layout: each for each in reversed(named) if each.layout is not None}
     return list(reversed(chosen.values())) or [here]
@@ -199,6 +215,21 @@ def write(  # noqa: PLR0913  # what a file is made of
             dtype=cast("Literal['float32', 'float16', 'int8']", asked.dtype),
             target=asked.target,
             half=asked.half or asked.dtype == "float16",
+            selftest=selftest,
+        )
+    if asked.format == "executorch":
+        from export.to_executorch import to_executorch
+
+        return to_executorch(
+            net,
+            size=model.preprocess.size,
+            path=path,
+            dtype=cast("Literal['float32', 'int8']", asked.dtype),
+            logits=logits,
+            classes=model.classes,
+            preprocess=model.preprocess,
+            recipe_sha256=recipe,
+            name=model.spec.name,
             selftest=selftest,
         )
     from export.to_tflite import to_tflite

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from compress.aim import Aim
 from compress.screen import Screen
 from runtime.files import cache_folder
 
@@ -27,6 +28,7 @@ class Job:
     save_seconds: float = 30.0  # between two saves of an unfinished training run
     cache: Path = field(default_factory=cache_folder)
     screen: Screen = field(default_factory=Screen)
+    aim: Aim = field(default_factory=Aim)
 
     def within(self, name: str, *, title: str) -> "Job":
         """A part of the job, with a folder and a title of its own."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import onnx
 
 from compress.data.catalogue import find
-from compress.exports import Wanted, onnx_targets, runs_here, write
+from compress.exports import Wanted, onnx_targets, runs_on, write
 from compress.extras import check_installed
 from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.nncf_engine import nncf_quantised
@@ -28,10 +28,12 @@ from compress.report.report import Report
 from compress.rows import row_of
 from compress.run import handed_over, in_run_directory
 from compress.screen import Screen
+from compress.selftest import keep_own_selftest, selftest_of
 from export.lower import lowered
 from export.to_onnx import write_onnx
 from runtime.artifact import Artifact
 from runtime.errors import RecipeError
+from runtime.machine import this_machine
 from runtime.session import Session, open_session
 from runtime.target import Target
 
@@ -79,16 +81,18 @@ def _carried_out(recipe: Recipe, job: Job) -> Report:
                 job.folder / "artifacts",
                 export=recipe.export,
                 recipe=recipe.digest(),
+                selftest=selftest_of(plain, data, recipe.export),
             )
         )
         files: list[Proven] = [judge.proven(plain, before, Placed())]
         sessions = {files[0].name: before}
         for chosen, artifact in _quantised(recipe, job, model, judge, before.artifact):
             session = session_of(artifact)
-            if runs_here(chosen):
+            if runs_on(this_machine(), chosen):
                 sessions[artifact.path.name] = session
+                keep_own_selftest(session, data, recipe.export)
             files.append(judge.judged("model", model, session, None))
-        measurements, comparisons = timed(sessions, seed=job.seed)
+        measurements, comparisons = timed(sessions, recipe.export, job)
     proof = Proof(
         files=tuple(files), measurements=measurements, comparisons=comparisons
     )

@@ -21,7 +21,7 @@ from compress.placing import Placed
 from compress.proof import Proven
 from export.verify import Answer, Scores, parity_of
 from runtime.artifact import Artifact
-from runtime.batch import check_scores
+from runtime.batch import check_scores, in_layout_of
 from runtime.preprocess import Preprocess
 from runtime.session import Session
 
@@ -178,16 +178,16 @@ def besides(data: Catalogue, preprocess: Preprocess, images: Images) -> Images |
     return None if train is None else thinned(train, missing)
 
 
-def in_layout_of(artifact: Artifact, batch: Scores) -> Scores:
-    """Images [n, 3, size, size] as the file wants them."""
-    nhwc = artifact.preprocess is not None and artifact.preprocess.layout == "NHWC"
-    return np.ascontiguousarray(batch.transpose(0, 2, 3, 1)) if nhwc else batch
+def int8_share(artifact: Artifact) -> float | None:
+    """The share of the MACs that run in INT8, counted in the file itself.
 
-
-def int8_share(artifact: Artifact) -> float:
-    """The share of the MACs that run in INT8, counted in the file itself."""
+    None where its format does not let us look: what XNNPACK took of an ExecuTorch
+    program is its own.
+    """
     if artifact.dtype != "int8":
         return 0.0
+    if artifact.format == "executorch":
+        return None
     if artifact.format == "onnx":
         from export.lower import int8_macs_fraction as of_onnx
 

@@ -2,24 +2,29 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from compress.data.catalogue import Catalogue
-from compress.exports import wanted, write
+from compress.exports import Wanted, wanted, write
 from compress.job import Job
+from compress.measuring import measured, threads_for
 from compress.models.model import Model
 from compress.parity import FileJudge
-from compress.placing import placed
+from compress.placing import Placed, placed
 from compress.proof import Proof, Proven, Refused
 from compress.recipe import Export
 from compress.selftest import selftest_of
+from compress.stand_in import stand_in
 from compress.target_grids import Calibration, TargetGrids
 from export.exact import proving_session
 from runtime.errors import InputRejectedError
 from runtime.measure import measure, measure_together
 from runtime.measurement import Comparison, Measurement
-from runtime.session import Session
+from runtime.session import Session, open_session
 
 THREADS = 1  # what latencies are taken with, so that they compare
 
@@ -82,13 +87,9 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
             opened.enter_context(closing(session))
             if each.runs_here:
                 sessions[each.name] = session
-            files.append(judge.proven(each, session, found))
+            files.append(_proven(judge, each, session, found))
             job.screen.tell(f"proof: {files[-1].as_text()}")
-        job.screen.tell(
-            f"measure: {', '.join(sessions)}, {THREADS} thread; nothing is shown "
-            "meanwhile, which would disturb it"
-        )
-        measurements, comparisons = timed(sessions, seed=job.seed)
+        measurements, comparisons = timed(sessions, export, job)
     return Proof(
         files=tuple(files),
         measurements=measurements,
@@ -97,11 +98,44 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
     )
 
 
+def _proven(judge: FileJudge, asked: Wanted, session: Session, found: Placed) -> Proven:
+    """What a file proved, by itself or, where others' kernels read it, by its equal."""
+    artifact = session.artifact
+    with TemporaryDirectory() as folder:
+        equal = stand_in(artifact, Path(folder))
+        if equal is artifact:
+            return judge.proven(asked, session, found)
+        with closing(open_session(equal, threads=THREADS)) as other:
+            proven = judge.proven(asked, other, found)
+    return replace(proven, artifact=artifact, proven_by=equal.target)
+
+
 def timed(
-    sessions: Mapping[str, Session], *, seed: int
+    sessions: Mapping[str, Session], export: Export, job: Job
 ) -> tuple[tuple[Measurement, ...], tuple[Comparison, ...]]:
-    """Latencies of files by name, taken in turn where there are several."""
-    rng = np.random.default_rng(seed)
+    """Latencies of files by name, taken in turn where there are several.
+
+    They are taken here, or on the device that `export` names.
+    """
+    if export.device is not None and sessions:
+        threads = threads_for(export)
+        job.screen.tell(
+            f"measure: {', '.join(sessions)} on {export.device}, {threads} thread(s)"
+        )
+        files = [session.artifact.path for session in sessions.values()]
+        found = measured(
+            export.device,
+            files,
+            threads=threads,
+            seed=job.seed,
+            screen=job.screen,
+        )
+        return found.measurements, found.comparisons
+    job.screen.tell(
+        f"measure: {', '.join(sessions)}, {THREADS} thread; nothing is shown "
+        "meanwhile, which would disturb it"
+    )
+    rng = np.random.default_rng(job.seed)
     if len(sessions) > 1:
         return measure_together(sessions, rng=rng)
     return measure(sessions, rng=rng), ()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 
+from compress.aim import Aim
 from compress.checkpoint import is_model, load_model, save_model
 from compress.data.catalogue import Catalogue, find
 from compress.device import check_device
@@ -21,6 +22,7 @@ from compress.folder import (
 )
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
+from compress.measuring import check_measuring, threads_for
 from compress.models.model import Model
 from compress.models.opening import check_start, open_model
 from compress.outcome import report_of
@@ -40,6 +42,19 @@ from runtime.errors import InputRejectedError
 from runtime.files import read_json, write_json
 
 SECONDS = "seconds.json"
+
+
+def aim_of(recipe: Recipe, done: int) -> Aim:
+    """What becomes of what the first `done` stages give."""
+    later = [name for name, _ in list(recipe.steps())[done:]]
+    int8 = any(name in QUANTISING for name in later)
+    return Aim(
+        dtype="int8" if int8 else "float32",
+        device=recipe.export.device,
+        threads=threads_for(recipe.export),
+    )
+
+
 AHEAD = 4  # threads that prepare batches while an accelerator computes
 # What every run ends with; better missed before the training than after it.
 EXPORTERS = ("onnx", "onnxscript", "onnxruntime")
@@ -54,6 +69,7 @@ def run(
     """
     check_device(device)
     check_installed(*EXPORTERS)
+    check_measuring(recipe.export, screen)
     if threads is not None:
         torch.set_num_threads(threads)
     return in_run_directory(
@@ -122,7 +138,10 @@ class _Run:
         check_reachable(recipe, model)
         self.take("start", model, data, seconds=0.0)
         for number, (name, stage) in enumerate(steps, start=1):
-            here = job.within(stage_folder(number, name), title=name)
+            here = replace(
+                job.within(stage_folder(number, name), title=name),
+                aim=aim_of(recipe, number),
+            )
             guide = stage.guide(model, data, here)
             if guide is not None and not self.has("teacher"):
                 self.take("teacher", guide, data, seconds=0.0)

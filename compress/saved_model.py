@@ -28,6 +28,7 @@ from compress.reference import Reference
 from compress.report.report import Report
 from compress.run import handed_over, in_run_directory
 from compress.screen import Screen
+from compress.selftest import keep_own_selftest
 from compress.stages.ptq import Ptq
 from export.from_tensorflow import refuse_program, to_tflite
 from export.verify import Scores, parity_of
@@ -96,6 +97,7 @@ def _carried_out(recipe: Recipe, job: Job, asked: tuple[str, ...], ptq: Ptq) -> 
             session = open_session(writer.written(dtype), threads=THREADS)
             opened.enter_context(closing(session))
             sessions[session.artifact.path.name] = session
+            keep_own_selftest(session, data, recipe.export)
             given = _scores(session, images, writer.preprocess)
             told = [given]
             if more is not None:
@@ -103,7 +105,7 @@ def _carried_out(recipe: Recipe, job: Job, asked: tuple[str, ...], ptq: Ptq) -> 
             plain = told if dtype == "float32" else plain
             role = "model" if dtype in asked else "start"
             files.append(_proven(role, session.artifact, told, plain, images))
-        measurements, comparisons = timed(sessions, seed=job.seed)
+        measurements, comparisons = timed(sessions, recipe.export, job)
     # What was asked for comes last, and is what is delivered.
     ordered = sorted(files, key=lambda file: file.role == "model")
     proof = Proof(

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
 from compress.evidence import LOCAL, Evidence, devices_of
+from compress.measuring import machine_for
 from compress.proof import Proof, Proven
 from compress.report import units
 from compress.verdict import checks_of_file
 from runtime.checks import Check
-from runtime.machine import this_machine
 from runtime.target import target
 
 
@@ -32,7 +32,8 @@ def shipped(found: Evidence, checks: Sequence[Check]) -> tuple[Shipped, ...]:
     if missed - {file.name for file in proof.delivered}:
         return ()  # what the network itself misses, every file of it does
     unjudged = {check.file for check in checks if check.kept is None}
-    here = this_machine()
+    asked = found.recipe.export
+    here = machine_for(asked)
     by_target: dict[str, list[Proven]] = {}
     for file in proof.delivered:
         for name in devices_of(file, found):
@@ -44,25 +45,27 @@ def shipped(found: Evidence, checks: Sequence[Check]) -> tuple[Shipped, ...]:
             file, reason = _best(fit, found)
             if file.name in unjudged:
                 reason += "; not every limit could be judged here"
-            if name != LOCAL and (lacking := target(name).lacking(here)) is not None:
-                reason += f"; proven on another CPU: {lacking}"
+            if name in asked.target and (why := target(name).lacking(here)) is not None:
+                reason += f"; proven on another CPU: {why}"
             path = file.artifact.path.relative_to(found.folder).as_posix()
             chosen.append(Shipped(target=name, path=path, reason=reason))
     return tuple(chosen)
 
 
 def advice(found: Evidence, ship: Sequence[Shipped]) -> tuple[str, ...]:
-    """Where INT8 is no gain on this machine, and which file to take instead."""
+    """Where INT8 is no gain on what measured it, and which file to take instead."""
+    device = found.recipe.export.device
+    where = "here" if device is None else "there"
     taken = {each.path.rpartition("/")[2] for each in ship}
     told = []
     for slow, fast, ratio in _slower_in_int8(found.proof):
         then = (
-            f"ship {fast.name} here unless size matters more"
+            f"ship {fast.name} {where} unless size matters more"
             if fast.name in taken
             else f"{fast.name} is not the file to ship, or misses a limit"
         )
         told.append(
-            f"{slow.name} is slower than {fast.name} on this machine (at least "
+            f"{slow.name} is slower than {fast.name} on {device or LOCAL} (at least "
             f"{ratio:.2f}x the time); {then}"
         )
     return tuple(told)
@@ -71,6 +74,7 @@ def advice(found: Evidence, ship: Sequence[Shipped]) -> tuple[str, ...]:
 def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
     """The fastest, where that is known, else the smallest; and why."""
     proof = found.proof
+    where = "here" if found.recipe.export.device is None else "there"
     timed = [
         (measured.p50_ms, f)
         for f in fit
@@ -83,7 +87,7 @@ def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
     latency_ms, best = min(timed, key=lambda each: each[0])
     for slow, fast, ratio in sorted(_slower_in_int8(proof), key=lambda e: -e[2]):
         if slow is best and all(c.kept for c in checks_of_file(fast, found)):
-            return fast, f"INT8 is slower here, at least {ratio:.2f}x the time"
+            return fast, f"INT8 is slower {where}, at least {ratio:.2f}x the time"
     shown = units.milliseconds(latency_ms)
     if len(fit) == 1:
         return best, f"keeps every limit, {shown}"

@@ -1,24 +1,30 @@
 """Where INT8 pays, measured: parts of a network in float wherever that is faster."""
 
 import math
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Final
+from pathlib import Path
+from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 
 from export.race import ratio, ready
 from runtime.errors import InputRejectedError
-from runtime.session import Session
+from runtime.session import Session, open_session
 from runtime.timing import Call, Nanoseconds, in_turn, undisturbed_ms
 
 Accepts = Callable[[frozenset[str]], bool]
 Tell = Callable[[str], None]
 # A file that computes these nodes in float, or, given None, the float network, loaded.
 Opener = Callable[[frozenset[str] | None], Session]
+# Writes such a file into a folder.
+Writer = Callable[[frozenset[str] | None, Path], Path]
+
+Handle = TypeVar("Handle")
 
 # Of two placements this close, the one with more INT8 is kept: timings vary as much.
 _WORTH: Final = 0.015
@@ -118,6 +124,45 @@ def untimed() -> Placement:
     )
 
 
+def opened_by(write: Writer) -> Opener:
+    """Loads what `write` writes here, one thread; sessions need no file any more."""
+
+    def opened(left: frozenset[str] | None) -> Session:
+        with tempfile.TemporaryDirectory() as folder:
+            return open_session(write(left, Path(folder)))
+
+    return opened
+
+
+class Timer(Protocol[Handle]):
+    """Makes candidates, and times them in turn somewhere."""
+
+    def made(self, left: frozenset[str] | None) -> Handle:
+        """The file of a candidate, ready to be timed; see `Opener`."""
+        ...
+
+    def times(self, candidates: Sequence[Handle], *, seconds: float) -> Nanoseconds:
+        """Samples [candidates, rounds] in ns, taken within about so many seconds."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class LocalTimer:
+    """Candidates as sessions of this process; `sessions` closes them in the end."""
+
+    opened: Opener
+    rng: np.random.Generator
+    sessions: ExitStack
+
+    def made(self, left: frozenset[str] | None) -> Call:
+        """One inference of a candidate."""
+        return ready(self.opened(left), rng=self.rng, opened=self.sessions)
+
+    def times(self, candidates: Sequence[Call], *, seconds: float) -> Nanoseconds:
+        """As `runtime.timing.in_turn` takes them."""
+        return in_turn(candidates, rng=self.rng, seconds=seconds)
+
+
 def placed(  # noqa: PLR0913  # where one may cut, and how to choose
     opened: Opener,
     *,
@@ -128,62 +173,65 @@ def placed(  # noqa: PLR0913  # where one may cut, and how to choose
     accepts: Accepts = lambda _: True,
     tell: Tell = lambda _: None,
 ) -> Placement:
-    """Find the placement that is fastest on this machine, scales unchanged.
-
-    `opened` makes the file of a candidate, in whichever format. Tried are: everything
-    in INT8; the beginning in float up to each of the first `cuts`, which are nodes
-    before a natural cut; the `gates` in float; each part between cuts in float;
-    everything in float. `accepts` is asked before a placement is kept; `tell` hears of
-    each candidate before it is made and timed.
-    """
+    """Find the placement that is fastest on this machine; see `placed_by`."""
     with ExitStack() as sessions:
-        ends = time.perf_counter() + effort.seconds - effort.final_seconds
-        search = _Search(opened, rng, effort, sessions, tell)
-        misses = 0
-        for place, names in enumerate(cuts[:-1][: effort.beginnings], start=1):
-            if misses == _PATIENCE or time.perf_counter() > ends:
-                break
-            gained = search.beats(f"float up to cut {place}", names, accepts)
-            misses = 0 if gained else misses + 1
-        if not gates <= search.best and time.perf_counter() < ends:
-            search.beats("gates in float", search.best | gates, accepts)
-        for place, names in enumerate(_parts(cuts, effort.parts), start=1):
-            if time.perf_counter() > ends:
-                break
-            if not names <= search.best:
-                search.beats(f"part {place} in float", search.best | names, accepts)
-        return search.settled()
+        timer = LocalTimer(opened=opened, rng=rng, sessions=sessions)
+        return placed_by(
+            timer, cuts=cuts, gates=gates, effort=effort, accepts=accepts, tell=tell
+        )
 
 
-class _Search:
-    """Candidates as sessions, each timed in turn with float and the best so far."""
+def placed_by(  # noqa: PLR0913  # as above
+    timer: Timer[Handle],
+    *,
+    cuts: Sequence[frozenset[str]],
+    gates: frozenset[str],
+    effort: Effort = MANY,
+    accepts: Accepts = lambda _: True,
+    tell: Tell = lambda _: None,
+) -> Placement:
+    """Find the placement that is fastest where `timer` times, scales unchanged.
 
-    def __init__(
-        self,
-        opened: Opener,
-        rng: np.random.Generator,
-        effort: Effort,
-        sessions: ExitStack,
-        tell: Tell,
-    ) -> None:
-        """Open the two ends: all in float, and all in INT8."""
-        self.opened, self.rng, self.sessions = opened, rng, sessions
-        self.effort, self.tell = effort, tell
+    Tried are: everything in INT8; the beginning in float up to each of the first
+    `cuts`, which are nodes before a natural cut; the `gates` in float; each part
+    between cuts in float; everything in float. `accepts` is asked before a placement is
+    kept; `tell` hears of each candidate before it is made and timed.
+    """
+    ends = time.perf_counter() + effort.seconds - effort.final_seconds
+    search = _Search(timer, effort, tell)
+    misses = 0
+    for place, names in enumerate(cuts[:-1][: effort.beginnings], start=1):
+        if misses == _PATIENCE or time.perf_counter() > ends:
+            break
+        gained = search.beats(f"float up to cut {place}", names, accepts)
+        misses = 0 if gained else misses + 1
+    if not gates <= search.best and time.perf_counter() < ends:
+        search.beats("gates in float", search.best | gates, accepts)
+    for place, names in enumerate(_parts(cuts, effort.parts), start=1):
+        if time.perf_counter() > ends:
+            break
+        if not names <= search.best:
+            search.beats(f"part {place} in float", search.best | names, accepts)
+    return search.settled()
+
+
+class _Search(Generic[Handle]):
+    """Candidates, each timed in turn with float and the best so far."""
+
+    def __init__(self, timer: Timer[Handle], effort: Effort, tell: Tell) -> None:
+        """Make the two ends: all in float, and all in INT8."""
+        self.timer, self.effort, self.tell = timer, effort, tell
         self.tried: list[Candidate] = []
         tell("all in float")
-        self.float_call = self.call(None)
+        self.float_call = timer.made(None)
         tell(_WHOLE)
         self.best = frozenset[str]()
-        self.best_call = self.call(self.best)
+        self.best_call = timer.made(self.best)
         self.note(_WHOLE, self.best, self.times(self.float_call, self.best_call))
 
-    def call(self, left: frozenset[str] | None) -> Call:
-        """One inference of a candidate."""
-        return ready(self.opened(left), rng=self.rng, opened=self.sessions)
-
-    def times(self, *calls: Call) -> Nanoseconds:
+    def times(self, *calls: Handle) -> Nanoseconds:
         """Samples [calls, rounds] in ns."""
-        return in_turn(calls, rng=self.rng, seconds=self.effort.slice_seconds)
+        return self.timer.times(calls, seconds=self.effort.slice_seconds)
 
     def note(self, name: str, left: frozenset[str], samples: Nanoseconds) -> None:
         """Remember a candidate; `samples` are those of float and of it."""
@@ -200,7 +248,7 @@ class _Search:
         """Try a candidate; whether it is faster than the best, which it then is."""
         self.tell(name)
         try:
-            call = self.call(left)
+            call = self.timer.made(left)
         except InputRejectedError:
             self.tried.append(
                 Candidate(name=name, left_float=left, latency_ms=None, ratio=None)
@@ -225,7 +273,7 @@ class _Search:
         """Time the winner against float once more, for longer."""
         self.tell("the fastest once more")
         ends = (self.float_call, self.best_call)
-        samples = in_turn(ends, rng=self.rng, seconds=self.effort.final_seconds)
+        samples = self.timer.times(ends, seconds=self.effort.final_seconds)
         winner = next(
             each for each in reversed(self.tried) if each.left_float == self.best
         )

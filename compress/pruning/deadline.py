@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from compress.measuring import machine_of
 from compress.passes import passed
-from compress.pruning.cutting import cut
-from compress.pruning.latency import latency_table
-from compress.pruning.stopwatch import LocalStopwatch
+from compress.pruning.latency import latency_table, probe_widths
+from compress.pruning.racing import SENTENCE, Racer, scaled
+from compress.pruning.stopwatch import RUNTIME, LocalStopwatch
+from compress.pruning.timed_files import TimedFiles, narrowed
 from compress.pruning.tradeoff import traded
-from export.to_onnx import qdq_model
-from runtime.target import target
+from runtime.backends.table import BACKENDS
+from runtime.errors import MissingDependencyError
+from runtime.machine import this_machine
+from runtime.target import LOCAL, int8_target, target
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -22,13 +26,18 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor, nn
 
+    from compress.aim import Aim
     from compress.job import Job
     from compress.models.model import Model
+    from compress.pruning.latency import Make
     from compress.pruning.latency_table import LatencyTable
     from compress.pruning.layout import Kept, Layout
     from compress.pruning.stopwatch import Stopwatch
     from compress.stages.prune import Prune
+    from runtime.target import Target
 
+# Of the widths that layers are timed at, the share that files are raced at.
+_EVERY: Final = 2
 # Files that are measured before the best of them has to do.
 _TRIES: Final = 3
 # What is aimed at, a share of what is wanted: another day's measurement differs a bit.
@@ -72,13 +81,17 @@ class Timely:
 class Deadline:
     """A latency budget somewhere, for one network and whatever is cut out of it.
 
-    file: a network as it would be shipped; latency: as a share of `whole`'s own;
+    file: a network as it would be shipped; maker: the same of one network at any
+    widths, by default by exporting each; race: networks where they are going to run, by
+    default their files by the stopwatch; latency: as a share of `whole`'s own;
     latency_ms counts where that is None; table: of the layers, once they were timed.
     """
 
     whole: nn.Module
     file: Callable[[nn.Module], onnx.ModelProto]
     stopwatch: Stopwatch
+    maker: Callable[[nn.Module, Layout], Make] | None = None
+    race: Callable[[Sequence[nn.Module]], list[float]] | None = None
     latency: float | None
     latency_ms: float | None
     job: Job
@@ -104,18 +117,16 @@ class Deadline:
         was too hopeful, it is corrected by what was measured and asked again.
         """
 
-        def make(kept: Kept) -> onnx.ModelProto:
-            gone = [full - units for full, units in zip(layout.full, kept, strict=True)]
-            chosen = {index: range(units) for index, units in enumerate(gone) if units}
-            return self.file(cut(net, layout.groups, chosen))
+        def at(kept: Kept) -> nn.Module:
+            return narrowed(net, layout, kept)
 
-        if self.table is None:
-            self.job.screen.tell("prune: timing the network's layers")
-            self.table = latency_table(
-                layout, make, self.stopwatch, cache=self.job.cache
-            )
-        table = self.table
-        (whole_ms,) = self.stopwatch.race([self.whole_file])
+        def alone(kept: Kept) -> onnx.ModelProto:
+            return self.file(at(kept))
+
+        make = alone if self.maker is None else self.maker(net, layout)
+        table = self.table_of(layout, make, at)
+        race = self.raced(make, at)
+        (whole_ms,) = race()
         tried: list[Timely] = []
         hope = 1.0
         for _ in passed("measuring widths", range(_TRIES), timing=True):
@@ -127,7 +138,7 @@ class Deadline:
                 allowed=allowed,
                 unit=" ms",
             )
-            whole_ms, measured_ms = self.stopwatch.race([self.whole_file, make(kept)])
+            whole_ms, measured_ms = race(kept)
             found = Timely(
                 kept=tuple(kept),
                 wanted_ms=self.wanted_ms(whole_ms, share),
@@ -143,6 +154,35 @@ class Deadline:
         best = min(tried, key=_lateness)
         self.job.screen.tell(f"prune: {best.as_text()}")
         return best
+
+    def table_of(
+        self, layout: Layout, make: Make, at: Callable[[Kept], nn.Module]
+    ) -> LatencyTable:
+        """The table of the layers, made once: timed here, scaled to what is raced."""
+        if self.table is not None:
+            return self.table
+        self.job.screen.tell("prune: timing the network's layers")
+        self.table = latency_table(layout, make, self.stopwatch, cache=self.job.cache)
+        if self.race is not None:
+            widths = probe_widths(layout, np.random.default_rng(0))[::_EVERY]
+            device = self.job.aim.device or "this runtime"
+            self.job.screen.tell(SENTENCE.format(device=device, files=len(widths)))
+            whole_ms = self.race([at(kept) for kept in widths])
+            layers = [layout.layers(kept) for kept in widths]
+            self.table = scaled(self.table, layers, whole_ms)
+        return self.table
+
+    def raced(
+        self, make: Make, at: Callable[[Kept], nn.Module]
+    ) -> Callable[..., list[float]]:
+        """What times the whole network, and others at given widths, in turn."""
+
+        def race(*widths: Kept) -> list[float]:
+            if self.race is not None:
+                return self.race([self.whole, *map(at, widths)])
+            return self.stopwatch.race([self.whole_file, *map(make, widths)])
+
+        return race
 
     def wanted_ms(self, whole_ms: float, share: float) -> float:
         """The latency after `share` of the work, in equal factors."""
@@ -162,14 +202,39 @@ def deadline_of(model: Model, job: Job, options: Prune) -> Deadline | None:
     """The latency budget of a recipe; None if it asks for something else."""
     if options.latency is None and options.latency_ms is None:
         return None
-    size, name = model.preprocess.size, model.spec.name
+    wanted = target(options.target)
+    check_measurable(wanted, job.aim)
+    if job.aim.device is not None and wanted.name == LOCAL:
+        wanted = int8_target(machine_of(job.aim.device))
+    # What this machine's stopwatch times already has to be raced nowhere else.
+    here = job.aim.device is None and wanted.runtime == RUNTIME
+    files = TimedFiles(size=model.preprocess.size, name=model.spec.name, aim=job.aim)
+    rng = np.random.default_rng(job.seed)
     return Deadline(
         whole=model.net,
-        file=partial(qdq_model, size=size, name=name, batch="static"),
-        stopwatch=LocalStopwatch(
-            target(options.target), np.random.default_rng(job.seed)
-        ),
+        file=files.whole,
+        maker=files.maker,
+        race=None if here else Racer(target=wanted, model=model, job=job),
+        stopwatch=LocalStopwatch(rng, dtype=job.aim.dtype),
         latency=options.latency,
         latency_ms=options.latency_ms,
         job=job,
+    )
+
+
+def check_measurable(wanted: Target, aim: Aim) -> None:
+    """Refuse a target whose latencies nobody can take, before any work."""
+    if wanted.runtime not in BACKENDS:
+        why = f"{wanted.runtime} runs on the device alone"
+    elif aim.device is not None:
+        return
+    else:
+        lacking = wanted.lacking(this_machine())
+        if lacking is None:
+            return
+        why = lacking
+    raise MissingDependencyError(
+        f"prune: target {wanted.name!r} cannot be measured from here ({why}); name a "
+        "device that can (--device pi5), run this command there, or give a budget that "
+        "needs no device, such as --macs 0.5"
     )

@@ -76,7 +76,8 @@ class _Pruning:
         model = self.thinner(model, options.steps, self.job)
         model = self.trained(model, self.job, options.epochs)
         if is_main_process():
-            record = written(self.whole, model, options, self.cuts)
+            same = self.job.aim.dtype == "float32"
+            record = written(self.whole, model, options, self.cuts, as_shipped=same)
             write_json(self.job.folder / RECORD, record, sealed=True)
         return model
 

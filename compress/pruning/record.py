@@ -34,9 +34,17 @@ class Cut(BaseModel):
 
 
 def written(
-    whole: "Model", made: "Model", options: "Prune", cuts: Sequence[Cut]
+    whole: "Model",
+    made: "Model",
+    options: "Prune",
+    cuts: Sequence[Cut],
+    *,
+    as_shipped: bool = True,
 ) -> dict[str, object]:
     """The record of the stage: `whole` became `made` by `cuts`.
+
+    as_shipped: whether `whole` itself is written as it was timed. Where it is not, the
+    promise is held in milliseconds: the run measures no such file to take a share of.
 
     macs, params: of the whole network and what is left; groups: channels before the
     first cut and after the last, in the order of the layers; spared: those that stayed
@@ -49,7 +57,7 @@ def written(
     if taken := cuts[-1].latency:
         promise = Promise(
             stage="prune",
-            share=options.latency,
+            share=options.latency if as_shipped else None,
             wanted_ms=options.latency_ms or taken["wanted_ms"],
             predicted_ms=taken["predicted_ms"],
             whole_ms=taken["whole_ms"],

@@ -1,5 +1,6 @@
 """What times networks and their layers; here: ONNX Runtime on this machine."""
 
+import re
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
@@ -12,16 +13,19 @@ import onnx
 
 from compress.pruning.latency_table import Probe
 from compress.pruning.layout import Layer
-from runtime.errors import MissingDependencyError
+from compress.pruning.resizing import layer_name
 from runtime.machine import this_machine
 from runtime.operator_times import OperatorTime, operator_times
 from runtime.session import open_session
-from runtime.target import Target
-from runtime.timing import Clock, timed
+from runtime.timing import timed
 
 # Rounds in which an operator, or a whole network, is timed.
 _ROUNDS: Final = 24
 _RACE_ROUNDS: Final = 40
+_THREADS: Final = 1  # what a report's latencies are taken with
+RUNTIME: Final = "onnxruntime"
+# As ONNX Runtime calls a node that it moved to blocks of channels, or to integers.
+_RENAMED: Final = re.compile(r"_nchwc$|_token_\d+$")
 # Latencies are taken where other programs disturb them least.
 _PERCENTILE: Final = 10
 
@@ -44,30 +48,22 @@ class Stopwatch(Protocol):
 
 
 class LocalStopwatch:
-    """A Stopwatch for ONNX Runtime on this machine."""
+    """A Stopwatch for ONNX Runtime on this machine; one thread."""
 
-    def __init__(self, target: Target, rng: np.random.Generator) -> None:
-        """`rng`: for images, and for whose turn it is."""
-        if target.runtime != "onnxruntime" or target.dtype != "float32":
-            raise MissingDependencyError(
-                f"prune: target {target.name!r} was never measured: a latency budget "
-                "needs the latencies of the network's layers, which are taken from "
-                "ONNX Runtime in float32; run this command on the device itself with "
-                "--target local, or give a budget that needs no device, such as "
-                "--macs 0.5"
-            )
-        self._target, self._rng = target, rng
+    def __init__(self, rng: np.random.Generator, *, dtype: str = "float32") -> None:
+        """`rng`: for images, and for whose turn it is; dtype: of the models."""
+        self._rng, self._dtype = rng, dtype
 
     @property
     def place(self) -> Mapping[str, str | int]:
         """Processor and its instruction sets, runtime and version, threads, format."""
-        machine, target = this_machine(), self._target
+        machine = this_machine()
         return {
             "machine": machine.name,
             "features": " ".join(machine.features),
-            "runtime": f"{target.runtime} {machine.versions.get(target.runtime, '')}",
-            "threads": target.threads,
-            "dtype": target.dtype,
+            "runtime": f"{RUNTIME} {machine.versions.get(RUNTIME, '')}",
+            "threads": _THREADS,
+            "dtype": self._dtype,
         }
 
     def probe(self, model: onnx.ModelProto, layers: Sequence[Layer]) -> Probe:
@@ -75,9 +71,7 @@ class LocalStopwatch:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "probe.onnx"
             onnx.save(model, path)
-            seen = operator_times(
-                path, threads=self._target.threads, rounds=_ROUNDS, rng=self._rng
-            )
+            seen = operator_times(path, threads=_THREADS, rounds=_ROUNDS, rng=self._rng)
         (whole_ms,) = self._latencies_ms([model], rounds=_ROUNDS)
         return Probe(
             layers=tuple(layers),
@@ -93,29 +87,34 @@ class LocalStopwatch:
         self, models: Sequence[onnx.ModelProto], *, rounds: int
     ) -> list[float]:
         """Undisturbed latencies."""
-        rng, threads = self._rng, self._target.threads
-        with ExitStack() as stack:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            calls = []
-            for index, model in enumerate(models):
-                path = folder / f"{index}.onnx"
+        with tempfile.TemporaryDirectory() as folder:
+            paths = [Path(folder) / f"{index}.onnx" for index in range(len(models))]
+            for path, model in zip(paths, models, strict=True):
                 onnx.save(model, path)
-                session = open_session(path, threads=threads)
-                stack.enter_context(closing(session))
-                shape = session.input_shape
-                calls.append(session.bind(rng.standard_normal(shape, dtype=np.float32)))
-            for call in calls:
-                call()
-            order = rng.permuted(np.tile(np.arange(len(calls)), (rounds, 1)), axis=1)
-            samples = np.zeros((len(calls), rounds), np.int64)
-            timed(calls, order, samples, clock=_clock(threads))
-        lows = np.percentile(samples, _PERCENTILE, axis=1) / 1e6
-        return [float(low) for low in lows]
+            return raced_here_ms(paths, rounds=rounds, rng=self._rng)
 
 
-def _clock(threads: int) -> Clock:
-    """One thread's own time leaves out what other programs take from it."""
-    return time.thread_time_ns if threads == 1 else time.perf_counter_ns
+def raced_here_ms(
+    paths: Sequence[Path], *, rounds: int = _RACE_ROUNDS, rng: np.random.Generator
+) -> list[float]:
+    """Undisturbed latencies of files on this machine, by one thread's own time.
+
+    That leaves out what other programs take from it.
+    """
+    with ExitStack() as stack:
+        calls = []
+        for path in paths:
+            session = open_session(path, threads=_THREADS)
+            stack.enter_context(closing(session))
+            shape = session.input_shape
+            calls.append(session.bind(rng.standard_normal(shape, dtype=np.float32)))
+        for call in calls:
+            call()
+        order = rng.permuted(np.tile(np.arange(len(calls)), (rounds, 1)), axis=1)
+        samples = np.zeros((len(calls), rounds), np.int64)
+        timed(calls, order, samples, clock=time.thread_time_ns)
+    lows = np.percentile(samples, _PERCENTILE, axis=1) / 1e6
+    return [float(low) for low in lows]
 
 
 def by_layer(
@@ -130,8 +129,7 @@ def by_layer(
     found = dict.fromkeys(layers, 0.0)
     last = layers[0]
     for each in seen:
-        # As ONNX Runtime calls a node that it moved to blocks of channels.
-        last = owner.get(each.name.removesuffix("_nchwc"), last)
+        last = owner.get(_RENAMED.sub("", each.name), last)
         found[last] += float(np.percentile(each.samples_us, _PERCENTILE))
     return found
 
@@ -139,11 +137,14 @@ def by_layer(
 def _owners(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, str]:
     """The layer that each node belongs to; those before the first are the first's."""
     place = {name: index for index, name in enumerate(layers)}
+    # As fx calls them, where a quantised graph was exported.
+    place |= {name.replace(".", "_"): index for name, index in place.items()}
     of_value: dict[str, int] = {}
     owner: dict[str, str] = {}
     for node in model.graph.node:
         read = max((of_value.get(name, 0) for name in node.input), default=0)
-        mine = place.get(node.name.rpartition("/")[0], read)
+        name = layer_name(node, place)
+        mine = read if name is None else place[name]
         owner[node.name] = layers[mine]
         of_value |= dict.fromkeys(node.output, mine)
     return owner

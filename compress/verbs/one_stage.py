@@ -23,7 +23,8 @@ DATA_FLAGS: Final[Names] = {
     "size": "--image-size",
     "root": "--data-root",
 }
-EXPORT_FLAGS: Final[Names] = {}
+# It shares the flag --device with what computes; see `execute_recipe`.
+EXPORT_FLAGS: Final[Names] = {"device": None}
 NOT_RENAMED: Final[Names] = {}
 
 
@@ -102,7 +103,7 @@ def recipe_of(  # noqa: PLR0913  # what each part of a recipe is called as a fla
         "name": name,
         "model": given(options, "model"),
         "data": given(options, "data"),
-        "export": given(options, "export"),
+        "export": given(options, "export") | _measuring(options),
         "budget": given(options, "budget"),
     }
     if stage is not None:
@@ -132,16 +133,26 @@ def flags_of(tables: Mapping[tuple[str, ...], Names]) -> Naming:
     return named
 
 
+def _measuring(options: argparse.Namespace) -> dict[str, object]:
+    """The key of what measures, if --device names that."""
+    from compress.measuring import parted
+
+    _, measures = parted(options.device)
+    return {} if measures is None else {"device": measures}
+
+
 def execute_recipe(
     recipe: Recipe, options: argparse.Namespace, screen: "Screen"
 ) -> "Answer":
     """Run `recipe` where and on what the shared flags say."""
+    from compress.measuring import parted
     from compress.run import run
 
+    computes, _ = parted(options.device)
     return run(
         recipe,
         folder_of(recipe, options),
-        device=options.device,
+        device=computes,
         threads=options.threads,
         screen=screen,
     )

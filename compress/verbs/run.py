@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from compress.answer import Facts
+from compress.measuring import parted
 from compress.recipe import Recipe, read_recipe
 from compress.verbs.one_stage import execute_recipe
 from runtime.errors import RecipeError
@@ -39,4 +40,8 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     recipe = read_recipe(Path(options.recipe))
     if options.seed is not None:
         recipe = recipe.model_copy(update={"seed": options.seed})
+    _, measures = parted(options.device)
+    if measures is not None:
+        export = recipe.export.model_copy(update={"device": measures})
+        recipe = recipe.model_copy(update={"export": export})
     return execute_recipe(recipe, options, screen)

@@ -1,9 +1,7 @@
 """Parts of a quantised ONNX model put back in float, and such models loaded."""
 
-import tempfile
 from collections.abc import Set as AbstractSet
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -21,32 +19,35 @@ from export.lowering.graph import (
     needed,
     numbers,
 )
-from runtime.session import Session, open_session
+from export.placement import Opener, Writer, opened_by
 from runtime.target import Target
-
-if TYPE_CHECKING:
-    from export.placement import Opener
 
 _ROUNDING = frozenset({QUANTIZE, DEQUANTIZE})
 
 
-def opener(
+def written(
     qdq: onnx.ModelProto, float_model: onnx.ModelProto, target: Target | None
-) -> "Opener":
-    """What loads a quantised ONNX model with some of its layers in float, one thread.
+) -> Writer:
+    """What writes a quantised ONNX model with some of its layers in float to a folder.
 
     `qdq` is what `qdq_model` gives, not lowered yet; `float_model` computes the same in
     float.
     """
 
-    def opened(left: frozenset[str] | None) -> Session:
+    def write(left: frozenset[str] | None, folder: Path) -> Path:
         model = float_model if left is None else lowered(floated(qdq, left), target)
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "candidate.onnx"
-            onnx.save(model, path)
-            return open_session(path)
+        path = folder / "candidate.onnx"
+        onnx.save(model, path)
+        return path
 
-    return opened
+    return write
+
+
+def opener(
+    qdq: onnx.ModelProto, float_model: onnx.ModelProto, target: Target | None
+) -> Opener:
+    """What loads such a model here, one thread; see `written`."""
+    return opened_by(written(qdq, float_model, target))
 
 
 def floated(model: onnx.ModelProto, layers: AbstractSet[str]) -> onnx.ModelProto:

@@ -217,7 +217,13 @@ def test_no_such_device(device: str, refused: Callable[..., str]) -> None:
 
 
 def test_what_is_no_device_at_all(refused: Callable[..., str]) -> None:
-    assert "not a device" in refused(Exit.USAGE, *finetune("--device", "toaster"))
+    told = refused(Exit.DEVICE, *finetune("--device", "toaster"))
+    assert "--device toaster: not known; known: cpu" in told
+
+
+def test_two_devices_that_measure(refused: Callable[..., str]) -> None:
+    told = refused(Exit.USAGE, *finetune("--device", "cuda,pi4,pi5"))
+    assert "at most one that computes and one that measures" in told
 
 
 @pytest.mark.parametrize("out", ["/dev/null/run", "/dev/null", "/proc/run"])

@@ -1,6 +1,7 @@
 """Latency tables and what is chosen by them, with made-up clocks: nothing is timed."""
 
 import math
+import platform
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,19 +12,23 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress.aim import Aim
 from compress.job import Job
 from compress.pruning.budget import allowed_units
-from compress.pruning.deadline import Deadline
+from compress.pruning.deadline import Deadline, check_measurable
 from compress.pruning.graph import groups_of
 from compress.pruning.latency import latency_table, probe_widths
 from compress.pruning.latency_table import LatencyTable, Probe, tabulated
 from compress.pruning.layout import Kept, Layer, Layout
-from compress.pruning.stopwatch import LocalStopwatch, by_layer
+from compress.pruning.stopwatch import by_layer
 from compress.pruning.tradeoff import traded
 from runtime.errors import MissingDependencyError, RecipeError
 from runtime.operator_times import OperatorTime
 from runtime.target import TARGETS
 
+ON_X86 = pytest.mark.skipif(
+    platform.machine() not in {"x86_64", "AMD64"}, reason="an ARM machine may be a Pi"
+)
 SIZE = 16
 EVERYWHERE = {"machine": "made up"}
 
@@ -294,10 +299,15 @@ def test_a_deadline_is_kept_even_if_the_table_is_too_hopeful(
     assert found.measured_ms == pytest.approx(factor * found.predicted_ms, rel=0.05)
 
 
-def test_a_target_never_measured_is_refused() -> None:
-    """A Raspberry Pi is not here."""
-    with pytest.raises(MissingDependencyError, match="'rpi4' was never measur"):
-        LocalStopwatch(TARGETS["rpi4"], np.random.default_rng(0))
+@ON_X86
+def test_a_target_that_nobody_can_measure_is_refused() -> None:
+    """A Raspberry Pi is not here; TensorRT is nowhere but on its device."""
+    with pytest.raises(MissingDependencyError, match=r"'rpi4' cannot be .* no asimd"):
+        check_measurable(TARGETS["rpi4"], Aim())
+    check_measurable(TARGETS["rpi4"], Aim(device="pi4"))
+    check_measurable(TARGETS["local"], Aim())
+    with pytest.raises(MissingDependencyError, match="trtexec runs on the device alo"):
+        check_measurable(TARGETS["jetson-orin"], Aim(device="orin"))
 
 
 def test_a_table_at_rest_is_the_same_table() -> None:
