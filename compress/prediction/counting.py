@@ -109,7 +109,6 @@ def lacking() -> list[str]:
         package
         for program, package in (
             ("qemu-aarch64", "qemu-user"),
-            ("mmdebstrap", "mmdebstrap"),
             ("cc", "gcc"),
         )
         if shutil.which(program) is None
