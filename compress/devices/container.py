@@ -8,13 +8,14 @@ does here is told instead. `docker:arm64:cortex-a72` names the core that QEMU em
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
 
+from compress.devices.emulated import CORES
 from compress.devices.engine import Engine, Image, engine
 from compress.devices.remote import (
     ChecksThere,
@@ -46,7 +47,9 @@ IMAGES: Final[dict[str, Image]] = {
         name="edgepress-jetson",
         dockerfile="device-jetson.Dockerfile",
         platform="linux/arm64",
-        options=("--runtime", "nvidia"),
+        # Engines are built at first use, for minutes, and kept.
+        options=("--runtime", "nvidia", "--volume", "edgepress-engines:/cache"),
+        runtime="trtexec",
     ),
 }
 # The words that start Python are the entry point's, in every image of ours.
@@ -54,6 +57,9 @@ _PYTHON: Final = ()
 # To start, to import two interpreters, and to load a file; emulated, on a busy machine.
 _PATIENCE_S: Final = 600.0
 _ASKED: Final = 2  # images of noise that both sides answer
+# Of the largest score: a step of INT8 here and there, and far more than another order
+# of float sums.
+_UNLIKE: Final = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +85,7 @@ class ContainerDevice:
 
         A file whose self-test fails there is a ParityError, and nothing is measured.
         """
-        artifacts = [Artifact.read(path) for path in files]
+        artifacts, plan = [Artifact.read(path) for path in files], self._plan(plan)
         with self._inside(artifacts, plan, screen) as there:
             tested = [
                 path
@@ -99,18 +105,28 @@ class ContainerDevice:
             profile = remote_profile(
                 there.start, _PYTHON, there.files, plan, device=self.name
             )
-            if all(each.kind == "emulated" for each in profile.measurements):
+            emulated = [each.kind == "emulated" for each in profile.measurements]
+            if self.cpu is not None and not all(emulated):
+                raise DeviceError(
+                    f"{self.name}: this machine runs arm64 programs itself, on its own "
+                    f"core, not on {self.cpu}; leave the core out"
+                )
+            if all(emulated):
                 for sentence in self._answers(there, artifacts):
                     screen.tell(sentence)
         return as_ours(profile, artifacts, device=self.name)
 
     def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> ChecksThere:
         """Run the self-tests there."""
-        artifacts = [Artifact.read(path) for path in files]
+        artifacts, plan = [Artifact.read(path) for path in files], self._plan(plan)
         with self._inside(artifacts, plan, screen) as there:
             return remote_check(
                 there.start, _PYTHON, there.files, plan, device=self.name
             )
+
+    def _plan(self, plan: Plan) -> Plan:
+        """The plan with the runtime that the image has, unless one was asked for."""
+        return replace(plan, runtime=plan.runtime or IMAGES[self.kind].runtime)
 
     @contextmanager
     def _inside(
@@ -173,6 +189,11 @@ def open_device(rest: str) -> ContainerDevice:
             f"--device docker:{rest}: not known; known: "
             f"{', '.join(f'docker:{each}' for each in sorted(IMAGES))}"
         )
+    if cpu and cpu not in CORES:
+        raise DeviceError(
+            f"--device docker:{rest}: core {cpu!r} is not known; known: "
+            f"{', '.join(CORES)}"
+        )
     return ContainerDevice(kind=kind, cpu=cpu or None)
 
 
@@ -198,15 +219,21 @@ def _copied(artifacts: Sequence[Artifact]) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _compared(name: str, here: Answers, there: Answers) -> str:
-    """How alike two machines answer."""
+    """How alike two machines answer; a ParityError if they do not."""
     want, have = _only(here), _only(there)
     if want.shape != have.shape:
-        return f"{name}: answers of another shape there, {list(have.shape)}"
-    if bool((want == have).all()):
-        far = "to the bit"
-    else:
-        error = np.abs(want - have).max() / max(float(np.abs(want).max()), 1e-30)
-        far = f"but for {error:.1e} of the largest score"
+        raise ParityError(
+            f"{name}: answers of another shape there, {list(have.shape)}, than here, "
+            f"{list(want.shape)}"
+        )
+    error = np.abs(want - have).max() / max(float(np.abs(want).max()), 1e-30)
+    if not error <= _UNLIKE:
+        raise ParityError(
+            f"{name}: answers there are off by {error:.1e} of the largest score here; "
+            f"allowed: {_UNLIKE:g}"
+        )
+    exact = bool((want == have).all())
+    far = "to the bit" if exact else f"but for {error:.1e} of the largest score"
     return (
         f"{name}: answers there ({there.machine.cpu}, emulated) as here "
         f"({here.machine.cpu}), {far}; {len(want)} images of noise"

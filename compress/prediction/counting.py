@@ -106,10 +106,10 @@ def count_of(trace: Trace, events: Sequence[Event], *, cpu: str) -> Count:
 def lacking() -> list[str]:
     """Debian packages that counting needs and that are not installed."""
     return [
-        package
-        for program, package in (
+        packages
+        for program, packages in (
             ("qemu-aarch64", "qemu-user"),
-            ("cc", "gcc"),
+            ("cc", "gcc libc6-dev"),
         )
         if shutil.which(program) is None
     ]
@@ -137,7 +137,7 @@ def _failed(
     if done.returncode == _REFUSED and said.startswith("LiteRt"):
         return InputRejectedError(f"{model}: {said}")
     if "plugin" in said:
-        said += "; static builds of QEMU take none, Debian's qemu-user does"
+        said += "; QEMU needs its plugins, which Debian's qemu-user has"
     return DeviceError(f"{model}: counting ended with {done.returncode}: {said}")
 
 
