@@ -11,6 +11,7 @@ from compress.recipe import Recipe
 from compress.reference import Reference
 from compress.report.records import Record
 from compress.rows import Row
+from runtime.backends.table import ran_by
 from runtime.target import LOCAL as HERE
 from runtime.target import target
 
@@ -59,10 +60,17 @@ def timed_for_its_device(file: Proven, found: Evidence) -> bool:
     """Whether what timed the file is what the file is for.
 
     One TFLite file serves every device; milliseconds of this machine are not theirs,
-    those of a device that the recipe names are.
+    those of a device that the recipe names are, if it is such a device and runs the
+    file by what its targets run it by.
     """
-    asked = found.recipe.export
-    known = file.artifact.target is not None or devices_of(file, found) == (LOCAL,)
-    return found.proof.measured(file) is not None and (
-        known or asked.device is not None
+    measured, asked = found.proof.measured(file), found.recipe.export
+    if measured is None:
+        return False
+    if asked.device is None:
+        return file.artifact.target is not None or devices_of(file, found) == (LOCAL,)
+    named = [target(name) for name in asked.target if suits(name, file)]
+    return all(
+        each.lacking(measured.machine) is None
+        and ran_by(each.runtime, measured.runtime)
+        for each in named
     )

@@ -134,8 +134,17 @@ def raced_ms(  # noqa: PLR0913  # as above
 
 
 def samples_of(profile: Profile) -> npt.NDArray[np.int64]:
-    """Samples [files, rounds] in ns, as many of each file as there are of all."""
+    """Samples [files, rounds] in ns, as many of each file as there are of all.
+
+    They are there to choose by, so a measurement that is invalid is a DeviceError.
+    """
     import numpy as np
 
+    for each in profile.measurements:
+        for fault in each.faults():
+            raise DeviceError(
+                f"{each.machine.name}: {fault}; nothing is chosen by such times: let "
+                "it rest, then run the same command again"
+            )
     rounds = min(len(each.samples_ns) for each in profile.measurements)
     return np.array([each.samples_ns[:rounds] for each in profile.measurements])

@@ -1,6 +1,7 @@
 """The self-test of a file: a few held-out images, and what its network says to them."""
 
 import copy
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -44,6 +45,7 @@ _BYTES: Final[Mapping[Dtype, int]] = {
     "dynamic": 1,
     "int8": 1,
 }
+_PARTS: Final = 16  # of a step, to which scores that hang on a last bit are rounded
 _CANDIDATES: Final = 8  # images, of which the steadiest are kept
 _OWN_STEPS: Final = 2
 _LEAST_STEPS: Final = 255  # between the least and the largest of INT8
@@ -78,8 +80,15 @@ def selftest_of(
     scores = answer.float()
     if not bool(scores.isfinite().all()):
         return None
-    chosen, moved = _steadiest(net, batch, scores)
-    return _written(asked, export, small[chosen], scores[chosen], moved)
+    step = _step(asked, scores.numpy())
+    if step is None or not isinstance(net, QuantizedNet):
+        chosen, most = _spread(len(batch)), 0.0
+    else:
+        with torch.inference_mode():
+            moved = unsteadiness(net, batch, scores) / step
+        chosen = _steadiest(moved)
+        most = float(moved[chosen].max())
+    return _written(asked, export, small[chosen], scores[chosen], step, most)
 
 
 def keep_own_selftest(session: Session, data: Catalogue, export: Export) -> None:
@@ -121,44 +130,51 @@ def _own_selftest(artifact: Artifact, session: Session, data: Catalogue) -> Self
     )
 
 
-def _steadiest(
-    net: nn.Module, batch: Tensor, scores: Tensor
-) -> tuple[list[int], float]:
-    """Which images say most about a device, and how far noise moves their scores.
+def _spread(count: int) -> list[int]:
+    """Some of so many images, at equal distances."""
+    few = min(IMAGES, count)
+    return [(2 * at + 1) * count // (2 * few) for at in range(few)]
 
-    At equal distances, but of a quantized network the steadiest.
+
+def _steadiest(moved: Tensor) -> list[int]:
+    """Images whose scores hang least on a last bit. moved: [n], in steps of INT8.
+
+    Less than a tenth of a step is none: which images are chosen, and so the file's
+    bytes, must not hang on it either.
     """
-    count = min(IMAGES, len(batch))
-    if not isinstance(net, QuantizedNet):
-        return [(2 * at + 1) * len(batch) // (2 * count) for at in range(count)], 0.0
-    with torch.inference_mode():
-        moved = unsteadiness(net, batch, scores).tolist()
-    order = sorted(range(len(batch)), key=lambda at: moved[at])
-    chosen = sorted(order[:count])
-    return chosen, max(moved[at] for at in chosen)
+    tenths = [int(each * 10) for each in moved.tolist()]
+    return sorted(sorted(range(len(tenths)), key=tenths.__getitem__)[:IMAGES])
 
 
-def _written(
-    asked: Wanted, export: Export, small: Pixels, found: Tensor, moved: float
+def _written(  # noqa: PLR0913, PLR0917  # the parts of a test
+    asked: Wanted,
+    export: Export,
+    small: Pixels,
+    found: Tensor,
+    step: float | None,
+    moved: float,
 ) -> SelfTest:
     """The test of these images, and how far off a device may be.
 
-    One step in INT8, or twice what float operators within the network move.
+    One step in INT8, or twice what float operators within the network move, which is
+    `moved` steps.
     """
-    scores = found.numpy()
-    step = _step(asked, scores)
     net = asked.model.net
     grid = net.scheme.logits if isinstance(net, QuantizedNet) else None
     if grid is not None and rounds_answer(asked, export):
-        scores = quantize(found, grid).numpy()
+        found = quantize(found, grid)
+    scores = found.numpy()
+    if step is not None and moved:
+        parts = step / _PARTS
+        scores = (np.rint(scores / parts) * parts).astype(np.float32)
     outputs = kept_outputs(scores)
     largest = float(np.abs(scores).max()) or 1.0
-    allowed = _FLOAT[asked.dtype] * largest if step is None else max(step, 2 * moved)
+    allowed = _FLOAT.get(asked.dtype, 0.0) * largest
     return SelfTest(
         pixels=small,
         outputs=outputs,
         scores=np.ascontiguousarray(scores[:, list(outputs)]),
-        tolerance=allowed,
+        tolerance=allowed if step is None else step * max(1, math.ceil(2 * moved)),
         step=step,
     )
 

@@ -95,6 +95,8 @@ def _budgeted(
     for check in limits.checks(_spent(file, found), file=file.name):
         if check.limit == "predicted_ms" and file.artifact.format != "tflite":
             yield replace(check, kept=None, remark="predictions are of TFLite files")
+        elif check.limit == "predicted_ms" and (doubt := _doubted(file, found)):
+            yield replace(check, kept=None, remark=doubt)
         elif check.limit in _MEASURED and not here and others:
             what = found.recipe.export.device or "this machine"
             remark = f"{what} is not its device; measure it there"
@@ -103,6 +105,12 @@ def _budgeted(
             yield replace(check, remark=f"its self-test, {own:,} bytes, is not counted")
         else:
             yield check
+
+
+def _doubted(file: Proven, found: Evidence) -> str:
+    """Why a prediction may be further off than its error says; empty if it is not."""
+    predicted = found.predictions.get(file.name)
+    return "; ".join(predicted.doubts) if predicted else ""
 
 
 def _spent(file: Proven, found: Evidence) -> Spent:

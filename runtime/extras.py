@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from runtime.backends.table import backend_for
 from runtime.checking import check_files
 from runtime.costs import count_costs
 from runtime.energy import Energy, measure_energy
@@ -33,7 +34,7 @@ def with_extras(
     """
     peaks: Peaks | None = None
     if plan.roofline and all(each.kind == "native" for each in measurements):
-        screen.tell("measuring this machine's peaks")
+        screen.tell("measuring this machine's peaks: of its CPU")
         peaks = measure_peaks(threads=plan.threads)
     found = []
     for each in measurements:
@@ -41,13 +42,14 @@ def with_extras(
         if each.kind == "emulated":
             found.append(replace(each, answers=_answers(session, plan)))
             continue
+        on_cpu = backend_for(session.artifact, plan.runtime).cpu
         energy = _energy(session, plan.energy, screen, rng) if plan.energy else None
         found.append(
             replace(
                 each,
                 edges=edges(session.artifact, rng),
                 energy=energy,
-                roofline=_roofline(session, peaks) if peaks else None,
+                roofline=_roofline(session, peaks) if peaks and on_cpu else None,
             )
         )
     return tuple(found)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import zlib
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import numpy as np
@@ -70,18 +71,27 @@ def _shared_by(item: pytest.Item) -> str:
 def _translate_once() -> None:
     """Keep torch.onnx's table of translations: it makes it anew, 0.5 s, for each file.
 
-    Each file gets a copy of its own, for what is registered for it alone.
+    It knows the operators that there are by then; an import may bring others. Each file
+    gets a copy of its own, for what is registered for it alone.
     """
     module = sys.modules.get("torch.onnx._internal.exporter._registration")
     if module is None or hasattr(module, "made_once"):
         return
-    make = module.made_once = functools.cache(module.ONNXRegistry.from_torchlib)
+    make = module.ONNXRegistry.from_torchlib
+    operators = sys.modules["torch"]._C._dispatch_get_all_op_names
+
+    @functools.cache
+    def made(known: int, *given: object, **named: object) -> Any:  # noqa: ANN401  # torch's own
+        del known
+        return make(*given, **named)
 
     def copied(*given: object, **named: object) -> object:
-        table = copy.copy(make(*given, **named))
-        table.functions = {key: [*each] for key, each in table.functions.items()}
-        return table
+        table = made(len(operators()), *given, **named)
+        mine = copy.copy(table)
+        mine.functions = {key: [*each] for key, each in table.functions.items()}
+        return mine
 
+    module.made_once = made
     module.ONNXRegistry.from_torchlib = staticmethod(copied)
 
 

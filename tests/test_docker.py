@@ -92,7 +92,7 @@ def test_scripts_can_be_read(file: Path) -> None:
 class Registry(http.server.BaseHTTPRequestHandler):
     """What an OCI registry says of a tag to whoever asked it for a token."""
 
-    def do_HEAD(self) -> None:  # noqa: N802  # the library's name
+    def do_HEAD(self) -> None:  # the library's name
         """A digest, with the right token."""
         known = self.path == "/v2/team/base/manifests/3"
         if self.headers.get("Authorization") != "Bearer t0ken":
@@ -108,7 +108,7 @@ class Registry(http.server.BaseHTTPRequestHandler):
             self.send_response(404)
         self.end_headers()
 
-    def do_GET(self) -> None:  # noqa: N802  # the library's name
+    def do_GET(self) -> None:  # the library's name
         """The token."""
         content = json.dumps({"token": "t0ken"}).encode()
         self.send_response(200)

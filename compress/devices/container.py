@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from compress.devices.emulated import CORES
 from compress.devices.engine import Engine, Image, engine
 from compress.devices.remote import (
     ChecksThere,
@@ -54,6 +55,9 @@ _PYTHON: Final = ()
 # To start, to import two interpreters, and to load a file; emulated, on a busy machine.
 _PATIENCE_S: Final = 600.0
 _ASKED: Final = 2  # images of noise that both sides answer
+# Of the largest score: a step of INT8 here and there, and far more than another order
+# of float sums.
+_UNLIKE: Final = 0.05
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,13 @@ class ContainerDevice:
             profile = remote_profile(
                 there.start, _PYTHON, there.files, plan, device=self.name
             )
-            if all(each.kind == "emulated" for each in profile.measurements):
+            emulated = [each.kind == "emulated" for each in profile.measurements]
+            if self.cpu is not None and not all(emulated):
+                raise DeviceError(
+                    f"{self.name}: this machine runs arm64 programs itself, on its own "
+                    f"core, not on {self.cpu}; leave the core out"
+                )
+            if all(emulated):
                 for sentence in self._answers(there, artifacts):
                     screen.tell(sentence)
         return as_ours(profile, artifacts, device=self.name)
@@ -173,6 +183,11 @@ def open_device(rest: str) -> ContainerDevice:
             f"--device docker:{rest}: not known; known: "
             f"{', '.join(f'docker:{each}' for each in sorted(IMAGES))}"
         )
+    if cpu and cpu not in CORES:
+        raise DeviceError(
+            f"--device docker:{rest}: core {cpu!r} is not known; known: "
+            f"{', '.join(CORES)}"
+        )
     return ContainerDevice(kind=kind, cpu=cpu or None)
 
 
@@ -198,15 +213,21 @@ def _copied(artifacts: Sequence[Artifact]) -> Iterator[tuple[Path, list[str]]]:
 
 
 def _compared(name: str, here: Answers, there: Answers) -> str:
-    """How alike two machines answer."""
+    """How alike two machines answer; a ParityError if they do not."""
     want, have = _only(here), _only(there)
     if want.shape != have.shape:
-        return f"{name}: answers of another shape there, {list(have.shape)}"
-    if bool((want == have).all()):
-        far = "to the bit"
-    else:
-        error = np.abs(want - have).max() / max(float(np.abs(want).max()), 1e-30)
-        far = f"but for {error:.1e} of the largest score"
+        raise ParityError(
+            f"{name}: answers of another shape there, {list(have.shape)}, than here, "
+            f"{list(want.shape)}"
+        )
+    error = np.abs(want - have).max() / max(float(np.abs(want).max()), 1e-30)
+    if not error <= _UNLIKE:
+        raise ParityError(
+            f"{name}: answers there are off by {error:.1e} of the largest score here; "
+            f"allowed: {_UNLIKE:g}"
+        )
+    exact = bool((want == have).all())
+    far = "to the bit" if exact else f"but for {error:.1e} of the largest score"
     return (
         f"{name}: answers there ({there.machine.cpu}, emulated) as here "
         f"({here.machine.cpu}), {far}; {len(want)} images of noise"

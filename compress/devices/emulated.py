@@ -5,6 +5,7 @@ are only unpacked (downloaded once), and QEMU's user mode finds libraries there.
 and counts of instructions are those of an ARM core; times are not, and are not taken.
 """
 
+import os
 import platform
 import shutil
 import subprocess
@@ -208,9 +209,13 @@ def _unpacked(name: str, packages: Sequence[str], *, architecture: str) -> Path:
 
 
 def _entry(name: str) -> Path | None:
-    """An entry of the cache that is whole, held while this process lives."""
+    """An entry of the cache that is whole, held while this process lives.
+
+    Its programs are run, so what another user made in a shared cache is left alone.
+    """
     for entry in places(cache_folder() / _KIND / name):
-        if entry.is_dir() and (entry / _WHOLE).exists():
+        whole = entry / _WHOLE
+        if entry.is_dir() and whole.exists() and whole.stat().st_uid == os.getuid():
             _HELD[name] = hold(entry)
             return entry
     return None

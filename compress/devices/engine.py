@@ -80,17 +80,15 @@ class Engine:
         tag = image.tag()
         if self._call(["image", "inspect", tag], patience_s=_ASKED_S).returncode == 0:
             return tag
-        words = [
-            *("build", "--platform", image.platform, "--tag", tag),
-            *("--file", str(_ROOT / "docker" / image.dockerfile)),
-            *shlex.split(os.environ.get(BUILD_WORDS, "")),
-            str(_ROOT),
-        ]
-        done = self._call(words, patience_s=_BUILT_S)
+        words = ["build", "--platform", image.platform, "--tag", tag]
+        words += ["--file", str(_ROOT / "docker" / image.dockerfile)]
+        given = shlex.split(os.environ.get(BUILD_WORDS, ""))
+        done = self._call([*words, *given, str(_ROOT)], patience_s=_BUILT_S)
         if done.returncode:
             raise DeviceError(
                 f"{image.name}: the image cannot be built: {_why(done, image)}; "
-                f"try by hand: {self.program} {shlex.join(words)}"
+                f"try by hand: {self.program} {shlex.join(words)} "
+                f"{f'${BUILD_WORDS} ' if given else ''}{shlex.quote(str(_ROOT))}"
             )
         return tag
 
@@ -122,7 +120,7 @@ class Engine:
         ]
         try:
             done = self._call(confined, patience_s=patience_s)
-        except DeviceError:
+        except BaseException:  # an interruption leaves none behind, either
             self._call(["rm", "--force", name], patience_s=_ASKED_S)
             raise
         if done.returncode and _is_foreign(done):

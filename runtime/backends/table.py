@@ -146,6 +146,16 @@ def distributions() -> tuple[str, ...]:
     )
 
 
+def ran_by(name: str, runtime: str) -> bool:
+    """Whether `runtime`, as a session calls itself, is the backend `name`."""
+    product, _, version = runtime.partition(" ")
+    engine = version.partition("(")[2].removesuffix(")")
+    found = BACKENDS.get(name)
+    if found is None:
+        return product == name
+    return product in {name, *found.distributions} and engine == found.variant
+
+
 def backend(name: str) -> Backend:
     """The backend of that name; RecipeError if there is none."""
     if name not in BACKENDS:

@@ -71,7 +71,7 @@ def test_layers_of_a_tflite_file_add_up(shared_data: Path) -> None:
     assert count["DEPTHWISE_CONV_2D", "uint8"] == 13
     assert count["CONV_2D", "uint8"] == 15
     assert len(found.layers) == sum(count.values()) == 31
-    assert 0.3 < found.sum_ms / found.whole_ms < 3  # on a machine that others use
+    assert 0.3 < found.sum_ms / found.whole_ms < 3  # others use this machine, too
     assert found.by_operator()[0][0] in {"CONV_2D", "DEPTHWISE_CONV_2D"}
 
 
