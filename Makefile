@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types everyday slow bench clean
+.PHONY: demo test lint types everyday slow coverage bench arm clean
 
 demo: $(VENV)/.workstation
 	$(BIN)/compress distill --teacher resnet50 --student mobilenetv3
@@ -20,13 +20,23 @@ types: $(VENV)/.developer
 	$(BIN)/mypy
 
 everyday: $(VENV)/.developer
-	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadfile --cov
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadgroup
 
 slow: $(VENV)/.developer
-	$(BIN)/pytest -m slow --numprocesses 2 --durations 10
+	$(BIN)/pytest -m slow --numprocesses 2 --dist loadgroup --durations 10
+
+# Counting lines makes everything take half as long again, so it is a command of its own.
+coverage: $(VENV)/.developer
+	$(BIN)/pytest -m "not slow" --numprocesses 2 --dist loadgroup --cov
 
 bench: $(VENV)/.developer
 	$(BIN)/python benchmarks/ratios.py
+
+# Answers on emulated ARM cores; where one may install (root on Debian or Ubuntu), the
+# image for ARM boards as well, really built and run.
+arm: $(VENV)/.developer
+	$(BIN)/python benchmarks/arm64.py --out benchmarks/results/arm64.json
+	PATH="$(CURDIR)/$(BIN):$$PATH" docker/arm/try
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info

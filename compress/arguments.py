@@ -138,8 +138,15 @@ def share(text: str) -> float:
     )
 
 
-def add_shared_flags(parser: argparse.ArgumentParser) -> None:
-    """Give a verb the flags that every verb takes."""
+def add_shared_flags(
+    parser: argparse.ArgumentParser,
+    *,
+    threads: Callable[[str], object] | None = None,
+) -> None:
+    """Give a verb the flags that every verb takes.
+
+    threads: what reads their number, where a verb takes several.
+    """
     group = parser.add_argument_group("every verb")
     group.add_argument("--out", metavar="DIR", help="where results go")
     group.add_argument(
@@ -152,10 +159,13 @@ def add_shared_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--device",
         default="cpu",
-        help="what computes: cpu, cuda, cuda:1, mps; or a device that measures: pi5",
+        help="what computes: cpu, cuda, cuda:1, mps; or what measures: pi5, pi4,orin",
     )
     group.add_argument(
-        "--threads", type=whole(1, 1024), metavar="N", help="CPU threads"
+        "--threads",
+        type=threads or whole(1, 1024),
+        metavar="N",
+        help="CPU threads; 1,2,4 measures with each" if threads else "CPU threads",
     )
     group.add_argument("-q", "--quiet", action="store_true", help="only the answer")
     group.add_argument("-v", "--verbose", action="store_true", help="every detail")

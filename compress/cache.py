@@ -178,11 +178,17 @@ def _of_latencies(entry: Path) -> str | None:
     return None
 
 
+def _of_arm64(entry: Path) -> str | None:
+    """Packages that apt and pip held against digests before they unpacked them."""
+    return None if any(entry.iterdir()) else "nothing was unpacked"
+
+
 _KINDS: Final[dict[str, Callable[[Path], str | None]]] = {
     "pixels": _of_pixels,
     "teachers": _of_teacher,
     "answers": _of_answers,
     "latencies": _of_latencies,
+    "arm64": _of_arm64,
 }
 
 

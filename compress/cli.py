@@ -142,7 +142,7 @@ def parser_of(verb: str, module: object) -> Parser:
     )
     parser.add_help_flags()
     module.add_arguments(parser)  # type: ignore[attr-defined]
-    add_shared_flags(parser)
+    add_shared_flags(parser, threads=getattr(module, "THREADS", None))
     return parser
 
 
@@ -160,7 +160,9 @@ def _answer(module: object, options: argparse.Namespace) -> "Answer":
 
     if options.threads is not None:
         # Read by OpenMP when torch or an interpreter loads, which is later.
-        os.environ["OMP_NUM_THREADS"] = str(options.threads)
+        several = isinstance(options.threads, tuple)
+        most = max(options.threads) if several else options.threads
+        os.environ["OMP_NUM_THREADS"] = str(most)
     quiet = options.quiet or not _is_main_process()
     screen = Screen(
         verbosity="quiet" if quiet else "verbose" if options.verbose else "normal"

@@ -23,7 +23,7 @@ from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.printable import printable
 from runtime.session import open_session
 
-FILES = (".onnx", ".tflite")
+FILES = (".onnx", ".tflite", ".pte")
 
 
 @dataclass(frozen=True, kw_only=True)

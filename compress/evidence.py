@@ -1,15 +1,17 @@
 """What a run found, as far as its verdict hangs on it, and what its files are for."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from compress.prediction.prediction import Prediction
 from compress.proof import Proof, Proven
 from compress.recipe import Recipe
 from compress.reference import Reference
 from compress.report.records import Record
 from compress.rows import Row
+from runtime.backends.table import ran_by
 from runtime.target import LOCAL as HERE
 from runtime.target import target
 
@@ -21,7 +23,8 @@ class Evidence:
     """What a run found, as far as its verdict hangs on it.
 
     reference: what accuracy is held against; trained: whether the network ever learned;
-    quantisation: what the last stage that quantised found, empty where none did.
+    quantisation: what the last stage that quantised found, empty where none did;
+    predictions: of delivered files, by name, where the budget asks for them.
     """
 
     recipe: Recipe
@@ -31,6 +34,7 @@ class Evidence:
     reference: Reference | None
     trained: bool
     quantisation: Record
+    predictions: Mapping[str, Prediction] = field(default_factory=dict)
 
 
 def devices_of(file: Proven, found: Evidence) -> tuple[str, ...]:
@@ -56,10 +60,17 @@ def timed_for_its_device(file: Proven, found: Evidence) -> bool:
     """Whether what timed the file is what the file is for.
 
     One TFLite file serves every device; milliseconds of this machine are not theirs,
-    those of a device that the recipe names are.
+    those of a device that the recipe names are, if it is such a device and runs the
+    file by what its targets run it by.
     """
-    asked = found.recipe.export
-    known = file.artifact.target is not None or devices_of(file, found) == (LOCAL,)
-    return found.proof.measured(file) is not None and (
-        known or asked.device is not None
+    measured, asked = found.proof.measured(file), found.recipe.export
+    if measured is None:
+        return False
+    if asked.device is None:
+        return file.artifact.target is not None or devices_of(file, found) == (LOCAL,)
+    named = [target(name) for name in asked.target if suits(name, file)]
+    return all(
+        each.lacking(measured.machine) is None
+        and ran_by(each.runtime, measured.runtime)
+        for each in named
     )

@@ -11,7 +11,7 @@ from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.measuring import machine_for
 from compress.models.model import Model
 from compress.recipe import Export
-from runtime.artifact import Artifact, Dtype, Format
+from runtime.artifact import SUFFIXES, Artifact, Dtype, Format
 from runtime.errors import RecipeError
 from runtime.files import file_name
 from runtime.machine import Machine, this_machine
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 WRITES: Final[dict[Format, frozenset[Dtype]]] = {
     "onnx": frozenset({"float32", "int8"}),
     "tflite": frozenset({"float32", "float16", "dynamic", "int8"}),
+    "executorch": frozenset({"float32", "int8"}),
 }
 
 # The converter to TFLite cannot say how far it is.
@@ -56,7 +57,7 @@ class Wanted:
         parts = [stem] if self.dtype == "float32" else [stem, self.dtype]
         if self.layout is not None:
             parts.append(self.layout)
-        return f"{'-'.join(parts)}.{self.format}"
+        return f"{'-'.join(parts)}{SUFFIXES[self.format]}"
 
     @property
     def layout(self) -> str | None:
@@ -152,6 +153,15 @@ def _variants(
         yield replace(plain, target=each)
 
 
+def rounds_answer(asked: Wanted, export: Export) -> bool:
+    """Whether a file gives its logits on their grid: int8 at its edge, or XNNPACK's."""
+    if asked.dtype != "int8":
+        return False
+    return asked.format == "executorch" or (
+        asked.format == "tflite" and export.io == "int8"
+    )
+
+
 def onnx_targets(export: Export) -> list[Target]:
     """Whose INT8 ONNX files are asked for, one a layout; else what measures them."""
     here = int8_target(machine_for(export))
@@ -194,6 +204,21 @@ def write(  # noqa: PLR0913  # what a file is made of
             name=model.spec.name,
             dtype=cast("Literal['float32', 'int8']", asked.dtype),
             target=asked.target,
+            selftest=selftest,
+        )
+    if asked.format == "executorch":
+        from export.to_executorch import to_executorch
+
+        return to_executorch(
+            net,
+            size=model.preprocess.size,
+            path=path,
+            dtype=cast("Literal['float32', 'int8']", asked.dtype),
+            logits=logits,
+            classes=model.classes,
+            preprocess=model.preprocess,
+            recipe_sha256=recipe,
+            name=model.spec.name,
             selftest=selftest,
         )
     from export.to_tflite import to_tflite

@@ -31,6 +31,7 @@ EXTRAS: Final[dict[str, tuple[Library, ...]]] = {
         ),
     ),
     "openvino": (Library("openvino", "openvino", "a second runtime of both formats"),),
+    "executorch": (Library("executorch", "executorch", "write and run .pte files"),),
     "compress": (
         Library("torch", "torch", "training and every stage"),
         Library("torchvision", "torchvision", "models, augmentation, data sets"),

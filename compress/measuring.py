@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from compress.devices.names import COMPUTING
 from compress.devices.table import device
 from runtime.errors import DeviceError, RecipeError
 from runtime.machine import this_machine
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from runtime.profiled import Profile
     from runtime.profiling import Voice
 
-# What torch computes on; any other name is that of a device that measures.
-_COMPUTING: Final = frozenset({"cpu", "cuda", "mps", "xpu", "hpu", "xla", "meta"})
-
 
 def parted(name: str) -> tuple[str, str | None]:
     """What `--device` names: what computes, and what measures if that is not here.
@@ -34,7 +32,7 @@ def parted(name: str) -> tuple[str, str | None]:
     `cuda`, `pi5` or both, `cuda,pi5`; two of one sort are a RecipeError.
     """
     names = [each.strip() for each in name.split(",")]
-    computing = [each for each in names if each.partition(":")[0] in _COMPUTING]
+    computing = [each for each in names if each.partition(":")[0] in COMPUTING]
     measuring = [each for each in names if each not in computing]
     if len(computing) > 1 or len(measuring) > 1:
         raise RecipeError(
@@ -136,8 +134,17 @@ def raced_ms(  # noqa: PLR0913  # as above
 
 
 def samples_of(profile: Profile) -> npt.NDArray[np.int64]:
-    """Samples [files, rounds] in ns, as many of each file as there are of all."""
+    """Samples [files, rounds] in ns, as many of each file as there are of all.
+
+    They are there to choose by, so a measurement that is invalid is a DeviceError.
+    """
     import numpy as np
 
+    for each in profile.measurements:
+        for fault in each.faults():
+            raise DeviceError(
+                f"{each.machine.name}: {fault}; nothing is chosen by such times: let "
+                "it rest, then run the same command again"
+            )
     rounds = min(len(each.samples_ns) for each in profile.measurements)
     return np.array([each.samples_ns[:rounds] for each in profile.measurements])

@@ -28,6 +28,7 @@ from compress.report.report import Report
 from compress.rows import row_of
 from compress.run import handed_over, in_run_directory
 from compress.screen import Screen
+from compress.selftest import keep_own_selftest, selftest_of
 from export.lower import lowered
 from export.to_onnx import write_onnx
 from runtime.artifact import Artifact
@@ -80,6 +81,7 @@ def _carried_out(recipe: Recipe, job: Job) -> Report:
                 job.folder / "artifacts",
                 export=recipe.export,
                 recipe=recipe.digest(),
+                selftest=selftest_of(plain, data, recipe.export),
             )
         )
         files: list[Proven] = [judge.proven(plain, before, Placed())]
@@ -88,6 +90,7 @@ def _carried_out(recipe: Recipe, job: Job) -> Report:
             session = session_of(artifact)
             if runs_on(this_machine(), chosen):
                 sessions[artifact.path.name] = session
+                keep_own_selftest(session, data, recipe.export)
             files.append(judge.judged("model", model, session, None))
         measurements, comparisons = timed(sessions, recipe.export, job)
     proof = Proof(

@@ -11,6 +11,7 @@ from compress.job import Job
 from compress.journal import doubts, points
 from compress.lowrank.record import RECORD as FACTORISATION
 from compress.models.names import family
+from compress.prediction.asked import predictions_for
 from compress.proof import Proof, Proven
 from compress.provenance import provenance
 from compress.pruning.record import RECORD as PRUNING
@@ -59,6 +60,9 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         reference=reference or reference_of(recipe, rows),
         trained=was_trained(recipe, rows) if rows else True,
         quantisation=quantisation or _newest(job.folder, QUANTISATION),
+        predictions=predictions_for(
+            recipe.limits(), [each.artifact for each in proof.delivered], job.screen
+        ),
     )
     checks = checks_of(found)
     ship = shipped(found, checks)
@@ -83,6 +87,7 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         ),
         measurements=tuple(measurements),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
+        predictions=tuple(each.as_record() for each in found.predictions.values()),
         budget=_budget(found, checks),
         curves=tuple(points(job.folder / JOURNAL)),
         quantisation=found.quantisation,
@@ -128,7 +133,9 @@ def _artifact(file: Proven, folder: Path, *, packed: bool) -> Record:
         "top1": file.top1,
         "int8_macs_fraction": file.int8_macs_fraction,
         "placement": file.placement,
+        "grids": file.grids,
         "parity": file.parity.as_record() if file.parity else None,
+        "proven_by": file.proven_by,
         "against_float32": file.changed.as_record() if file.changed else None,
     }
 

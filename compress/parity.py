@@ -14,13 +14,14 @@ from compress.data.catalogue import Catalogue
 from compress.data.data import Images
 from compress.exports import Wanted
 from compress.int8.simulate import QuantizedNet
+from compress.int8.symmetric import grids_of
 from compress.models.model import Model
 from compress.passes import passed
 from compress.placing import Placed
 from compress.proof import Proven
 from export.verify import Answer, Scores, parity_of
 from runtime.artifact import Artifact
-from runtime.batch import check_scores
+from runtime.batch import check_scores, in_layout_of
 from runtime.preprocess import Preprocess
 from runtime.session import Session
 
@@ -53,7 +54,8 @@ class FileJudge:
         images = self.images(asked.model)
         reference = self._network(net, asked.model, images, found.left_float)
         file = self.judged(asked.role, asked.model, session, reference)
-        return replace(file, placement=found.record)
+        own = grids_of(net) if isinstance(net, QuantizedNet) else None
+        return replace(file, placement=found.record, grids=own)
 
     def judged(
         self, role: str, model: Model, session: Session, reference: Scores | None
@@ -174,16 +176,16 @@ def besides(data: Catalogue, preprocess: Preprocess, images: Images) -> Images |
     return None if train is None else thinned(train, missing)
 
 
-def in_layout_of(artifact: Artifact, batch: Scores) -> Scores:
-    """Images [n, 3, size, size] as the file wants them."""
-    nhwc = artifact.preprocess is not None and artifact.preprocess.layout == "NHWC"
-    return np.ascontiguousarray(batch.transpose(0, 2, 3, 1)) if nhwc else batch
+def int8_share(artifact: Artifact) -> float | None:
+    """The share of the MACs that run in INT8, counted in the file itself.
 
-
-def int8_share(artifact: Artifact) -> float:
-    """The share of the MACs that run in INT8, counted in the file itself."""
+    None where its format does not let us look: what XNNPACK took of an ExecuTorch
+    program is its own.
+    """
     if artifact.dtype != "int8":
         return 0.0
+    if artifact.format == "executorch":
+        return None
     if artifact.format == "onnx":
         from export.lower import int8_macs_fraction as of_onnx
 

@@ -18,7 +18,9 @@ class Proven:
     parity: against the network that stands for it, None where there is none; changed:
     an INT8 file against the float network it was quantised from; answers, labels:
     int64 [images], the class that it gave each image that it was asked, and the right
-    one; None where labels do not fit.
+    one; None where labels do not fit. proven_by: the target as whose file this one was
+    asked, the same graph laid out for the kernels of this machine; None where it ran
+    as it is.
     """
 
     role: str
@@ -27,8 +29,10 @@ class Proven:
     changed: Parity | None = None
     answers: npt.NDArray[np.int64] | None = None
     labels: npt.NDArray[np.int64] | None = None
-    int8_macs_fraction: float = 0.0
+    int8_macs_fraction: float | None = 0.0
     placement: Mapping[str, object] | None = None  # why parts of it are float
+    grids: Mapping[str, object] | None = None  # of its target, where they are its own
+    proven_by: str | None = None
 
     @property
     def name(self) -> str:
@@ -38,7 +42,8 @@ class Proven:
     def as_text(self) -> str:
         """What it proved, in one clause."""
         told = self.parity.as_text() if self.parity else "nothing to compare with"
-        return f"{self.name} gives {told}"
+        asked = f", asked as a file for {self.proven_by}," if self.proven_by else ""
+        return f"{self.name}{asked} gives {told}"
 
     @property
     def top1(self) -> float | None:

@@ -2,19 +2,25 @@
 
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from compress.data.catalogue import Catalogue
-from compress.exports import wanted, write
+from compress.exports import Wanted, wanted, write
 from compress.job import Job
 from compress.measuring import measured, threads_for
 from compress.models.model import Model
 from compress.parity import FileJudge
-from compress.placing import placed
+from compress.placing import Placed, placed
 from compress.proof import Proof, Proven, Refused
 from compress.recipe import Export
 from compress.selftest import selftest_of
+from compress.stand_in import stand_in
+from compress.target_grids import Calibration, TargetGrids
+from export.exact import proving_session
 from runtime.errors import InputRejectedError
 from runtime.measure import measure, measure_together
 from runtime.measurement import Comparison, Measurement
@@ -23,14 +29,21 @@ from runtime.session import Session, open_session
 THREADS = 1  # what latencies are taken with, so that they compare
 
 
-def prove(
-    models: Mapping[str, Model], data: Catalogue, export: Export, job: Job, recipe: str
+def prove(  # noqa: PLR0913  # what is made, of what, and where
+    models: Mapping[str, Model],
+    data: Catalogue,
+    export: Export,
+    job: Job,
+    recipe: str,
+    *,
+    calibration: Calibration,
 ) -> Proof:
     """Write each model, compare it with its files on real images, then race the files.
 
     `models` by role, such as "teacher" and "student"; the last is what the run made and
     gets every file that `export` asks for, the others one in float32 to compare with.
-    `recipe` is the recipe's digest. What a file fails to prove is for the report to
+    `recipe` is the recipe's digest; `calibration` says which images a target's own
+    grids are chosen on. What a file fails to prove is for the report to
     say, and so is a file that cannot be written while another can; scores that are not
     finite, or of the wrong shape, are a ParityError at once.
     """
@@ -42,13 +55,16 @@ def prove(
         for each in wanted(role, model, export if role == last else plain)
     ]
     judge = FileJudge(data=data, before=models[others[-1]] if others else None)
+    grids = TargetGrids(data=data, job=job, calibration=calibration)
     refused: list[Refused] = []
     with ExitStack() as opened:
         files: list[Proven] = []
         sessions: dict[str, Session] = {}
-        for each in asked:
-            job.screen.tell(f"export: {each.told}")
+        for wish in asked:
+            job.screen.tell(f"export: {wish.told}")
+            each = wish
             try:
+                each = grids.chosen(wish)
                 found = placed(each, export, job, recipe)
                 artifact = write(
                     each,
@@ -62,16 +78,16 @@ def prove(
                 )
             except InputRejectedError as error:
                 made = any(file.role == last for file in files)
-                if each.role != last or (each is asked[-1] and not made):
+                if each.role != last or (wish is asked[-1] and not made):
                     raise
                 job.screen.tell(f"export: {each.name}: {error}")
                 refused.append(Refused(name=each.name, reason=str(error)))
                 continue
-            session = open_session(artifact, threads=THREADS)
+            session = proving_session(artifact, threads=THREADS)
             opened.enter_context(closing(session))
             if each.runs_here:
                 sessions[each.name] = session
-            files.append(judge.proven(each, session, found))
+            files.append(_proven(judge, each, session, found))
             job.screen.tell(f"proof: {files[-1].as_text()}")
         measurements, comparisons = timed(sessions, export, job)
     return Proof(
@@ -80,6 +96,18 @@ def prove(
         comparisons=comparisons,
         refused=tuple(refused),
     )
+
+
+def _proven(judge: FileJudge, asked: Wanted, session: Session, found: Placed) -> Proven:
+    """What a file proved, by itself or, where others' kernels read it, by its equal."""
+    artifact = session.artifact
+    with TemporaryDirectory() as folder:
+        equal = stand_in(artifact, Path(folder))
+        if equal is artifact:
+            return judge.proven(asked, session, found)
+        with closing(open_session(equal, threads=THREADS)) as other:
+            proven = judge.proven(asked, other, found)
+    return replace(proven, artifact=artifact, proven_by=equal.target)
 
 
 def timed(

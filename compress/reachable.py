@@ -13,6 +13,7 @@ import torch
 from compress.exports import WRITES, formats_of
 from compress.int8.simulate import QuantizedNet
 from compress.models import meta
+from compress.prediction.asked import check_can_predict
 from compress.pruning.floor import check_floor, least_layout
 from compress.pruning.layout import Layout
 from compress.stages import QUANTISING
@@ -46,6 +47,7 @@ def check_reachable(recipe: Recipe, model: Model) -> None:
     Only what is certain: where stages leave open how small a network gets, nothing is
     said.
     """
+    check_can_predict(recipe.limits())
     size = model.preprocess.size
     if isinstance(model.net, QuantizedNet):
         return

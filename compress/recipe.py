@@ -20,6 +20,7 @@ from compress.checked import complaint_about, keys_of, record_from
 from compress.data.spec import DataSpec, from_source
 from compress.models.spec import ModelSpec, from_name
 from compress.plain_yaml import yaml_value
+from compress.prediction.asked import check_predicted
 from compress.quantities import Given, Share
 from compress.stages import STAGES
 from compress.stages.stage import Stage, misplaced
@@ -27,6 +28,7 @@ from runtime.budget import Budget
 from runtime.errors import RecipeError
 from runtime.files import digest_of
 from runtime.target import LOCAL, target
+from runtime.units import Quantity
 
 STRICT: Final = ConfigDict(
     frozen=True, extra="forbid", strict=True, allow_inf_nan=False
@@ -61,7 +63,7 @@ class Export(BaseModel):
 
     model_config = STRICT
 
-    to: tuple[Literal["onnx", "tflite"], ...] = Field(
+    to: tuple[Literal["onnx", "tflite", "executorch"], ...] = Field(
         default=("onnx",), strict=False, min_length=1, description="file formats"
     )
     dtype: tuple[Literal["float32", "float16", "dynamic", "int8"], ...] = Field(
@@ -95,7 +97,7 @@ class Export(BaseModel):
     selftest: bool = Field(
         default=True,
         description="let files carry three small images and their scores, at most "
-        "40 kB, by which a device checks itself; no limit on size counts them",
+        "41 kB, by which a device checks itself; no limit on size counts them",
     )
     agreement: Share = Field(
         default=0.99,
@@ -125,6 +127,34 @@ class Export(BaseModel):
         return self
 
 
+def predicted_apart(budget: object) -> object:
+    """Read `latency_ms: {predicted: 20ms, target: rpi5}` as the two limits that it is.
+
+    A prediction is judged only where it is asked for by that name.
+    """
+    if not isinstance(budget, Mapping):
+        return budget
+    latency = budget.get("latency_ms")
+    if not isinstance(latency, Mapping):
+        return budget
+    if set(latency) != {"predicted", "target"}:
+        raise ValueError(
+            "latency_ms should be a time, or {predicted: 20ms, target: rpi5}"
+        )
+    others = {key: value for key, value in budget.items() if key != "latency_ms"}
+    asked = {
+        "predicted_ms": latency["predicted"],
+        "predicted_target": latency["target"],
+    }
+    return {**others, **asked}
+
+
+def _counted(kind: object, metadata: Mapping[str, Quantity]) -> object:
+    """The type of a limit's key: in a unit, where it counts something."""
+    quantity = metadata.get("quantity")
+    return kind if quantity is None else Annotated[kind, Given(quantity)]
+
+
 # Two records are made of tables, so that one definition serves both: the table of
 # stages is the schema of a step, the runtime's record of limits that of a budget.
 # A type checker, which cannot look into tables, sees what they extend.
@@ -140,12 +170,10 @@ else:
     Limits: Final = create_model(
         "Limits",
         __config__=STRICT,
+        __validators__={"split": model_validator(mode="before")(predicted_apart)},
         **{
             limit.name: (
-                Annotated[
-                    get_type_hints(Budget)[limit.name],
-                    Given(limit.metadata["quantity"]),
-                ],
+                _counted(get_type_hints(Budget)[limit.name], limit.metadata),
                 Field(default=None, description=limit.metadata["help"]),
             )
             for limit in fields(Budget)
@@ -170,7 +198,7 @@ class Recipe(BaseModel):
     @model_validator(mode="after")
     def with_limits_that_mean_something(self) -> "Recipe":
         """Let the record of limits judge them now, not after the training."""
-        self.limits()
+        check_predicted(self.limits(), self.export.to)
         return self
 
     @model_validator(mode="after")

@@ -36,6 +36,7 @@ from compress.rows import Row, chain_of, last_float, row_of
 from compress.screen import Screen
 from compress.stages import QUANTISING, keeps_answers
 from compress.stages.stage import Stage
+from compress.target_grids import calibration_of
 from compress.training.resume import forget_state
 from runtime.errors import InputRejectedError
 from runtime.files import read_json, write_json
@@ -219,7 +220,14 @@ class _Run:
         ordered = {row.name: row.model for row in self.rows if row.name == "teacher"}
         ordered |= self.made_from(model)
         ordered[made] = model
-        proof = prove(ordered, data, self.recipe.export, self.job, self.recipe.digest())
+        proof = prove(
+            ordered,
+            data,
+            self.recipe.export,
+            self.job,
+            self.recipe.digest(),
+            calibration=calibration_of(self.recipe),
+        )
         report = handed_over(
             report_of(self.recipe, self.job, data, self.rows, proof), self.job
         )

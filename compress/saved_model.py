@@ -28,6 +28,7 @@ from compress.reference import Reference
 from compress.report.report import Report
 from compress.run import handed_over, in_run_directory
 from compress.screen import Screen
+from compress.selftest import keep_own_selftest
 from compress.stages.ptq import Ptq
 from export.from_tensorflow import refuse_program, to_tflite
 from export.verify import Scores, parity_of
@@ -96,6 +97,7 @@ def _carried_out(recipe: Recipe, job: Job, asked: tuple[str, ...], ptq: Ptq) -> 
             session = open_session(writer.written(dtype), threads=THREADS)
             opened.enter_context(closing(session))
             sessions[session.artifact.path.name] = session
+            keep_own_selftest(session, data, recipe.export)
             given = _scores(session, images, writer.preprocess)
             told = [given]
             if more is not None:

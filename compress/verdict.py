@@ -12,6 +12,7 @@ from typing import Final
 from compress.chance import above_chance
 from compress.evidence import Evidence, timed_for_its_device
 from compress.int8_limits import accuracy_is_limited, asked_of_ptq, kept_of_float
+from compress.prediction.prediction import plus_minus
 from compress.promise import Promise, promises
 from compress.proof import Proof, Proven
 from compress.recipe import Export
@@ -92,7 +93,11 @@ def _budgeted(
     here = timed_for_its_device(file, found)
     others = any(timed_for_its_device(each, found) for each in found.proof.delivered)
     for check in limits.checks(_spent(file, found), file=file.name):
-        if check.limit in _MEASURED and not here and others:
+        if check.limit == "predicted_ms" and file.artifact.format != "tflite":
+            yield replace(check, kept=None, remark="predictions are of TFLite files")
+        elif check.limit == "predicted_ms" and (doubt := _doubted(file, found)):
+            yield replace(check, kept=None, remark=doubt)
+        elif check.limit in _MEASURED and not here and others:
             what = found.recipe.export.device or "this machine"
             remark = f"{what} is not its device; measure it there"
             yield replace(check, kept=None, remark=remark)
@@ -102,12 +107,19 @@ def _budgeted(
             yield check
 
 
+def _doubted(file: Proven, found: Evidence) -> str:
+    """Why a prediction may be further off than its error says; empty if it is not."""
+    predicted = found.predictions.get(file.name)
+    return "; ".join(predicted.doubts) if predicted else ""
+
+
 def _spent(file: Proven, found: Evidence) -> Spent:
     """What a file costs."""
     drop = drop_from(found.reference, file)
     here = timed_for_its_device(file, found)
     latency = found.proof.measured(file) if here else None
     valid = latency is not None and not latency.faults()
+    predicted = found.predictions.get(file.name)
     named = ""
     if found.reference is not None and drop is not None:
         named = f"{found.reference.name} ({drop.start * 100:.2f} % on the same images)"
@@ -121,6 +133,10 @@ def _spent(file: Proven, found: Evidence) -> Spent:
         peak_rss_bytes=latency.memory.peak_rss_bytes
         if latency and latency.memory
         else None,
+        predicted_ms=predicted.predicted_ms if predicted else None,
+        predicted_for=f"{predicted.board}, {plus_minus(predicted.error)}"
+        if predicted
+        else "",
     )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from operator import length_hint
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import torch
@@ -19,6 +20,7 @@ from compress.data.spec import DataSpec
 from compress.folder import REPORT
 from compress.int8.divergence import first_difference
 from compress.int8.simulate import QuantizedNet
+from compress.int8.symmetric import on_grids_of
 from compress.job import Job, cache_folder
 from compress.models.model import Model
 from compress.models.opening import open_model
@@ -29,13 +31,14 @@ from compress.report.records import Record, inner, sentences, text
 from compress.report.report import Report
 from compress.report.units import percent
 from compress.screen import Screen
+from compress.stand_in import stand_in
+from export.exact import proving_session
 from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare, parity_checks
 from runtime.artifact import Artifact
 from runtime.backends.table import backend
 from runtime.contained import try_out
 from runtime.errors import Exit, RecipeError
 from runtime.printable import printable
-from runtime.session import open_session
 
 NETWORK: Final = "network"
 _BATCH: Final = 32
@@ -97,6 +100,7 @@ class Verification:
     run: str
     threshold: float
     pairs: tuple[Pair, ...]
+    remarks: tuple[str, ...] = ()  # what speaks against files on other devices
 
     @property
     def failures(self) -> tuple[Pair, ...]:
@@ -110,7 +114,10 @@ class Verification:
 
     def as_json(self) -> str:
         """{pairs[{a, b, images, argmax_agreement, max_abs_error, sqnr_db, …}]}."""
-        record = {"pairs": [pair.as_record() for pair in self.pairs]}
+        record = {
+            "pairs": [pair.as_record() for pair in self.pairs],
+            "remarks": list(self.remarks),
+        }
         return json.dumps(record, indent=2, allow_nan=False)
 
     def as_text(self) -> str:
@@ -135,6 +142,7 @@ class Verification:
                 place = printable(pair.first_difference)
                 lines.append(f"    they part at {place}")
         asked = percent(self.threshold)
+        lines += [f"remark: {printable(each)}" for each in self.remarks]
         lines.append(
             f"verdict: {len(self.failures)} of {len(self.pairs)} pairs do not agree on "
             f"{asked} of the images with scores as close as their format allows"
@@ -198,7 +206,25 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
             f"{f'that {runtime} executes' if runtime else 'to compare'}; "
             "export some first"
         )
-    return Verification(run=str(run), threshold=threshold, pairs=tuple(found))
+    return Verification(
+        run=str(run),
+        threshold=threshold,
+        pairs=tuple(found),
+        remarks=tuple(_remarks(report)),
+    )
+
+
+def _remarks(report: Report) -> Iterator[str]:
+    """What an ARM core would make of files that are for one, or for any."""
+    from export.arm_rules import overflow_of_file
+
+    for record in report.artifacts:
+        path = report.folder / text(record, "path")
+        for_arm = text(record, "target") in {"", "arm64"}
+        if text(record, "dtype") != "int8" or path.suffix != ".onnx" or not for_arm:
+            continue
+        if sentence := overflow_of_file(path):
+            yield sentence
 
 
 def _source(report: Report, key: str) -> str:
@@ -252,7 +278,10 @@ def _pairs(
         if runtime is not None and artifact.format not in backend(runtime).formats:
             continue
         try_out(artifact)
-        session = open_session(artifact, threads=threads, runtime=runtime)
+        if runtime is None:
+            folder = opened.enter_context(TemporaryDirectory())
+            artifact = stand_in(artifact, Path(folder))
+        session = proving_session(artifact, threads=threads, runtime=runtime)
         opened.enter_context(closing(session))
         net = _reference(model.net, record)
         known = net if isinstance(net, QuantizedNet) else None
@@ -273,4 +302,5 @@ def _reference(net: nn.Module, record: Record) -> nn.Module:
     if text(record, "dtype") != "int8":
         return net.graph
     left = frozenset(sentences(inner(record, "placement"), "left_float"))
-    return QuantizedNet(net.graph, net.scheme.without(left))
+    made = on_grids_of(net, inner(record, "grids"))
+    return QuantizedNet(made.graph, made.scheme.without(left))

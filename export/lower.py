@@ -14,10 +14,14 @@ from export.lowering.graph import WEIGHTED, dequantizer, given, nodes_of
 from export.lowering.names import named_
 from export.lowering.normal import is_quantised, macs, merged_, normal_
 from export.lowering.padding import pads_join_convolutions_
+from export.lowering.tensorrt import (
+    float_biases_,
+    read_in_int8_,
+    symmetric_,
+)
 from export.lowering.tokens import tokens_are_rows_
 from export.lowering.weights import (
     signed_,
-    symmetric_,
     unsigned_,
     unsigned_weights_,
 )
@@ -47,16 +51,22 @@ _ARM: Final[tuple[Pass, ...]] = (
     clamps_saturate_,
     gates_are_clips_,
 )
-_TENSORRT: Final[tuple[Pass, ...]] = (signed_, pads_join_convolutions_, symmetric_)
+_TENSORRT: Final[tuple[Pass, ...]] = (
+    signed_,
+    pads_join_convolutions_,
+    read_in_int8_,
+    symmetric_,
+    float_biases_,
+)
 
 
 def lowered(model: onnx.ModelProto, target: Target | None) -> onnx.ModelProto:
     """Rewrite a QDQ model for `target`; without one, for any runtime of ONNX.
 
     `model` may come from `qdq_model`, NNCF or ONNX Runtime's own quantiser; it is left
-    as it is. Scales stay, except that symmetric targets get symmetric grids of the same
-    ranges. A target of another format is a RecipeError, a model without Q and DQ an
-    InputRejectedError.
+    as it is. Scales stay, except that for symmetric targets a grid with a zero point
+    becomes one about 0 that holds its range. A target of another format is a
+    RecipeError, a model without Q and DQ an InputRejectedError.
     """
     if target is not None and target.format != "onnx":
         raise RecipeError(
@@ -69,7 +79,8 @@ def lowered(model: onnx.ModelProto, target: Target | None) -> onnx.ModelProto:
             f"export: {model.graph.name or 'the model'} has no quantised tensor; "
             "quantise it first, or write it as float32"
         )
-    normal_(graph)
+    symmetric = target is not None and target.rounds_reads
+    normal_(graph, whole_biases=not symmetric)
     for rewrite in _passes(target):
         rewrite(graph.graph)
     merged_(graph)

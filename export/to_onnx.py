@@ -124,6 +124,15 @@ def write_onnx(  # noqa: PLR0913  # as above
         facts["target"] = layout
     if selftest is not None:
         facts["selftest"] = selftest.as_record()
+    if target is not None and target.layout is not None:
+        from export.arm_rules import refuse_overflow
+
+        if target.layout.activations == "int8":
+            refuse_overflow(model, name=name)
+    if dtype == "int8" and target is not None and target.rounds_reads:
+        from export.tensorrt_rules import refuse_breaches
+
+        refuse_breaches(model, name=name, target=target.name)
     content = _content(model, name=name, facts=facts)
     with written_whole(path) as draft:
         draft.write_bytes(content)

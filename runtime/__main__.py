@@ -14,6 +14,7 @@ from runtime.ending import (
     terminable,
 )
 from runtime.errors import EdgepressError, Exit
+from runtime.plan import numbers
 from runtime.printable import printable
 
 
@@ -41,7 +42,12 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--seed", type=int, metavar="N", help="of every draw of chance")
     found.add_argument("--json", action="store_true", help="stdout is exactly JSON")
     found.add_argument("--device", default="cpu", help="cpu, the machine itself")
-    found.add_argument("--threads", type=int, metavar="N", help="CPU threads")
+    found.add_argument(
+        "--threads",
+        type=numbers,
+        metavar="N",
+        help="CPU threads; 1,2,4 measures with each",
+    )
     found.add_argument("-q", "--quiet", action="store_true", help="only the answer")
     return found
 

@@ -15,12 +15,18 @@ from runtime.preprocess import Preprocess
 from runtime.selftest import SelfTest
 from runtime.typed import record_as
 
-Format = Literal["onnx", "tflite"]
+Format = Literal["onnx", "tflite", "executorch"]
 Dtype = Literal["float32", "float16", "dynamic", "int8"]
 
-_FORMATS: Final[dict[str, Format]] = {".onnx": "onnx", ".tflite": "tflite"}
-# The file identifier of schema version 3, at byte 4 (tensorflow/lite schema.fbs).
-_TFLITE_MARK: Final = b"TFL3"
+SUFFIXES: Final[dict[Format, str]] = {
+    "onnx": ".onnx",
+    "tflite": ".tflite",
+    "executorch": ".pte",
+}
+FORMATS: Final = {suffix: format_ for format_, suffix in SUFFIXES.items()}
+# File identifiers at byte 4: schema version 3 (tensorflow/lite schema.fbs), and the
+# program schema (executorch/schema/program.fbs).
+_MARKS: Final[dict[Format, bytes]] = {"tflite": b"TFL3", "executorch": b"ET12"}
 # In the zip archive at the end of a .tflite file: what its twin says, too.
 FACTS: Final = "edgepress.json"
 # What a twin says of a self-test that the file itself carries: nothing is kept twice.
@@ -56,6 +62,7 @@ class Artifact:
     recipe_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     selftest: SelfTest | None = None
+    selftest_inside: bool = True  # in the file, not in its twin
 
     @property
     def twin(self) -> Path:
@@ -65,7 +72,9 @@ class Artifact:
     @property
     def selftest_bytes(self) -> int:
         """What of `size_bytes` is the self-test, which is no part of the model."""
-        return self.selftest.size_bytes if self.selftest else 0
+        if self.selftest is None or not self.selftest_inside:
+            return 0
+        return self.selftest.size_bytes
 
     def as_record(self) -> dict[str, object]:
         """Plain data for the twin and for reports; the path is the file's name."""
@@ -83,11 +92,11 @@ class Artifact:
             "selftest_bytes": self.selftest_bytes,
         }
 
-    def write_twin(self, *, inside: bool = True) -> None:
-        """Write the facts beside the file; its self-test unless that is `inside`."""
+    def write_twin(self) -> None:
+        """Write the facts beside the file; its self-test where that is not inside."""
         test: object = None
         if self.selftest is not None:
-            test = INSIDE if inside else self.selftest.as_record()
+            test = INSIDE if self.selftest_inside else self.selftest.as_record()
         write_json(self.twin, {**self.as_record(), "selftest": test})
 
     @classmethod
@@ -115,24 +124,28 @@ class Artifact:
                     f"{path}: {key} is {found}, but {bare.twin.name} says "
                     f"{record.get(key)}: the file was changed; export it again"
                 )
-        if record.get("selftest") == INSIDE:
+        inside = record.get("selftest") == INSIDE
+        if inside:
             record["selftest"] = facts.get("selftest")
-        return _described(bare, record, source=bare.twin)
+        described = _described(bare, record, source=bare.twin)
+        if described.selftest is None:
+            return described
+        return replace(described, selftest_inside=inside)
 
 
 def _format_of(path: Path) -> Format:
     """The format that the file's name promises."""
     if path.is_dir():
-        raise RecipeError(f"{path}: is a folder; give a .onnx or .tflite file")
+        raise RecipeError(f"{path}: is a folder; give a file: {', '.join(FORMATS)}")
     if not path.exists():
         raise RecipeError(f"{path}: no such file")
     if not path.is_file():  # a link to a device has no end
         raise InputRejectedError(f"{path}: is a pipe or a device, not a file")
-    if path.suffix.lower() not in _FORMATS:
+    if path.suffix.lower() not in FORMATS:
         raise RecipeError(
-            f"{path}: unknown format {path.suffix!r}; known: {', '.join(_FORMATS)}"
+            f"{path}: unknown format {path.suffix!r}; known: {', '.join(FORMATS)}"
         )
-    return _FORMATS[path.suffix.lower()]
+    return FORMATS[path.suffix.lower()]
 
 
 def _facts_inside(path: Path, kind: Format) -> Mapping[str, object]:
@@ -144,12 +157,12 @@ def _facts_inside(path: Path, kind: Format) -> Mapping[str, object]:
             head = stream.read(8)
     except OSError as error:
         raise InputRejectedError(f"{path}: not readable: {error.strerror}") from error
-    if head[4:] != _TFLITE_MARK:
+    if head[4:] != _MARKS[kind]:
         raise InputRejectedError(
-            f"{path}: not a TFLite file (bytes 4 to 7 are {head[4:]!r}, "
-            f"expected {_TFLITE_MARK!r}); export or copy it again"
+            f"{path}: not a {path.suffix} file (bytes 4 to 7 are {head[4:]!r}, "
+            f"expected {_MARKS[kind]!r}); export or copy it again"
         )
-    return _facts_behind(path)
+    return _facts_behind(path) if kind == "tflite" else {}
 
 
 def _facts_behind(path: Path) -> Mapping[str, object]:

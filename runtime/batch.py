@@ -8,6 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError
 
 Batch = npt.NDArray[np.float32]
@@ -46,6 +47,12 @@ def in_slices(step: Callable[[Batch], Batch], batch: Batch, *, fixed: int) -> Ba
             piece = np.concatenate([piece, np.repeat(piece[-1:], missing, axis=0)])
         answers.append(step(piece)[: fixed - missing])
     return np.concatenate(answers)
+
+
+def in_layout_of(artifact: Artifact, batch: Batch) -> Batch:
+    """Images [n, 3, height, width] as the file wants them: NCHW or NHWC."""
+    nhwc = artifact.preprocess is not None and artifact.preprocess.layout == "NHWC"
+    return np.ascontiguousarray(batch.transpose(0, 2, 3, 1)) if nhwc else batch
 
 
 def check_rows(found: Batch, *, images: int, path: Path) -> Batch:

@@ -12,7 +12,8 @@ from runtime.units import SHARE, SIZE_BYTES, TIME_MS, Quantity
 class Spent:
     """What a model does cost; `None` is not measured.
 
-    `latency_ms` is the p50 of a native measurement: an emulated one is no latency.
+    `latency_ms` is the p50 of a native measurement: an emulated one is no latency, and
+    a predicted one, `predicted_ms`, is held against a limit of its own.
     top1_start: of the network that accuracy is held against, which `start` names;
     top1_drop_interval: 95 % of the drop, where both answered the same images.
     """
@@ -24,6 +25,8 @@ class Spent:
     size_bytes: int | None = None
     latency_ms: float | None = None
     peak_rss_bytes: int | None = None
+    predicted_ms: float | None = None
+    predicted_for: str = ""  # the board, and how far such predictions are off
 
     @property
     def top1_drop(self) -> float | None:
@@ -55,6 +58,12 @@ class Budget:
     peak_rss_bytes: int | None = _limit(
         "most memory of the process: bytes, or such as 300MB", SIZE_BYTES
     )
+    predicted_ms: float | None = _limit(
+        "longest latency as `profile --as` predicts it, which is not measured", TIME_MS
+    )
+    predicted_target: str | None = field(
+        default=None, metadata={"help": "board that is predicted for: rpi4 or rpi5"}
+    )
 
     def __post_init__(self) -> None:
         """Refuse limits that nothing can meet or that mean nothing."""
@@ -65,14 +74,21 @@ class Budget:
                     f"budget.{name}: {value}; allowed: a fraction from 0 to 1, or a "
                     "percentage such as 2%"
                 )
-        for name in ("size_bytes", "latency_ms", "peak_rss_bytes"):
+        for name in ("size_bytes", "latency_ms", "peak_rss_bytes", "predicted_ms"):
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise RecipeError(f"budget.{name}: {value}; allowed: more than 0")
 
+        if (self.predicted_ms is None) != (self.predicted_target is None):
+            raise RecipeError(
+                "budget: a predicted latency needs a limit and a board: predicted_ms "
+                "and predicted_target, or latency_ms: {predicted: 20ms, target: rpi5}"
+            )
+
     def limits(self) -> dict[str, float]:
         """The limits that are set."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        set_ = {key: value for key, value in asdict(self).items() if value is not None}
+        return {key: value for key, value in set_.items() if key != "predicted_target"}
 
     def checks(self, spent: Spent, *, file: str = "") -> tuple[Check, ...]:
         """Every limit that is set, held against what `file` costs.
@@ -108,11 +124,14 @@ class _Rule:
         )
         low, high = spent.top1_drop_interval or (None, None)
         paired = self.limit == "top1_drop"
+        what = self.what
+        if paired and spent.start:
+            what = f"{what} against {spent.start}"
+        elif self.limit == "predicted_ms" and spent.predicted_for:
+            what = f"{what} for {spent.predicted_for}"
         return Check(
             limit=self.limit,
-            what=f"{self.what} against {spent.start}"
-            if paired and spent.start
-            else self.what,
+            what=what,
             unit=self.unit,
             bound=self.bound,
             allowed=limit,
@@ -130,4 +149,5 @@ _RULES: Final = (
     _Rule("size_bytes", "size_bytes", "the file's size", "at most", "bytes"),
     _Rule("latency_ms", "latency_ms", "latency (p50)", "at most", "ms"),
     _Rule("peak_rss_bytes", "peak_rss_bytes", "peak memory", "at most", "bytes"),
+    _Rule("predicted_ms", "predicted_ms", "latency predicted", "at most", "ms"),
 )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 
@@ -42,6 +42,7 @@ class Checked:
     sample: int
     unlike: int
     step: float | None = None
+    reference: Literal["network", "file"] = "network"
     remark: str = ""
 
     @property
@@ -54,13 +55,16 @@ class Checked:
         """How far off, on which image."""
         many = f"{self.images} image{'s' * (self.images != 1)}"
         far = f"{self._amount(self.error)} off; allowed: {self._amount(self.tolerance)}"
+        what = (
+            "was trained" if self.reference == "network" else "it did where it was made"
+        )
         if self.error == 0:
-            return f"{self.file}: computes what was trained: {many}, to the bit"
+            return f"{self.file}: computes what {what}: {many}, to the bit"
         if self.passed:
-            return f"{self.file}: computes what was trained: {many}, at most {far}"
+            return f"{self.file}: computes what {what}: {many}, at most {far}"
         other = f", {self.unlike} of {many} named otherwise" if self.unlike else ""
         return (
-            f"{self.file}: does NOT compute what was trained: image {self.sample} of "
+            f"{self.file}: does NOT compute what {what}: image {self.sample} of "
             f"{self.images} is {far}{other}{self.remark}"
         )
 
@@ -83,6 +87,7 @@ class Checked:
             "tolerance": self.tolerance,
             "error_steps": None if self.step is None else self.error / self.step,
             "sample": self.sample,
+            "reference": self.reference,
             "unlike": self.unlike,
             "sentence": self.sentence,
         }
@@ -178,6 +183,7 @@ def _checked(
         sample=worst + 1,
         unlike=unlike,
         step=test.step,
+        reference=test.reference,
         remark=_remark(artifact),
     )
 

@@ -42,7 +42,9 @@ class Costs:
 
 def count_costs(artifact: Artifact) -> Costs | None:
     """Count; None where the interpreter does not tell every layer's shapes."""
-    layers = {"onnx": _onnx_layers, "tflite": _tflite_layers}[artifact.format]
+    layers = {"onnx": _onnx_layers, "tflite": _tflite_layers}.get(artifact.format)
+    if layers is None:
+        return None
     try:
         found = list(layers(artifact))
     except (EdgepressError, LookupError, TypeError, ValueError, AttributeError):
@@ -50,10 +52,11 @@ def count_costs(artifact: Artifact) -> Costs | None:
     if not found:
         return None
     moved = [each.elements * each.width for each in found]
+    weights = artifact.size_bytes - artifact.selftest_bytes
     return Costs(
         macs=sum(each.macs for each in found),
-        bytes_moved=artifact.size_bytes + sum(moved),
-        working_bytes=artifact.size_bytes + max(moved),
+        bytes_moved=weights + sum(moved),
+        working_bytes=weights + max(moved),
         int8=sum(each.macs for each in found if each.width == 1)
         > sum(each.macs for each in found) / 2,
     )

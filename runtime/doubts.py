@@ -96,7 +96,7 @@ def _of_samples(found: Measurement) -> Iterator[str]:
     samples = np.asarray(found.samples_ns, np.float64)
     if len(samples) < ENOUGH_RUNS:
         yield f"only {len(samples)} runs; p99 wants {ENOUGH_RUNS} or more"
-    if not found.steady:
+    if not found.steady and found.long is None:
         yield (
             f"latency never became steady in "
             f"{len(found.warmup_ns) + len(samples)} runs; the last "

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from runtime.backends.table import backend_for
+from runtime.checking import check_files
 from runtime.costs import count_costs
 from runtime.energy import Energy, measure_energy
 from runtime.measurement import Measurement
@@ -28,28 +30,39 @@ def with_extras(
 ) -> tuple[Measurement, ...]:
     """The measurements of `sessions`, with what `plan` asks for beside them.
 
-    Under emulation there is nothing to time or to count.
+    Under emulation there is nothing to time or to count, but answers to look at.
     """
     peaks: Peaks | None = None
     if plan.roofline and all(each.kind == "native" for each in measurements):
-        screen.tell("measuring this machine's peaks")
+        screen.tell("measuring this machine's peaks: of its CPU")
         peaks = measure_peaks(threads=plan.threads)
     found = []
     for each in measurements:
         session = sessions[each.file]
         if each.kind == "emulated":
-            found.append(each)
+            found.append(replace(each, answers=_answers(session, plan)))
             continue
+        on_cpu = backend_for(session.artifact, plan.runtime).cpu
         energy = _energy(session, plan.energy, screen, rng) if plan.energy else None
         found.append(
             replace(
                 each,
                 edges=edges(session.artifact, rng),
                 energy=energy,
-                roofline=_roofline(session, peaks) if peaks else None,
+                roofline=_roofline(session, peaks) if peaks and on_cpu else None,
             )
         )
     return tuple(found)
+
+
+def _answers(session: Session, plan: Plan) -> str | None:
+    """What the file's self-test says; None where it carries none."""
+    artifact = session.artifact
+    if artifact.selftest is None or artifact.preprocess is None:
+        return None
+    path, threads = artifact.path, plan.threads
+    (checked,) = check_files([path], threads=threads, runtime=plan.runtime).files
+    return checked.sentence
 
 
 def _energy(

@@ -10,6 +10,8 @@ def findings(measurements: Sequence[Measurement]) -> list[str]:
     """Sentences about phases, long runs, energy and peaks; each names its file."""
     found: list[str] = []
     for each in measurements:
+        if each.answers is not None:
+            found.append(f"Self-test of {each.answers}.")
         parts = [part.as_text() for part in (each.start, each.edges) if part]
         if parts:
             found.append(f"{each.file}: {', '.join(parts)}.")
@@ -17,8 +19,8 @@ def findings(measurements: Sequence[Measurement]) -> list[str]:
         if each.energy is not None:
             found.append(f"{each.file}: {each.energy.as_text()}.")
     roofs = [each.roofline for each in measurements if each.roofline]
-    if roofs:
-        found.append(f"Roofline: {roofs[0].peaks.as_text()}.")
+    for peaks in dict.fromkeys(each.peaks for each in roofs):
+        found.append(f"Roofline: {peaks.as_text()}.")
     return found
 
 

@@ -24,13 +24,13 @@ class Fresh:
     start: ColdStart
 
 
-def fresh(path: Path, *, threads: int) -> Fresh | None:
+def fresh(path: Path, *, threads: int, runtime: str | None = None) -> Fresh | None:
     """Load and run the file in a fresh process; None if that process cannot be made.
 
     It shares nothing with its parent, whose memory and imports would otherwise count.
     """
     began_ns = time.monotonic_ns()
-    words = (str(path), str(threads))
+    words = (str(path), str(threads), runtime or "")
     try:
         done = python_module("runtime.fresh", *words, patience_s=_PATIENCE_S)
         before, after, imported_ns, load_ms, first_ns, ended_ns = json.loads(
@@ -50,7 +50,7 @@ def fresh(path: Path, *, threads: int) -> Fresh | None:
     )
 
 
-def _main(path: Path, *, threads: int) -> None:
+def _main(path: Path, *, threads: int, runtime: str | None) -> None:
     """Be the fresh process: print high-water marks and times."""
     began_ns = time.monotonic_ns()
     import numpy as np
@@ -59,10 +59,10 @@ def _main(path: Path, *, threads: int) -> None:
     from runtime.session import load_interpreter, open_session
 
     artifact = Artifact.read(path)
-    load_interpreter(artifact)
+    load_interpreter(artifact, runtime=runtime)
     imported_ns = time.monotonic_ns() - began_ns
     before = high_water_bytes()
-    session = open_session(artifact, threads=threads)
+    session = open_session(artifact, threads=threads, runtime=runtime)
     batch = np.zeros(session.input_shape, np.float32)
     once = session.bind(batch)
     started_ns = time.monotonic_ns()
@@ -75,4 +75,4 @@ def _main(path: Path, *, threads: int) -> None:
 
 
 if __name__ == "__main__":
-    _main(Path(sys.argv[1]), threads=int(sys.argv[2]))
+    _main(Path(sys.argv[1]), threads=int(sys.argv[2]), runtime=sys.argv[3] or None)

@@ -24,7 +24,7 @@ _FEWEST_WINDOWS: Final = 4
 _PORTION_NS: Final = 50_000_000
 # What a record keeps of the latencies: every second, third … of them where there are
 # more, so that they stay evenly spread over the run.
-_MOST_KEPT: Final = 100_000
+_MOST_KEPT: Final = 20_000
 
 
 @dataclass(frozen=True, kw_only=True)

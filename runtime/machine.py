@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from runtime.backends.table import distributions
 from runtime.container import container, cpu_quota
 from runtime.power_mode import clocks_locked, power_mode
 from runtime.sysfs import text as _read
@@ -40,7 +41,6 @@ _ARM_PARTS: Final = {
     "0xd49": "Neoverse-N2",
     "0x004": "NVIDIA Carmel",
 }
-_INTERPRETERS: Final = ("onnxruntime", "ai-edge-litert", "tflite-runtime", "numpy")
 # What decides the speed of INT8, by the words that people use for it.
 _INT8_FEATURES: Final = {
     "VNNI": ("avx512_vnni", "avx_vnni"),
@@ -159,10 +159,14 @@ def _values(cpuinfo: str, key: str) -> list[str]:
 
 
 def _cpu(cpuinfo: str) -> str:
-    """The processor's name; ARM kernels give a part number instead."""
-    if names := _values(cpuinfo, "model name"):
-        return names[0]
+    """The processor's name; ARM kernels give a part number instead.
+
+    Beside it, some of them say "ARMv8 Processor rev 3", which is no name.
+    """
     parts = dict.fromkeys(_values(cpuinfo, "CPU part"))
+    names = _values(cpuinfo, "model name")
+    if names and set(parts).isdisjoint(_ARM_PARTS):
+        return names[0]
     if parts:
         return " + ".join(_ARM_PARTS.get(part, f"ARM part {part}") for part in parts)
     return platform.processor() or platform.machine()
@@ -194,7 +198,7 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {}
-    for name in _INTERPRETERS:
+    for name in ("numpy", *distributions()):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

@@ -1,7 +1,7 @@
 """What was measured, where, and what there is to doubt about it."""
 
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Final, Literal
 
 from runtime.bootstrap import Estimate
 from runtime.clocks import Conditions
@@ -13,6 +13,10 @@ from runtime.machine import Machine
 from runtime.memory import Memory
 from runtime.phases import ColdStart, Edges
 from runtime.roofline import Roofline
+
+# One file that is loaded twice differs from itself by less, as memory happens to lie;
+# what is not beyond it is called equal (`benchmarks/harness.py` counts false alarms).
+ALIKE: Final = 0.01
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +48,7 @@ class Measurement:
     long: LongRun | None = None
     energy: Energy | None = None
     roofline: Roofline | None = None
+    answers: str | None = None  # what the self-test found, where latency is refused
 
     @property
     def kind(self) -> Literal["native", "emulated"]:
@@ -114,7 +119,8 @@ class Measurement:
             "energy": self.energy,
             "roofline": self.roofline,
         }
-        return {key: asdict(part) if part else None for key, part in parts.items()}
+        found = {key: asdict(part) if part else None for key, part in parts.items()}
+        return {**found, "answers": self.answers}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +131,13 @@ class Comparison:
     b: str
     ratio: Estimate
 
+    @property
+    def faster(self) -> str | None:
+        """The one that is faster by more than `ALIKE`, for sure; None: neither."""
+        if self.ratio.low > 1 + ALIKE:
+            return self.b
+        return self.a if self.ratio.high < 1 / (1 + ALIKE) else None
+
     def as_record(self) -> dict[str, object]:
         """The entry of the contract's `comparisons`."""
         return {
@@ -133,18 +146,19 @@ class Comparison:
             "ratio": self.ratio.value,
             "low": self.ratio.low,
             "high": self.ratio.high,
+            "faster": self.faster,
         }
 
     def as_text(self) -> str:
         """One sentence; the faster one is its subject."""
         ratio = self.ratio
-        if ratio.low <= 1 <= ratio.high:
+        if self.faster is None:
             return (
                 f"{self.a} and {self.b} are equally fast as far as can be told "
                 f"(time ratio {ratio.value:.3f}, 95 % interval "
                 f"{ratio.low:.3f} to {ratio.high:.3f})"
             )
-        fast, slow = (self.b, self.a) if ratio.value > 1 else (self.a, self.b)
+        fast, slow = (self.b, self.a) if self.faster == self.b else (self.a, self.b)
         times = sorted(
             value if ratio.value > 1 else 1 / value for value in (ratio.low, ratio.high)
         )

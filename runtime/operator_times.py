@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Final
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.backends.ort import OrtSession
+from runtime.backends.ort import CPU, OrtSession
 
 # The first inferences lay out memory.
 _WARM_UP: Final = 2
@@ -22,15 +23,23 @@ class OperatorTime:
     """One operator as the runtime ran it, a sample each round.
 
     name: of a node in the file, perhaps with a suffix; what the runtime fused is called
-    after one of its nodes, what it added after nothing in the file.
+    after one of its nodes, what it added after nothing in the file. operator: its kind;
+    dtype: of its first input.
     """
 
     name: str
     samples_us: tuple[int, ...]
+    operator: str = ""
+    dtype: str = ""
 
 
 def operator_times(
-    path: Path, *, threads: int, rounds: int, rng: np.random.Generator
+    path: Path,
+    *,
+    threads: int,
+    rounds: int,
+    rng: np.random.Generator,
+    provider: str = CPU,
 ) -> tuple[OperatorTime, ...]:
     """Time `rounds` inferences of the file at `path`, on random numbers.
 
@@ -38,9 +47,13 @@ def operator_times(
     which a layer timed by itself cannot show.
     """
     found: dict[str, list[int]] = {}
+    kinds: dict[str, tuple[str, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         session = OrtSession(
-            Artifact.read(path), threads=threads, trace=Path(folder) / "trace"
+            Artifact.read(path),
+            threads=threads,
+            provider=provider,
+            trace=Path(folder) / "trace",
         )
         with closing(session):
             shape = session.input_shape
@@ -51,8 +64,23 @@ def operator_times(
     for event in events:
         name = str(event["name"])
         if event.get("cat") == "Node" and name.endswith(_EVENT):
-            found.setdefault(name.removesuffix(_EVENT), []).append(event["dur"])
+            name = name.removesuffix(_EVENT)
+            found.setdefault(name, []).append(event["dur"])
+            kinds.setdefault(name, _kind(event.get("args", {})))
     return tuple(
-        OperatorTime(name=name, samples_us=tuple(samples[_WARM_UP:]))
+        OperatorTime(
+            name=name,
+            samples_us=tuple(samples[_WARM_UP:]),
+            operator=kinds[name][0],
+            dtype=kinds[name][1],
+        )
         for name, samples in found.items()
     )
+
+
+def _kind(told: Mapping[str, object]) -> tuple[str, str]:
+    """Operator and dtype; each input is told as {dtype: shape}."""
+    shapes = told.get("input_type_shape")
+    listed = shapes if isinstance(shapes, list) else []
+    dtype = next((str(next(iter(each))) for each in listed if each), "")
+    return str(told.get("op_name", "")), {"float": "float32"}.get(dtype, dtype)

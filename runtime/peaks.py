@@ -12,20 +12,27 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import numpy as np
+import numpy.typing as npt
 
 from runtime import sysfs
 from runtime.errors import MissingDependencyError
 from runtime.onnx_writing import matrix_product
+from runtime.tflite_writing import fully_connected
+from runtime.timing import Call
 from runtime.typed import Between
 
 _Rate = Annotated[float, Between(0, 1e9)]
 # Matrices that fill a level-2 cache and no more, so that arithmetic is what limits.
 _SIDE: Final = 512
-# Arrays far beyond any last-level cache of a board or a workstation's share of one
-# (STREAM wants four times the cache; McCalpin 1995).
-_ARRAY_BYTES: Final = 128 << 20
-_SECONDS: Final = 0.5
+# STREAM wants arrays of four times the last-level cache or more (McCalpin 1995); a
+# board with 512 MB of memory has to hold two of them.
+_TIMES_THE_CACHE: Final = 8
+_ARRAY_BYTES: Final = (32 << 20, 128 << 20)
+_SECONDS: Final = 0.4
 _LEAST: Final = 5
+
+Matrix = npt.NDArray[np.generic]
+_Maker = tuple[str, Callable[[Matrix], Call]]  # a name; a product, ready to run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,31 +66,32 @@ class Peaks:
 
 
 def measure_peaks(*, threads: int, seconds: float = _SECONDS) -> Peaks:
-    """Measure them, `seconds` each; about two seconds in all.
+    """Measure them, `seconds` each; two or three seconds in all.
 
-    Float is the better of ONNX Runtime and, on one thread, numpy.
+    Of what is installed the fastest counts; numpy multiplies floats on one thread.
     """
+    makers = [
+        make(threads)
+        for make in (_onnxruntime, _litert)
+        if _installed(make, threads=threads)
+    ]
     rng = np.random.default_rng(0)
-    found = {"numpy": _numpy_gmacs(rng, seconds)} if threads == 1 else {}
-    int8, int8_by = None, "ONNX Runtime is not installed"
-    try:
-        name, product = _onnxruntime(threads)
-    except MissingDependencyError:
-        found = found or {"numpy": _numpy_gmacs(rng, seconds)}
-    else:
-        right = rng.standard_normal((_SIDE, _SIDE), dtype=np.float32)
-        found[name] = _gmacs(product("MatMul", right, right), seconds)
-        weight = rng.integers(-127, 128, (_SIDE, _SIDE), np.int8)
-        left = rng.integers(0, 256, (_SIDE, _SIDE), np.uint8)
-        int8 = _gmacs(product("MatMulInteger", left, weight), seconds)
-        int8_by = f"{name}, uint8 x int8"
-    best = max(found, key=lambda each: found[each])
+    side = rng.standard_normal((_SIDE, _SIDE), dtype=np.float32)
+    small = rng.integers(-127, 128, (_SIDE, _SIDE), np.int8)
+    floats = {name: _gmacs(product(side), seconds) for name, product in makers}
+    int8s = {name: _gmacs(product(small), seconds) for name, product in makers}
+    if threads == 1 or not floats:
+        out = np.empty_like(side)
+        floats["numpy"] = _gmacs(lambda: np.matmul(side, side, out=out), seconds)
+    best, fast = max(floats, key=floats.__getitem__), None
+    if int8s:
+        fast = max(int8s, key=int8s.__getitem__)
     return Peaks(
         threads=threads,
-        float_gmacs=found[best],
+        float_gmacs=floats[best],
         float_by=best,
-        int8_gmacs=int8,
-        int8_by=int8_by,
+        int8_gmacs=int8s[fast] if fast else None,
+        int8_by=fast or "no interpreter is installed",
         gbs=bandwidth_gbs(threads=threads, seconds=seconds),
         cache_bytes=last_level_cache_bytes(),
     )
@@ -94,7 +102,9 @@ def bandwidth_gbs(*, threads: int, seconds: float = _SECONDS) -> float:
 
     numpy lets the interpreter's lock go while it copies.
     """
-    share = _ARRAY_BYTES // threads
+    least, most = _ARRAY_BYTES
+    wanted = _TIMES_THE_CACHE * (last_level_cache_bytes() or most)
+    share = min(max(least, wanted), most) // threads
     pairs = [
         (np.ones(share, np.uint8), np.empty(share, np.uint8)) for _ in range(threads)
     ]
@@ -116,26 +126,28 @@ def last_level_cache_bytes(root: Path = Path("/")) -> int | None:
     return max(sizes, default=None)
 
 
-def _numpy_gmacs(rng: np.random.Generator, seconds: float) -> float:
-    """A float32 product in numpy, with as many threads as its BLAS takes."""
-    side = rng.standard_normal((_SIDE, _SIDE), dtype=np.float32)
-    out = np.empty_like(side)
-    return _gmacs(lambda: np.matmul(side, side, out=out), seconds)
+def _installed(make: Callable[[int], _Maker], *, threads: int) -> bool:
+    """Whether an interpreter is there."""
+    try:
+        make(threads)
+    except MissingDependencyError:
+        return False
+    return True
 
 
-def _onnxruntime(
-    threads: int,
-) -> tuple[str, Callable[[str, np.ndarray, np.ndarray], Callable[[], object]]]:
-    """Its name, and what makes a product of two matrices ready to run."""
+def _onnxruntime(threads: int) -> _Maker:
+    """Its name, and what makes a square product in it ready to run."""
     from runtime.backends.ort import imported
 
     onnxruntime = imported("roofline")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
 
-    def product(
-        operator: str, left: np.ndarray, right: np.ndarray
-    ) -> Callable[[], object]:
+    def product(right: Matrix) -> Call:
+        whole = right.dtype.kind == "i"
+        # Unsigned activations are what its x86 kernels are made for.
+        left = np.abs(right).astype(np.uint8) if whole else right
+        operator = "MatMulInteger" if whole else "MatMul"
         model = matrix_product(operator, left.dtype, right, len(left))
         session = onnxruntime.InferenceSession(
             model, options, providers=["CPUExecutionProvider"]
@@ -145,12 +157,33 @@ def _onnxruntime(
     return f"onnxruntime {onnxruntime.__version__}", product
 
 
-def _gmacs(call: Callable[[], object], seconds: float) -> float:
+def _litert(threads: int) -> _Maker:
+    """The same, of LiteRT: a fully connected layer in XNNPACK."""
+    from runtime.backends.litert import imported
+    from runtime.quiet import quiet
+
+    interpreter, name = imported(Path("roofline"))
+
+    def product(right: Matrix) -> Call:
+        model = fully_connected(right, rows=len(right), scale=float(_SIDE * 127))
+        with quiet(2):  # it announces its delegate
+            loaded = interpreter(  # type: ignore[operator]
+                model_content=model, num_threads=threads
+            )
+            loaded.allocate_tensors()
+        loaded.set_tensor(loaded.get_input_details()[0]["index"], right)
+        invoke: Call = loaded.invoke
+        return invoke
+
+    return name, product
+
+
+def _gmacs(call: Call, seconds: float) -> float:
     """10^9 multiply-accumulates a second of one product."""
     return _SIDE**3 / _best_s(call, seconds) / 1e9
 
 
-def _best_s(call: Callable[[], object], seconds: float) -> float:
+def _best_s(call: Call, seconds: float) -> float:
     """The shortest of that time's calls: a peak is what undisturbed work reaches."""
     call()
     best, calls, began = float("inf"), 0, time.perf_counter()

@@ -24,7 +24,8 @@ class Plan:
     of the file's format; seed: of the images and of whose turn it is; mode: `certified`
     is MLPerf's single stream; sustained_min: minutes of sustained performance instead;
     force: an invalid measurement is kept with its doubt; energy: a meter's name or a
-    CSV file; roofline: hold the files against this machine's peaks.
+    CSV file; roofline: hold the files against this machine's peaks; sweep: numbers of
+    threads to measure with as well; cores: to be pinned to, all if there are none.
     """
 
     runs: int = 200
@@ -38,6 +39,8 @@ class Plan:
     force: bool = False
     energy: str | None = None
     roofline: bool = False
+    sweep: tuple[int, ...] = ()
+    cores: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, options: argparse.Namespace) -> Plan:
@@ -45,11 +48,14 @@ class Plan:
 
         Refused are numbers that no memory, no machine and no generator takes.
         """
+        threads, *sweep = counts_of(options)
         plan = cls(
             runs=options.runs,
             seconds=options.seconds,
             compare=options.compare,
-            threads=1 if options.threads is None else options.threads,
+            threads=threads,
+            sweep=tuple(sweep),
+            cores=options.cores or (),
             runtime=options.runtime,
             seed=options.seed or 0,
             mode=options.mode,
@@ -60,13 +66,18 @@ class Plan:
         )
         for flag, number, most in (
             ("--runs", plan.runs, 10_000_000),
-            ("--threads", plan.threads, 1024),
+            ("--threads", max(threads, *sweep, 0), 1024),
             ("--seed", plan.seed, 2**32 - 1),
         ):
             if number > most or (flag == "--seed" and number < 0):
                 raise RecipeError(f"{flag} {number}; allowed: up to {most}")
         if plan.compare and len(options.files) < 2:  # noqa: PLR2004  # two sides
             raise RecipeError("--compare: one file given; give two or more")
+        if plan.compare and plan.sweep:
+            raise RecipeError(
+                "--compare takes files in turn with one number of threads; "
+                f"--threads names {len(plan.sweep) + 1}"
+            )
         plan.check_long()
         return plan
 
@@ -106,7 +117,8 @@ class Plan:
 
     def words(self) -> list[str]:
         """The flags of `python -m runtime` that ask for this plan."""
-        words = [f"--runs={self.runs}", f"--threads={self.threads}"]
+        threads = ",".join(map(str, (self.threads, *self.sweep)))
+        words = [f"--runs={self.runs}", f"--threads={threads}"]
         words += [f"--seed={self.seed}"]
         if self.seconds is not None:
             words.append(f"--seconds={self.seconds!r}")
@@ -120,5 +132,28 @@ class Plan:
             words.append(f"--sustained={self.sustained_min!r}")
         if self.energy is not None:
             words.append(f"--energy={self.energy}")
+        if self.cores:
+            words.append(f"--cores={','.join(map(str, self.cores))}")
         words += ["--force"] * self.force + ["--roofline"] * self.roofline
         return words
+
+
+def numbers(text: str) -> tuple[int, ...]:
+    """Convert `1,2,4` to whole numbers, each of them once."""
+    from argparse import ArgumentTypeError
+
+    parts = [part.strip() for part in text.split(",")]
+    plain = all(part.isascii() and part.isdigit() and len(part) < 10 for part in parts)  # noqa: PLR2004  # digits
+    found = tuple(dict.fromkeys(map(int, parts))) if plain else ()
+    if len(found) < len(parts):
+        raise ArgumentTypeError(
+            f"found {text!r}, which should be whole numbers, such as 1,2,4, each once"
+        )
+    return found
+
+
+def counts_of(options: argparse.Namespace) -> tuple[int, ...]:
+    """Numbers of threads, one or more."""
+    if options.threads is None:
+        return (1,)
+    return options.threads if isinstance(options.threads, tuple) else (options.threads,)

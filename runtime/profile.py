@@ -5,22 +5,47 @@ Nothing heavy is imported before the work begins, so that `--help` answers at on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final, Protocol
 
-from runtime.errors import DeviceError
+from runtime.errors import DeviceError, RecipeError
+from runtime.plan import numbers
 
 if TYPE_CHECKING:
     import argparse
 
-    from runtime.checking import Checks
     from runtime.profiled import Profile
     from runtime.profiling import Voice
+
+__all__ = ["INSTEAD", "add_arguments", "answered", "execute", "instead", "keep"]
+
+# What may be asked for instead of a measurement.
+INSTEAD: Final = ("check", "classify", "layers")
+
+
+class Answer(Protocol):
+    """What is printed, and the exit code."""
+
+    @property
+    def exit_code(self) -> int:
+        """The verdict."""
+        ...
+
+    def as_json(self) -> str:
+        """One document."""
+        ...
+
+    def as_text(self) -> str:
+        """For people."""
+        ...
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare what is special to this verb."""
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help=".onnx or .tflite file"
+        "files",
+        nargs="+",
+        metavar="FILE",
+        help=".onnx, .tflite or .pte file; with --classify images, too",
     )
     parser.add_argument(
         "--compare",
@@ -30,8 +55,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--check",
         action="store_true",
-        help="measure nothing: run the self-test that files carry; exit code 4 if one "
+        help="instead: run the self-test that files carry; exit code 4 if one "
         "does not compute what was trained",
+    )
+    parser.add_argument(
+        "--classify",
+        action="store_true",
+        help="instead: name what the images among FILE show",
+    )
+    parser.add_argument(
+        "--layers",
+        action="store_true",
+        help="instead: what each layer takes, in which numbers it computes, and the "
+        "layout tax",
+    )
+    parser.add_argument(
+        "--cores",
+        type=numbers,
+        default=None,
+        metavar="N,N",
+        help="run on these cores only",
     )
     parser.add_argument(
         "--runs",
@@ -91,7 +134,7 @@ def _add_modes(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: Voice) -> Profile | Checks:
+def execute(options: argparse.Namespace, screen: Voice) -> Answer:
     """Measure `options.files`; a file that cannot be read stops it before any work."""
     from pathlib import Path
 
@@ -103,24 +146,49 @@ def execute(options: argparse.Namespace, screen: Voice) -> Profile | Checks:
             f"--device {options.device}: this program measures the machine it runs on, "
             "which is cpu; `compress profile` reaches other devices"
         )
-    if options.check:
-        return check(options)
+    other = instead(options)
+    if other is not None:
+        return answered(other, options)
     plan = Plan.of(options)
     answer = profile_files([Path(name) for name in options.files], plan, screen)
     keep(answer, options, screen)
     return answer
 
 
-def check(options: argparse.Namespace) -> Checks:
-    """Run the self-test of each of `options.files`."""
+def instead(options: argparse.Namespace) -> str | None:
+    """What of INSTEAD is asked for, if anything; RecipeError for two at once."""
+    asked = [name for name in INSTEAD if getattr(options, name)]
+    if len(asked) > 1:
+        raise RecipeError(f"--{' and --'.join(asked)}: give one of them")
+    return asked[0] if asked else None
+
+
+def answered(asked: str, options: argparse.Namespace) -> Answer:
+    """The answer of one of INSTEAD, on this machine."""
     from pathlib import Path
 
-    from runtime.checking import check_files
+    from runtime.pinning import pinned
     from runtime.plan import Plan
 
     plan = Plan.of(options)
+    threads, runtime = plan.threads, plan.runtime
     files = [Path(name) for name in options.files]
-    return check_files(files, threads=plan.threads, runtime=plan.runtime)
+    with pinned(plan.cores):
+        if asked == "check":
+            from runtime.checking import check_files
+
+            return check_files(files, threads=threads, runtime=runtime)
+        if asked == "layers":
+            from runtime.layers import profile_layers
+
+            counts = (threads, *plan.sweep)
+            return profile_layers(
+                files, threads=counts, runtime=runtime, seed=plan.seed
+            )
+        from runtime.classifying import classify, split
+
+        files, images = split(options.files)
+        return classify(files, images, threads=threads, runtime=runtime)
 
 
 def keep(answer: Profile, options: argparse.Namespace, screen: Voice) -> None:

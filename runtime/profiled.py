@@ -10,6 +10,7 @@ from runtime.errors import Exit
 from runtime.findings import findings, pictures
 from runtime.measurement import Comparison, Measurement
 from runtime.printable import printable
+from runtime.scaling import scaling
 
 _COLUMNS: Final = 80  # of the terminal that everything fits into
 _NAME: Final = 34
@@ -20,12 +21,14 @@ _NUMBER: Final = 9
 class Profile:
     """The answer: measurements, and comparisons if they were asked for.
 
-    forced: invalid measurements were asked to be kept, with their doubts.
+    forced: invalid measurements were asked to be kept, with their doubts; cores: what
+    the process was pinned to.
     """
 
     measurements: tuple[Measurement, ...]
     comparisons: tuple[Comparison, ...] = ()
     forced: bool = False
+    cores: tuple[int, ...] = ()
 
     @property
     def exit_code(self) -> Exit:
@@ -39,6 +42,7 @@ class Profile:
             "measurements": [each.as_record() for each in self.measurements],
             "comparisons": [each.as_record() for each in self.comparisons],
             "forced": self.forced,
+            "cores": list(self.cores),
         }
         return json.dumps(record, indent=2, sort_keys=True)
 
@@ -52,10 +56,12 @@ class Profile:
             f"{replace(each, a=printable(each.a), b=printable(each.b)).as_text()}."
             for each in self.comparisons
         ]
-        sentences += findings(measurements)
+        sentences += [*findings(measurements), *scaling(measurements)]
         sentences += self._judged(measurements)
         first = measurements[0]
         state = first.conditions.as_text() if first.conditions else ""
+        if self.cores:
+            sentences.append(f"Pinned to cores {', '.join(map(str, self.cores))}.")
         sentences.append(f"Machine: {first.machine.as_text()}{state and f'; {state}'}.")
         lines = [*_table(measurements), "", *pictures(measurements)]
         for sentence in sentences:

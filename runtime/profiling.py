@@ -29,8 +29,26 @@ class Voice(Protocol):
 def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     """Measure `files` as `plan` asks; all are read before any is run.
 
-    Raises what `Artifact.read`, `open_session` and `measure` raise.
+    Raises what `pinned`, `Artifact.read`, `open_session` and `measure` raise.
     """
+    from dataclasses import replace
+
+    from runtime.pinning import pinned
+
+    with pinned(plan.cores):
+        found = [
+            _profiled(files, replace(plan, threads=count, sweep=()), screen)
+            for count in (plan.threads, *plan.sweep)
+        ]
+    return replace(
+        found[0],
+        measurements=tuple(each for part in found for each in part.measurements),
+        cores=plan.cores,
+    )
+
+
+def _profiled(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+    """Measure with one number of threads, wherever this process is pinned to."""
     from contextlib import ExitStack, closing
 
     try:
@@ -43,8 +61,12 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     from runtime.contained import try_out
     from runtime.extras import with_extras
     from runtime.measure import measure, measure_long, measure_together
+    from runtime.meters.table import check_meter
     from runtime.profiled import Profile
+    from runtime.session import open_session
 
+    if plan.energy is not None:
+        check_meter(plan.energy)
     artifacts = named([Artifact.read(path) for path in files])
     for artifact in artifacts.values():
         try_out(artifact)
@@ -58,7 +80,14 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
         comparisons: tuple[Comparison, ...] = ()
         if plan.compare:
             measurements, comparisons = measure_together(
-                sessions, rng=rng, runs=plan.runs, seconds=plan.seconds
+                sessions,
+                rng=rng,
+                runs=plan.runs,
+                seconds=plan.seconds,
+                runtime=plan.runtime,
+                reopen=lambda name: open_session(
+                    artifacts[name], threads=plan.threads, runtime=plan.runtime
+                ),
             )
         elif plan.long:
             measurements = measure_long(
@@ -66,10 +95,15 @@ def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
                 mode="certified" if plan.mode == "certified" else "sustained",
                 seconds=plan.long_seconds,
                 rng=rng,
+                runtime=plan.runtime,
             )
         else:
             measurements = measure(
-                sessions, rng=rng, runs=plan.runs, seconds=plan.seconds
+                sessions,
+                rng=rng,
+                runs=plan.runs,
+                seconds=plan.seconds,
+                runtime=plan.runtime,
             )
         measurements = with_extras(measurements, sessions, plan, screen, rng=rng)
     return Profile(

@@ -78,6 +78,7 @@ class _Measurement:
     long: LongRun | None = None
     energy: Energy | None = None
     roofline: Roofline | None = None
+    answers: str | None = None
 
     def __post_init__(self) -> None:
         """There is no measurement without a sample, unless latency was refused."""
@@ -145,7 +146,15 @@ def read_measurement(record: object, *, source: str) -> Measurement:
         long=found.long,
         energy=found.energy,
         roofline=found.roofline,
+        answers=found.answers,
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Cores:
+    """Of a Profile: the cores that it was pinned to."""
+
+    cores: tuple[_Count, ...] = ()
 
 
 def read_profile(text: str | bytes, *, source: str) -> Profile:
@@ -161,7 +170,9 @@ def read_profile(text: str | bytes, *, source: str) -> Profile:
         record_as(_Comparison, each, source=f"{source}: comparisons", others="ignored")
         for each in parts["comparisons"]
     ]
+    cores = record_as(_Cores, record, source=source, others="ignored").cores
     return Profile(
+        cores=cores,
         forced=record.get("forced") is True,
         measurements=tuple(
             read_measurement(each, source=f"{source}: measurements[{index}]")

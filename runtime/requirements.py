@@ -16,6 +16,7 @@ _BARE: Final[Mapping[str, tuple[str, ...]]] = {
     "onnx": ("onnxruntime",),
     "tflite": ("ai-edge-litert",),
     "openvino": ("openvino",),
+    "executorch": ("executorch",),
 }
 _EXTRA: Final = re.compile(r"extra\s*==\s*[\"']([^\"']+)[\"']")
 _OURS: Final = re.compile(r"edgepress\[([^\]]+)\]")

@@ -11,7 +11,7 @@ import binascii
 import json
 import math
 from dataclasses import dataclass
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -24,7 +24,7 @@ Scores = npt.NDArray[np.float32]
 
 IMAGES: Final = 3
 # Of the images: a share of the weights, but never less or more than this. In base64 it
-# becomes a third more: at most 40 kB, one per cent of an INT8 MobileNetV2.
+# becomes a third more: with scores at most 41 kB, one per cent of an INT8 MobileNetV2.
 _SHARE: Final = 0.01
 _LEAST_BYTES: Final = 1_024
 _MOST_BYTES: Final = 28_224  # 3 images of 56 x 56, a quarter of 224
@@ -48,6 +48,7 @@ class _Record:
     scores: tuple[tuple[_Score, ...], ...]
     tolerance: _Positive
     step: _Positive | None = None
+    reference: Literal["network", "file"] = "network"
 
     def __post_init__(self) -> None:
         """Every image has as many scores as outputs are kept."""
@@ -65,7 +66,8 @@ class SelfTest:
 
     pixels: uint8 [n, side, side, 3]; outputs: which scores are kept; scores: float32
     [n, kept]; tolerance: how far off a score may be, in its own unit; step: the
-    distance of two scores that INT8 can tell apart, None for a float file.
+    distance of two scores that INT8 can tell apart, None for a float file; reference:
+    the trained network's scores, or the file's own where no network stands for it.
     """
 
     pixels: Pixels
@@ -73,6 +75,7 @@ class SelfTest:
     scores: Scores
     tolerance: float
     step: float | None = None
+    reference: Literal["network", "file"] = "network"
 
     def images(self, size: int) -> Pixels:
         """The images as they are fed to the normalization: [n, size, size, 3]."""
@@ -94,6 +97,7 @@ class SelfTest:
             ],
             "tolerance": self.tolerance,
             "step": self.step,
+            "reference": self.reference,
         }
 
     @classmethod
@@ -118,6 +122,7 @@ class SelfTest:
             scores=np.asarray(found.scores, np.float32),
             tolerance=found.tolerance,
             step=found.step,
+            reference=found.reference,
         )
 
 

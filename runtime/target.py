@@ -41,7 +41,8 @@ class Target:
     layout: of INT8 ONNX files; None where one file of the format serves every device,
     or where `dtype` is float32. runtime: a name of `runtime.backends.table`. threads:
     what latencies for this device are taken with. cpu_features: of which the device
-    has at least one; see `Machine.features`. fits: which devices that means, for
+    has at least one; see `Machine.features`. cores: as `Machine.cpu` calls them, where
+    features do not tell the device from another. fits: which devices that means, for
     people.
     """
 
@@ -53,10 +54,19 @@ class Target:
     layout: Layout | None = None
     threads: int = 1
     cpu_features: tuple[str, ...] = ()
+    cores: tuple[str, ...] = ()
     traps: tuple[Trap, ...] = ()
+
+    @property
+    def rounds_reads(self) -> bool:
+        """Whether INT8 kernels go on in float until the next one rounds: TensorRT."""
+        return self.layout is not None and self.layout.activations == "symmetric"
 
     def lacking(self, machine: Machine) -> str | None:
         """Why `machine` is not such a device, as a clause; None if it may be one."""
+        told = machine.cpu != machine.arch  # some systems do not tell the core
+        if told and self.cores and not any(core in machine.cpu for core in self.cores):
+            return f"{machine.cpu} is no {' or '.join(self.cores)}"
         known, wanted = machine.features, self.cpu_features
         if not known or not wanted or not set(wanted).isdisjoint(known):
             return None
@@ -111,6 +121,7 @@ TARGETS: Final[dict[str, Target]] = {
             runtime="litert",
             threads=4,
             cpu_features=("asimd",),
+            cores=("Cortex-A72",),
             traps=(traps.NO_DOT_PRODUCT, traps.PI_THROTTLES, traps.SIXTY_FOUR_BITS),
         ),
         Target(
@@ -121,6 +132,7 @@ TARGETS: Final[dict[str, Target]] = {
             runtime="litert",
             threads=4,
             cpu_features=("asimddp",),
+            cores=("Cortex-A76",),
             traps=(
                 traps.PER_TENSOR,
                 traps.PI_THROTTLES,
@@ -136,6 +148,7 @@ TARGETS: Final[dict[str, Target]] = {
             runtime="trtexec",
             layout=_JETSON,
             cpu_features=("asimddp",),
+            cores=("Cortex-A78AE",),
             traps=(
                 traps.FP16_FIRST,
                 traps.QDQ_RULES,
@@ -150,6 +163,7 @@ TARGETS: Final[dict[str, Target]] = {
             dtype="float32",
             runtime="trtexec",
             cpu_features=("asimd",),
+            cores=("Cortex-A57",),
             traps=(traps.NO_INT8_GPU, traps.OLD_OPSET),
         ),
         Target(

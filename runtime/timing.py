@@ -111,6 +111,17 @@ def sample(
     return _series(samples[:, :done], runs=runs if seconds is None else done)
 
 
+def joined(parts: Sequence[Series]) -> Series:
+    """Several series as one: what was warm-up in each comes first, then the rest."""
+    warmup = [each.samples_ns[:, : each.start] for each in parts]
+    steady = [each.samples_ns[:, each.start :] for each in parts]
+    return Series(
+        np.concatenate([*warmup, *steady], axis=1),
+        sum(each.start for each in parts),
+        all(each.steady for each in parts),
+    )
+
+
 def in_turn(
     calls: Sequence[Call], *, seconds: float, rng: np.random.Generator
 ) -> Nanoseconds:

@@ -18,7 +18,13 @@ ALLOWED = {
     "compress": {"compress", "export", "runtime"},
 }
 # Interpreters, each imported by its own file when a file of its format is opened.
-INTERPRETERS = {"onnxruntime", "ai_edge_litert", "tflite_runtime", "openvino"}
+INTERPRETERS = {
+    "onnxruntime",
+    "ai_edge_litert",
+    "tflite_runtime",
+    "openvino",
+    "executorch",
+}
 
 
 class Import(NamedTuple):
@@ -80,13 +86,17 @@ def test_the_runtime_needs_numpy_and_the_standard_library() -> None:
     needed = {each.top for each in of("runtime") if each.at_once}
     assert needed - sys.stdlib_module_names <= {"runtime", "numpy"}
     later = {each.top for each in of("runtime") if not each.at_once}
-    assert later - sys.stdlib_module_names <= {"runtime", "numpy"} | INTERPRETERS
+    allowed = {"runtime", "numpy", "PIL"} | INTERPRETERS
+    assert later - sys.stdlib_module_names <= allowed
+    # Decoders of images, which `--classify` is without where there are none.
+    decoding = {each.file.name for each in of("runtime") if each.top == "PIL"}
+    assert decoding == {"picture.py", "depth.py"}
 
 
 def test_only_the_file_of_its_format_imports_an_interpreter() -> None:
     """LiteRT goes by two names."""
     importing = {each.file.name for each in of("runtime") if each.top in INTERPRETERS}
-    assert importing == {"ort.py", "openvino.py"}
+    assert importing == {"ort.py", "openvino.py", "executorch.py"}
     by_name = [
         file.name
         for file in sorted((ROOT / "runtime").rglob("*.py"))

@@ -3,7 +3,6 @@
 import email
 import os
 import subprocess
-import sys
 import venv
 import zipfile
 from importlib.metadata import version
@@ -18,34 +17,13 @@ ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = {"compress", "export", "runtime"}
 DATA = {"py.typed", "report.html.jinja"}
+# Of the base install, so that a board has room for it.
+LARGEST_BYTES = 5_000_000
 
 
 def isolated() -> dict[str, str]:
     """An environment that leads to no Python package of this checkout."""
     return {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
-
-
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy so that the checkout stays as it is."""
-    place = tmp_path_factory.mktemp("wheel")
-    source = place / "source"
-    for name in [*PACKAGES, "pyproject.toml", "README.md", "LICENSE"]:
-        for path in [ROOT / name, *(ROOT / name).rglob("*")]:
-            if path.is_file() and path.suffix != ".pyc":
-                copy = source / path.relative_to(ROOT)
-                copy.parent.mkdir(parents=True, exist_ok=True)
-                copy.write_bytes(path.read_bytes())
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation"]
-    done = subprocess.run(
-        [*command, "--outdir", str(place / "dist"), str(source)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (built,) = (place / "dist").glob("*.whl")
-    return built
 
 
 def test_every_folder_with_python_in_it_is_a_package_of_the_wheel() -> None:
@@ -82,6 +60,16 @@ def test_the_wheel_holds_the_three_packages_and_their_data(wheel: Path) -> None:
     assert inside == expected
     assert "compress/report/report.html.jinja" in inside
     assert {f"{package}/py.typed" for package in PACKAGES} <= inside
+
+
+@pytest.mark.slow
+def test_the_base_install_takes_five_megabytes_at_most(wheel: Path) -> None:
+    """Unpacked, with compress and export: a device needs no other wheel."""
+    with zipfile.ZipFile(wheel) as opened:
+        sizes = {each.filename: each.file_size for each in opened.infolist()}
+    assert sum(sizes.values()) <= LARGEST_BYTES
+    alone = sum(n for name, n in sizes.items() if name.startswith("runtime/"))
+    assert alone <= LARGEST_BYTES / 5
 
 
 @pytest.mark.slow

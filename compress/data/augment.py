@@ -12,6 +12,7 @@ from compress.data.chance import uniforms
 from compress.data.data import Data, Images
 from compress.data.randaugment import OPERATIONS, STRONGEST
 from compress.vision import torchvision
+from runtime.resize import middle
 
 _functional = torchvision.transforms.v2.functional
 
@@ -96,11 +97,6 @@ def augmented(
             for part, draw in zip(parts, draws, strict=True)
         ]
     return torch.stack(parts).contiguous(memory_format=torch.channels_last)
-
-
-def middle(store: int, size: int) -> int:
-    """Where the middle `size` of `store` pixels starts, rounded as torchvision does."""
-    return round((store - size) / 2)
 
 
 def _shifted(stored: Tensor, size: int, draws: npt.NDArray[np.float64]) -> list[Tensor]:

@@ -9,10 +9,11 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from compress.data.augment import Augment, augmented, middle
+from compress.data.augment import Augment, augmented
 from compress.data.chance import shuffled
 from compress.data.data import Batch, Images
 from compress.passes import Counted
+from runtime.resize import middle
 
 # The view of an image as it is, without augmentation.
 PLAIN_VIEW: Final = -1

@@ -15,9 +15,10 @@ import numpy.typing as npt
 from PIL import Image
 
 from compress.data.listing import Listing
-from compress.data.picture import LARGEST_PIXELS, check_size, plain
 from runtime.errors import RecipeError
+from runtime.picture import LARGEST_PIXELS, check_size, plain
 from runtime.preprocess import Preprocess
+from runtime.resize import middle, resized_to
 
 # A hostile or broken file can make a decoder raise anything; whatever it is, it
 # concerns one image, which is then named and skipped.
@@ -78,22 +79,14 @@ class Geometry:
     def fitted(self, picture: Image.Image) -> npt.NDArray[np.uint8]:
         """Resize the shorter side to `store` and keep the middle, uint8 [s, s, 3].
 
-        `picture` has eight bits. Sides and offsets are rounded as torchvision's Resize
-        and CenterCrop do.
+        `picture` has eight bits. On a device `runtime.resize` does the same.
         """
-        width, height = picture.size
-        short, long = min(width, height), max(width, height)
-        side = self.store * long // short
-        if side * self.store > LARGEST_PIXELS:
-            raise ValueError(f"{width}x{height} is too long and narrow to resize")
-        if short != self.store:
-            target = (self.store, side) if width <= height else (side, self.store)
+        target = resized_to(picture.width, picture.height, short=self.store)
+        if target != picture.size:
             picture = picture.resize(target, _FILTERS[self.interpolation])
-        left = round((picture.width - self.store) / 2)
-        top = round((picture.height - self.store) / 2)
-        box = (left, top, left + self.store, top + self.store)
-        if short != long:
-            picture = picture.crop(box)
+        if picture.size != (self.store, self.store):
+            left, top = (middle(side, self.store) for side in picture.size)
+            picture = picture.crop((left, top, left + self.store, top + self.store))
         return np.asarray(picture.convert("RGB"), np.uint8)
 
 

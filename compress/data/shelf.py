@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from compress.data.picture import opened
 from compress.data.walk import below, hidden
 from runtime.archive import BAD_ZIP
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import regular_bytes, too_large
+from runtime.picture import opened
 
 # As torchvision.datasets.folder.IMG_EXTENSIONS.
 IMAGE_SUFFIXES: Final = frozenset(

@@ -40,16 +40,6 @@ _KEPT_RUNTIMES = 3
 _KEPT_PARTS_S = 7 * 86_400.0
 # What a sentence may hold of what a program said.
 _TAIL_BYTES = 1 << 14
-_LIBRARIES = (
-    "numpy",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "ai-edge-litert",
-    "tflite-runtime",
-    "tensorflow",
-    "openvino",
-    "executorch",
-)
 
 
 class _RefusedError(Exception):
@@ -299,10 +289,10 @@ def _watch(pid: int, limit_s: float, line: _Line) -> bool:
         os.close(wake)
 
 
-def _greeting() -> dict[str, Any]:
-    """What this Python is and has."""
+def _greeting(libraries: tuple[str, ...]) -> dict[str, Any]:
+    """What this Python is, and which of `libraries` it has."""
     modules = {}
-    for name in _LIBRARIES:
+    for name in libraries:
         with contextlib.suppress(PackageNotFoundError):
             modules[name] = version(name)
     marker = Path(sysconfig.get_path("stdlib")) / "EXTERNALLY-MANAGED"  # PEP 668
@@ -361,10 +351,11 @@ def _leave(*_: object) -> None:
     raise _GoneError
 
 
-def main(mark: str) -> int:
+def main(mark: str, *libraries: str) -> int:
     """Greet, serve, tidy up; a sentence of what went wrong is the last answer.
 
-    `mark` comes before the greeting: what a login shell prints is none.
+    `mark` comes before the greeting: what a login shell prints is none. Of `libraries`,
+    distributions, it tells the versions.
     """
     ends = (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)
     for end in ends:
@@ -373,7 +364,7 @@ def main(mark: str) -> int:
     try:
         os.write(1, f"\n{mark}".encode())
         try:
-            line.answer(_greeting())
+            line.answer(_greeting(libraries))
             store = _Store()
             work = _Work(store)
             line.answer({"store": str(store.place)})
@@ -394,4 +385,4 @@ def main(mark: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -51,7 +51,8 @@ class Look:
             found.append(f"  {self.machine.as_text()}")
             found.append(f"  {_LIBRARIES}{', '.join(modules) or 'none'}")
         if self.error is not None:
-            found.append(f"  {self.error}")
+            told = self.error.removeprefix(f"{self.board.name}: ")
+            found.append(f"  {told}")
         return found
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from compress.devices.device import Device
+from compress.devices.names import is_here
 from compress.devices.together import together, worst
 from compress.report.columns import aligned, rule, width, wrapped
 from compress.report.units import milliseconds, size
@@ -25,8 +26,6 @@ from runtime.profiling import Voice
 # Of a record; they are in the device's own file.
 _SAMPLES: Final = ("samples_ns", "warmup_ns")
 _NAMED: Final = 5  # devices that a sentence about many names
-# Kinds whose devices are this very machine: they would disturb each other.
-_HERE: Final = ("cpu", "docker")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,19 +73,16 @@ class Fleet:
     def as_text(self) -> str:
         """The table, then comparisons, failures and doubts, a sentence each."""
         lines: list[tuple[str, ...]] = [_HEADS]
-        emulated = False
-        for row in self.rows:
-            for each in row.measurements:
-                emulated |= each["kind"] == "emulated"
-                lines.append(_cells(row.device, each))
+        lines += [
+            _cells(row.device, each) for row in self.rows for each in row.measurements
+        ]
         text = [*aligned(lines), rule()] if len(lines) > 1 else []
-        if emulated:
-            text.append("* emulated: not the latency of any device")
         sentences = [
             f"{row.device}: {each}" for row in self.rows for each in row.comparisons
         ]
         sentences += [f"{row.error}." for row in self.rows if row.error is not None]
-        sentences += _doubts(self.rows)
+        sentences += _about(self.rows, "faults", "Invalid")
+        sentences += _about(self.rows, "doubts", "Doubt")
         reached = sum(row.error is None for row in self.rows)
         sentences.append(f"{reached} of {len(self.rows)} devices measured.")
         for sentence in sentences:
@@ -110,12 +106,12 @@ class Errand:
         """Measure on one device; what goes wrong there is its row."""
         try:
             profile = device.measure(self.files, self.plan, self.screen)
+            samples = None if self.out is None else _kept(name, profile, self.out)
         except EdgepressError as error:
             return self._failed(name, str(error), error.exit_code)
         except Exception as error:  # noqa: BLE001  # of one, which the others survive
             command = ["compress", "profile", "--device", name]
             return self._failed(name, kept_as_bug(error, command), Exit.BUG)
-        samples = None if self.out is None else _kept(name, profile, self.out)
         return Row(
             device=name,
             measurements=tuple(map(_summary, profile.measurements)),
@@ -140,7 +136,7 @@ def profile_fleet(devices: Mapping[str, Device], errand: Errand) -> Fleet:
     def measured(name: str) -> Row:
         return errand.on(name, devices[name])
 
-    here = [name for name in devices if name.partition(":")[0] in _HERE]
+    here = [name for name in devices if is_here(name)]
     rows = dict(together(measured, [name for name in devices if name not in here]))
     rows |= {name: measured(name) for name in here}
     return Fleet(rows=tuple(rows[name] for name in devices))
@@ -163,30 +159,35 @@ def _summary(measurement: Measurement) -> dict[str, object]:
 
 def _cells(device: str, record: Mapping[str, object]) -> tuple[str, ...]:
     """A line of the table."""
-    peak = record["peak_rss_bytes"]
-    mark = "*" if record["kind"] == "emulated" else ""
-    times = [
-        milliseconds(float(str(record[f"{key}_ms"]))) for key in ("p50", "p90", "p99")
-    ]
+    times = [_number(record, f"{key}_ms") for key in ("p50", "p90", "p99", "load")]
     return (
         printable(f"{device}, {record['path']}"),
-        *(f"{each}{mark}" for each in times),
-        milliseconds(float(str(record["load_ms"]))),
-        size(None if peak is None else float(str(peak))),
+        *map(milliseconds, times),
+        size(_number(record, "peak_rss_bytes")),
     )
 
 
-def _doubts(rows: Sequence[Row]) -> list[str]:
-    """Every doubt once, with the devices that it is about."""
+def _number(record: Mapping[str, object], key: str) -> float | None:
+    """A number of a record; None where there is none, as of a latency emulated."""
+    found = record[key]
+    return float(found) if isinstance(found, int | float) else None
+
+
+def _about(rows: Sequence[Row], key: str, word: str) -> list[str]:
+    """Every sentence under `key` once, with the devices that it is about."""
     about: dict[str, dict[str, None]] = {}
     for row in rows:
         for each in row.measurements:
-            doubts = each["doubts"]
-            for doubt in doubts if isinstance(doubts, list) else ():
-                about.setdefault(str(doubt), {})[row.device] = None
-    found = []
-    for doubt, names in about.items():
-        first, more = list(names)[:_NAMED], len(names) - _NAMED
-        others = f" and {more} more" if more > 0 else ""
-        found.append(f"Doubt about {', '.join(first)}{others}: {doubt}.")
-    return found
+            found = each[key]
+            told = each["faults"] if key != "faults" else ()
+            for sentence in found if isinstance(found, list) else ():
+                if isinstance(told, list) and sentence in told:
+                    continue  # a fault is a doubt, too
+                about.setdefault(str(sentence), {})[row.device] = None
+    return [f"{word}: {_names(list(about[each]))}: {each}." for each in about]
+
+
+def _names(devices: Sequence[str]) -> str:
+    """A few names, and how many more."""
+    more = len(devices) - _NAMED
+    return ", ".join(devices[:_NAMED]) + (f" and {more} more" if more > 0 else "")

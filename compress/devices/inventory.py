@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from compress.devices.address import Address
+from compress.devices.names import TAKEN
 from runtime.drafts import lock
 from runtime.errors import DeviceError, InputRejectedError, RecipeError
 from runtime.files import read_json, unwritable, write_json
@@ -17,8 +18,6 @@ from runtime.typed import Between, record_as
 
 _FORMAT: Final = 1
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-# Names that `--device` gives a meaning to already, here or on a workstation.
-_TAKEN: Final = frozenset({"cpu", "cuda", "mps", "docker", "ssh"})
 _PATIENCE_S: Final = 5.0  # for another process that changes the file
 
 
@@ -37,10 +36,10 @@ class Board:
 
     def __post_init__(self) -> None:
         """Refuse what would be read as something else."""
-        if not _NAME.fullmatch(self.name) or self.name in _TAKEN:
+        if not _NAME.fullmatch(self.name) or self.name in TAKEN:
             raise RecipeError(
                 f"{self.name!r:.80} is no name for a device; allowed: letters, digits, "
-                f"'.', '_' and '-', but none of {', '.join(sorted(_TAKEN))}"
+                f"'.', '_' and '-', but none of {', '.join(sorted(TAKEN))}"
             )
         for what, path in (("--python", self.python), ("--config", self.ssh_config)):
             if path is not None and (

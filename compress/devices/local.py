@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.checking import Checks, check_files
+from runtime.errors import DeviceError
 from runtime.machine import Machine, this_machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
@@ -31,6 +32,7 @@ class LocalDevice:
 
 
 def open_device(rest: str) -> LocalDevice:
-    """This machine; there is only one, so `rest` is empty."""
-    del rest
+    """This machine; there is only one, so `rest` is empty, or it is a DeviceError."""
+    if rest:
+        raise DeviceError(f"--device cpu:{rest}: not known; this machine is cpu")
     return LocalDevice()

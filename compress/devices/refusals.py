@@ -35,7 +35,8 @@ _MEANINGS: Final[tuple[tuple[str, Callable[[Address], str]], ...]] = (
         "Permission denied",
         lambda to: (
             f"{to.host} takes none of your keys for {to.user or 'your name'}; "
-            f"put one there: `ssh-copy-id {to.words}`"
+            f"put one there: `ssh-copy-id {to.words}` (one with a passphrase wants "
+            "`ssh-add` first)"
         ),
     ),
     (

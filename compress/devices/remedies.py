@@ -1,12 +1,16 @@
 """What to install on a board, as commands that work there, whatever its pip allows."""
 
 import shlex
+from typing import Final
 
 from compress.devices.inventory import Board
 from compress.devices.visit import Greeting
+from runtime.backends.table import distributions
 from runtime.errors import MissingDependencyError
 
-_FOLDER = "edgepress"  # of the environment that is proposed, in the home there
+# The environment that is proposed, in the home there, and what makes one on Debian.
+_FOLDER: Final = "edgepress-venv"
+_VENV: Final = "sudo apt-get update && sudo apt-get install -y python3-venv"
 
 
 def missing_there(
@@ -30,7 +34,7 @@ def install_line(board: Board, greeting: Greeting, packages: list[str]) -> str:
     if not greeting.managed:
         far = f"{shlex.quote(greeting.python)} -m pip install {names}"
         return f"ssh {to.words} {shlex.quote(far)}"
-    first = "" if greeting.venv else "sudo apt install -y python3-venv && "
+    first = "" if greeting.venv else f"{_VENV} && "
     far = f"{first}python3 -m venv {_FOLDER} && {_FOLDER}/bin/pip install {names}"
     again = f"compress devices add {board.name} {to} --python {_FOLDER}/bin/python"
     return f"ssh -t {to.words} {shlex.quote(far)} && {again}"
@@ -39,7 +43,5 @@ def install_line(board: Board, greeting: Greeting, packages: list[str]) -> str:
 def lacking(greeting: Greeting) -> list[str]:
     """What a board lacks to run any model file."""
     has = set(greeting.modules)
-    interpreters = {"onnxruntime", "onnxruntime-gpu", "ai-edge-litert"}
-    interpreters |= {"tflite-runtime", "tensorflow", "openvino", "executorch"}
     found = [] if "numpy" in has else ["numpy"]
-    return found if has & interpreters else [*found, "onnxruntime"]
+    return found if has & {*distributions()} else [*found, "onnxruntime"]

@@ -37,7 +37,7 @@ _LONGEST: Final = 400  # of a sentence from elsewhere
 def remote_machine(start: Start, python: Sequence[str], *, device: str) -> Machine:
     """The machine that `python`, words that start an interpreter, runs on."""
     done = start([*python, "-m", "runtime.machine"])
-    answer = _stdout(done, device=device)
+    answer = stdout_of(done, device=device)
     return read_machine(json_record(answer, source=device), source=device)
 
 
@@ -55,7 +55,10 @@ def remote_profile(
     """
     words = [*python, "-m", "runtime", "--json", "-q", *plan.words(), "--", *files]
     done = start(words)
-    return read_profile(_stdout(done, device=device), source=device)
+    # An invalid measurement is printed all the same; why it is stands in it.
+    printed = done.returncode == Exit.DEVICE and done.stdout
+    text = done.stdout if printed else stdout_of(done, device=device)
+    return read_profile(text, source=device)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +108,7 @@ def remote_check(
         words.append(f"--runtime={plan.runtime}")
     done = start([*python, "-m", "runtime", "--json", "-q", *words, "--", *files])
     ended = done.returncode == Exit.PARITY and done.stdout
-    answer = done.stdout if ended else _stdout(done, device=device)
+    answer = done.stdout if ended else stdout_of(done, device=device)
     record = json_record(answer, source=device)
     checks = record.get("checks")
     if not isinstance(checks, list) or len(checks) != len(files):
@@ -129,26 +132,32 @@ def time_limit_s(plan: Plan, files: int) -> float:
     The heaviest networks that people run on a Raspberry Pi 4 take 5.5 s an inference.
     """
     each_s = plan.runs * 10.0 if plan.seconds is None else plan.seconds * 2.0
-    return files * each_s
+    if plan.long:
+        each_s = plan.long_seconds * 2.0
+    # Rest and work of an energy measurement; peaks and a file's costs.
+    each_s += 60.0 * (plan.energy is not None) + 60.0 * plan.roofline
+    return files * each_s * (1 + len(plan.sweep))
 
 
 def as_ours(profile: Profile, artifacts: Sequence[Artifact], *, device: str) -> Profile:
     """What was measured there under the names that files have here.
 
-    A DeviceError if it was measured on other files than were sent.
+    A sweep of threads measures all of them again. A DeviceError if it was measured on
+    other files than were sent.
     """
     sent = [each.sha256 for each in artifacts]
-    if [each.artifact_sha256 for each in profile.measurements] != sent:
+    came = [each.artifact_sha256 for each in profile.measurements]
+    if not came or came != sent * (len(came) // len(sent)):
         raise DeviceError(
             f"{device}: what came back is about other files than were sent"
         )
-    names = dict(
-        zip((each.file for each in profile.measurements), named(artifacts), strict=True)
-    )
+    first = profile.measurements[: len(sent)]
+    names = dict(zip((each.file for each in first), named(artifacts), strict=True))
     return replace(
         profile,
         measurements=tuple(
-            replace(each, file=names[each.file]) for each in profile.measurements
+            replace(each, file=names.get(each.file, each.file))
+            for each in profile.measurements
         ),
         comparisons=tuple(
             replace(each, a=names.get(each.a, each.a), b=names.get(each.b, each.b))
@@ -157,7 +166,7 @@ def as_ours(profile: Profile, artifacts: Sequence[Artifact], *, device: str) -> 
     )
 
 
-def _stdout(done: CompletedProcess[bytes], *, device: str) -> bytes:
+def stdout_of(done: CompletedProcess[bytes], *, device: str) -> bytes:
     """What a program printed that ended well; otherwise its last sentence, raised.
 
     A measurement that is invalid is an answer, too, and says so itself.

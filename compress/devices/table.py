@@ -1,16 +1,10 @@
-"""Devices by name: one literal table of their kinds; other names are boards."""
+"""Devices by name: of the kinds in `names`, or boards of the inventory."""
 
 import importlib
-from typing import Final
 
 from compress.devices.device import Device
+from compress.devices.names import KINDS
 from runtime.errors import DeviceError
-
-# What stands before the colon of a name, and the file whose `open_device` takes what
-# stands after it.
-KINDS: Final[dict[str, str]] = {
-    "cpu": "local",
-}
 
 
 def device(name: str) -> Device:
@@ -20,7 +14,7 @@ def device(name: str) -> Device:
     """
     kind, _, rest = name.partition(":")
     if kind in KINDS:
-        opened = importlib.import_module(f"compress.devices.{KINDS[kind]}")
+        opened = importlib.import_module(f"compress.devices.{KINDS[kind].module}")
         found: Device = opened.open_device(rest)
         return found
     from compress.devices.inventory import boards

@@ -37,8 +37,10 @@ def together(
                     yield begun.pop(future), future.result()
                     del future
         finally:
-            if begun:
+            while begun:  # also those that are about to connect
                 hang_up()
+                for future in wait(begun, timeout=0.2).done:
+                    del begun[future]
 
 
 def worst(codes: Sequence[int]) -> int:

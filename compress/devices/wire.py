@@ -18,12 +18,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Final, cast
 
+from runtime.backends.table import distributions
 from runtime.errors import InputRejectedError
 from runtime.plain_json import LARGEST_BYTES, json_record
 
 AGENT: Final = Path(__file__).with_name("agent.py")
-# What the agent needs; older ones say so before they read a line of it.
-OLDEST_PYTHON: Final = (3, 9)
+# What our runtime needs; older ones say so before they read a line of ours.
+OLDEST_PYTHON: Final = (3, 10)
 TOO_OLD: Final = "edgepress needs another Python than"
 _LONGEST_LINE: Final = 1 << 20
 _LOGIN_BYTES: Final = 1 << 16  # that a shell may print before
@@ -72,7 +73,8 @@ def far_command(python: str, mark: str, source: bytes) -> str:
         f"len(s)=={len(source)} and exec(s)"
     )
     # `exec`: no shell waits beside it. `-I`: no file of the home is imported.
-    return f"exec {shlex.join([python, '-I', '-c', code, mark])}"
+    libraries = ("numpy", *distributions())
+    return f"exec {shlex.join([python, '-I', '-c', code, mark, *libraries])}"
 
 
 class Wire:
@@ -199,8 +201,11 @@ class Wire:
     def _watch(self) -> None:
         """Keep what ssh says, end it when its time is over, and say that we wait."""
         handles, pinged = [self._err.fileno()], time.monotonic()
-        while handles or not self._over.is_set():
-            if select.select(handles, [], [], _TICK_S)[0]:
+        while True:
+            ready = handles and select.select(handles, [], [], _TICK_S)[0]
+            if not ready and self._over.wait(0 if handles else _TICK_S):
+                return  # a helper of ssh that lives on may keep stderr open
+            if ready:
                 said = os.read(handles[0], _TAIL_BYTES)
                 self._said = (self._said + said)[-_TAIL_BYTES:]
                 handles = handles if said else []

@@ -12,10 +12,10 @@ from compress.int8.alignment import aligned
 from compress.int8.capture import ATEN
 from compress.int8.grids import Grid
 from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
-from compress.parity import in_layout_of
 from compress.quantizer import written
 from runtime.artifact import Artifact
 from runtime.backends.ort import imported
+from runtime.batch import in_layout_of
 
 Numbers = npt.NDArray[np.generic]
 
@@ -53,8 +53,11 @@ def first_difference(net: QuantizedNet, file: Artifact, images: Tensor) -> str |
     """Name the first operator whose result differs on any image; None if none does.
 
     images: float32 [n, 3, size, size], looked at in turn. What the runtime fuses stays
-    fused. Behind the last INT8 result it is the answer in float that can differ.
+    fused. Behind the last INT8 result it is the answer in float that can differ. An
+    ExecuTorch program cannot be looked into: None.
     """
+    if file.format == "executorch":
+        return None
     look = _in_onnx if file.format == "onnx" else _in_tflite
     for image in torch.split(images, 1):
         kernels, answer = _results(net, image)
@@ -76,8 +79,10 @@ def _in_onnx(file: Artifact, kernels: Sequence[_Kernel], image: Tensor) -> _Insi
     """The steps that an ONNX file writes; its nodes are called after the graph's."""
     import onnx
 
+    from export.exact import spelled
+
     onnxruntime = imported(file.path)
-    model = onnx.load(file.path)
+    model = spelled(file)
     rounded = [
         node.output[0] for node in model.graph.node if node.name.endswith(_SUFFIX)
     ]

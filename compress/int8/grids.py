@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,13 +43,16 @@ class Scheme:
 
     activations: by node; weights: scales [outputs] by name of the weight; left_float:
     nodes that compute in float although the table knows them in INT8; logits: the grid
-    of the answer in files that end in int8, all others give it in float.
+    of the answer in files that end in int8, all others give it in float. rounding:
+    whether a kernel rounds what it writes, or an INT8 kernel what it reads: TensorRT
+    goes on in float behind a convolution until then.
     """
 
     activations: Mapping[str, Grid]
     weights: Mapping[str, Tensor]
     left_float: frozenset[str] = field(default_factory=frozenset)
     logits: Grid | None = None
+    rounding: Literal["on_write", "on_read"] = "on_write"
 
     def without(self, nodes: frozenset[str]) -> "Scheme":
         """The same grids with more nodes left in float."""

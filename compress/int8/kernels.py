@@ -62,6 +62,64 @@ def linear(  # noqa: PLR0913, PLR0917  # as above
     return sums if target is None else _real(sums.round_(), target, bounds)
 
 
+def conv2d_in_float(  # noqa: PLR0913, PLR0917  # as above
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: Geometry,
+    source: Grid,
+    factors: Tensor,
+) -> Tensor:
+    """Convolve int8 steps by integers; scale the sums and add a bias in float."""
+    stride, padding, dilation, groups = geometry
+    steps = _steps(images, source)
+    sums = F.conv2d(steps, weight, None, stride, padding, dilation, groups)
+    return _scaled(sums, factors.view(1, -1, 1, 1), bias)
+
+
+def linear_in_float(  # as above
+    features: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    source: Grid,
+    factors: Tensor,
+) -> Tensor:
+    """Multiply int8 steps by integers; scale the sums and add a bias in float."""
+    return _scaled(F.linear(_steps(features, source), weight), factors, bias)
+
+
+def _scaled(sums: Tensor, factors: Tensor, bias: Tensor | None) -> Tensor:
+    """Integers times what one is worth, and a bias: two roundings, never one."""
+    real = sums.mul_(factors)
+    return real if bias is None else real.add_(bias.view(factors.shape))
+
+
+def depthwise_in_order(
+    images: Tensor, weight: Tensor, bias: Tensor | None, geometry: Geometry
+) -> Tensor:
+    """Convolve each channel by itself in float, one tap after the other.
+
+    Sums of floats depend on their order; this one every runtime can repeat.
+    """
+    (down, right), (rows, columns), (deep, wide), _ = geometry
+    padded = F.pad(images, (columns, columns, rows, rows))
+    taps = weight[:, 0]
+    height = (padded.shape[2] - deep * (taps.shape[1] - 1) - 1) // down + 1
+    width = (padded.shape[3] - wide * (taps.shape[2] - 1) - 1) // right + 1
+    total = torch.zeros(())
+    for i in range(taps.shape[1]):
+        for j in range(taps.shape[2]):
+            patch = padded[:, :, i * deep :: down, j * wide :: right]
+            part = patch[:, :, :height, :width] * taps[:, i, j].view(1, -1, 1, 1)
+            total = part if i == j == 0 else total + part
+    return total if bias is None else total + bias.view(1, -1, 1, 1)
+
+
+def hard_sigmoid(values: Tensor) -> Tensor:
+    """clip(x / 6 + 1 / 2, 0, 1) by a product and a sum, as ONNX has it."""
+    return (values * float32(1 / 6)).add_(0.5).clamp_(0, 1)
+
+
 def add(  # noqa: PLR0913, PLR0917  # two operands, three grids
     first: Tensor, second: Tensor, a: Grid, b: Grid, target: Grid, bounds: Bounds
 ) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from compress.int8 import kernels
 from compress.int8.capture import ATEN, add_buffer, parameter, refreshed_
+from compress.int8.fused import KERNEL_OF, PLAIN, fused, snap_reads_
 from compress.int8.grids import (
     HIGH,
     LOW,
@@ -39,17 +40,15 @@ BINARY: Final[Mapping[object, Callable[..., Tensor]]] = {
     ATEN.add.Tensor: kernels.add,
     ATEN.mul.Tensor: kernels.multiply,
 }
-# Stride, padding, dilation and groups of a convolution that names none of them.
-_PLAIN: Final = ((1, 1), (0, 0), (1, 1), 1)
 Arguments = tuple[fx.node.Argument, ...]
-# Where a kernel of the simulation keeps the name of the node it stands for.
-KERNEL_OF: Final = "kernel_of"
 # Puts a tensor on its grid: gets the graph, the node and the grid; gives the new node.
 Snap = Callable[[fx.Graph, fx.Node, Grid], fx.Node]
 
 
 def simulated(graph: fx.GraphModule, scheme: Scheme) -> fx.GraphModule:
     """A copy of a canonical `graph` that computes as INT8 kernels do under `scheme`."""
+    if scheme.rounding == "on_read":
+        return fused(graph, scheme)
     made = copy.deepcopy(graph)
     # Looked up before anything is replaced: the grids that each INT8 operator reads.
     read = {
@@ -159,7 +158,7 @@ def _weighted(
         return kernels.linear, (*start, source, factors, target)
     if target is None:
         return None
-    geometry = (*node.args[3:], *_PLAIN[len(node.args[3:]) :])
+    geometry = (*node.args[3:], *PLAIN[len(node.args[3:]) :])
     return kernels.conv2d, (*start, geometry, source, factors, target)
 
 
@@ -181,7 +180,8 @@ def _quantize_dequantize(graph: fx.Graph, node: fx.Node, grid: Grid) -> fx.Node:
 def with_qdq(graph: fx.GraphModule, scheme: Scheme) -> fx.GraphModule:
     """A copy of a canonical `graph` with Q and DQ operators, for exporters.
 
-    Weights are stored as int8 and biases as int32, each behind a DQ of its own.
+    Weights are stored as int8 and biases as int32, each behind a DQ of its own; where
+    what is read is rounded, biases stay float.
     """
     # Registers these operators; torchao does, too, but takes five seconds for it.
     importlib.import_module("torch.ao.quantization.fx._decomposed")
@@ -195,10 +195,13 @@ def with_qdq(graph: fx.GraphModule, scheme: Scheme) -> fx.GraphModule:
         weight = parameter(made, weight_of(node))
         _store_(made, node, weight_of(node), weight_steps(weight, scales), scales)
         bias = bias_of(node)
-        if bias is not None:
+        if bias is not None and scheme.rounding == "on_write":
             steps = scales * source.scale
             _store_(made, node, bias, bias_steps(parameter(made, bias), steps), steps)
-    snap_activations_(made, scheme, int8, _quantize_dequantize)
+    if scheme.rounding == "on_read":
+        snap_reads_(made, scheme, _quantize_dequantize)
+    else:
+        snap_activations_(made, scheme, int8, _quantize_dequantize)
     refreshed_(made)
     return made
 

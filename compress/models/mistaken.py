@@ -8,7 +8,7 @@ _WEIGHTS: Final = (".safetensors", ".pt", ".pth", ".th", ".bin", ".ckpt", ".tar"
 # Endings of files that exist -> what they are, and what to do with them instead.
 _FILES: Final[tuple[tuple[tuple[str, ...], str], ...]] = (
     (
-        (".onnx", ".tflite"),
+        (".onnx", ".tflite", ".pte"),
         (
             "is an exported file, which has no layers to train or to change; eval and "
             "profile take it, every other verb the run, checkpoint or Keras file it "

@@ -140,6 +140,11 @@ def _files(report: Report) -> Iterator[Table]:
         )
         if placed := placement(artifact):
             remarks.append(f"{name}: {placed}")
+        if equal := text(artifact, "proven_by"):
+            remarks.append(
+                f"{name}: proven by its equal for {equal}, the same weights and grids "
+                "stored as the kernels of this machine read them"
+            )
     heads = ("file", "dtype", "target", "INT8 MACs", "same answer", "images", "SQNR")
     yield Table(
         title="Files",

@@ -22,6 +22,7 @@ _CALLED: Final = {
     "size_bytes": "size",
     "latency_ms": "latency (p50)",
     "peak_rss_bytes": "peak memory",
+    "predicted_ms": "latency (predicted)",
     "accuracy_drop": "accuracy lost in INT8",
     "flips": "answers changed in INT8",
 }

@@ -104,7 +104,7 @@ def ratios(found: Gain) -> tuple[str, ...]:
 def notes(report: Report) -> Iterator[tuple[str, str]]:
     """What stands below the table: a word and a sentence each."""
     for artifact in report.artifacts:
-        if proof := _proof(text(artifact, "path"), inner(artifact, "parity")):
+        if proof := _proof(artifact):
             yield "proof", proof
     yield from int8.notes(report)
     yield from pruning.notes(report)
@@ -165,13 +165,16 @@ def _told(notes: Iterable[tuple[str, str]]) -> Iterator[str]:
         previous = word
 
 
-def _proof(path: str, parity: Record) -> str:
-    """What a file proved."""
+def _proof(artifact: Record) -> str:
+    """What a file proved, and by what if not by itself."""
+    parity = inner(artifact, "parity")
     if (images := number(parity, "images")) is None:
         return ""
     agreement, sqnr = number(parity, "argmax_agreement"), number(parity, "sqnr_db")
     noise = "bit-equal scores" if sqnr is None else f"SQNR {sqnr:.1f} dB"
-    name = path.rpartition("/")[2]
+    name = text(artifact, "path").rpartition("/")[2]
+    if equal := text(artifact, "proven_by"):
+        name = f"{name}, laid out again for {equal}, which runs here,"
     if agreement is None:
         return f"{name} gives the network's scores on {images:.0f} images, {noise}"
     return (
@@ -185,13 +188,13 @@ def _circumstances(report: Report) -> str:
     if not report.measurements:
         return ""
     first = report.measurements[0]
+    if text(first, "kind") == "emulated":
+        return f"refused: {text(first, 'device')} was EMULATED, which has no latency"
     parts = [f"median (p50) of {number(first, 'runs') or 0:.0f} runs, one image"]
     parts += dict.fromkeys(text(each, "runtime") for each in report.measurements)
     threads = number(first, "threads") or 1
     parts.append(f"{threads:.0f} thread{'' if threads == 1 else 's'}")
     parts.append(text(first, "device"))
-    if text(first, "kind") == "emulated":
-        parts.append("EMULATED: no latency of any device")
     found = gain(report)
     bounds = ""
     if found and found.speed_low is not None and found.speed_high is not None:

@@ -39,6 +39,8 @@ class Report:
     what the run began with, "alone" is a rival. artifacts: `Artifact.as_record`, path
     relative to `folder`, and role, top1, parity. measurements: `Measurement.as_record`
     and role: "teacher", "student" or "model". comparisons: `Comparison.as_record`.
+    predictions: of latencies on a board, where the budget asks for them,
+    `compress.prediction.prediction.Prediction.as_record`; never a measurement.
     curves: {stage, epoch, loss, top1}. quantisation: what a stage that quantised found,
     {float32, int8, rungs, operators, float_operators}; pruning: what one that cut
     channels or blocks took, see compress.pruning.record; sparsity: what one that made
@@ -62,6 +64,7 @@ class Report:
     artifacts: tuple[Record, ...] = ()
     measurements: tuple[Record, ...] = ()
     comparisons: tuple[Record, ...] = ()
+    predictions: tuple[Record, ...] = ()
     budget: Record
     curves: tuple[Record, ...] = ()
     quantisation: Record = field(default_factory=dict)
@@ -139,6 +142,7 @@ class Report:
             "artifacts": list(self.artifacts),
             "measurements": list(self.measurements),
             "comparisons": list(self.comparisons),
+            "predictions": list(self.predictions),
             "budget": self.budget,
             "checks": list(self.checks),
             "refused": list(self.refused),
@@ -243,6 +247,7 @@ class Report:
             artifacts=checked_records(record, "artifacts", source=source),
             measurements=checked_records(record, "measurements", source=source),
             comparisons=checked_records(record, "comparisons", source=source),
+            predictions=checked_records(record, "predictions", source=source),
             budget=checked_record(record, "budget", source=source),
             curves=checked_records(record, "curves", source=source),
             checks=_checks(record, source=source),

@@ -1,7 +1,7 @@
 """`compress devices`: the boards that `--device NAME` means, and whether they answer.
 
 The inventory is a file in your configuration; a board needs a key of yours, a host key
-that this machine knows, and Python 3.9 or newer.
+that this machine knows, and Python 3.10 or newer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES: Final = (
     "compress devices add pi5 ssh://pi@raspberrypi.local",
     "compress devices check pi5",
-    "compress profile model.onnx --device pi5",
+    "compress devices ls",
 )
 _USAGE: Final = {
     "add": "NAME ssh://user@host[:port]",
@@ -97,7 +97,8 @@ def _added(name: str, url: str, options: argparse.Namespace) -> Facts:
         ssh_config=None if config is None else str(Path(config).absolute()),
     )
     before = add(board)
-    was = "" if before in {None, board} else f" (it was {before.address})"
+    moved = before is not None and before.address != board.address
+    was = f" (it was {before.address})" if before and moved else ""
     return Facts(
         text=f"{name} is {board.address}{was}; `compress devices check {name}` "
         "says whether it answers",

@@ -1,13 +1,17 @@
 """`compress profile`: measure model files, on this machine or on another device.
 
-On this machine it is the same as `python -m runtime`, with this program's flags.
+On this machine it is the same as `python -m runtime`, with this program's flags. For a
+board that is not there, `--as` predicts instead.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from runtime.profile import add_arguments, keep
+from runtime.errors import RecipeError
+from runtime.plan import numbers
+from runtime.profile import add_arguments as add_runtime_arguments
+from runtime.profile import answered, instead, keep
 
 if TYPE_CHECKING:
     import argparse
@@ -16,29 +20,68 @@ if TYPE_CHECKING:
 
     from compress.answer import Answer
     from compress.devices.fleet import Fleet
+    from compress.prediction.prediction import Predictions
     from compress.screen import Screen
     from runtime.plan import Plan
 
-__all__ = ["add_arguments", "execute"]
+__all__ = ["THREADS", "add_arguments", "execute"]
+
+# Several numbers of threads are measured one after the other.
+THREADS: Final = numbers
 
 EXAMPLES: Final = (
     "compress profile model.onnx",
     "compress profile float.onnx int8.onnx --compare",
     "compress profile model.onnx --check",
     "compress profile model.onnx --device pi4,pi5",
+    "compress profile int8.tflite --as rpi5",
 )
+# What only a measurement has; `--as` is none.
+_MEASURING: Final = (
+    "compare",
+    "check",
+    "seconds",
+    "runtime",
+    "sustained",
+    "energy",
+    "roofline",
+    "force",
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of `python -m runtime`, and what only a workstation can do."""
+    add_runtime_arguments(parser)
+    parser.add_argument(
+        "--as",
+        dest="board",
+        metavar="BOARD",
+        help="predict for a board that is not here: rpi4 or rpi5 (TFLite; counts "
+        "instructions on an emulated core, measures nothing)",
+    )
 
 
 def execute(options: argparse.Namespace, screen: Screen) -> Answer:
     """Measure `options.files` on `options.device`, or check them there.
 
-    Several devices, with commas between them, make one table.
+    Several devices, with commas between them, make one table. `--as` predicts.
     """
     from pathlib import Path
+
+    if options.board is not None:
+        return _predict(options, screen)
 
     from compress.devices.table import device
     from runtime.plan import Plan
 
+    other = instead(options)
+    if other in {"classify", "layers"}:
+        if options.device != "cpu":
+            raise RecipeError(
+                f"--{other}: answers on this machine; on {options.device} itself it "
+                f"is: python -m runtime --{other}"
+            )
+        return answered(other, options)
     plan = Plan.of(options)
     files = [Path(name) for name in options.files]
     if "," in options.device:
@@ -59,7 +102,6 @@ def _fleet(
     from compress.devices.fleet import Errand, profile_fleet
     from compress.devices.table import device
     from runtime.artifact import Artifact
-    from runtime.errors import RecipeError
     from runtime.files import write_text
 
     if options.check:
@@ -77,4 +119,30 @@ def _fleet(
     if out is not None:
         write_text(out / "profile.json", answer.as_json() + "\n")
         screen.tell(f"every sample: {out}")
+    return answer
+
+
+def _predict(options: argparse.Namespace, screen: Screen) -> Predictions:
+    """Predict for a board; everything is checked before anything is counted."""
+    from pathlib import Path
+
+    from compress.prediction.boards import board
+    from compress.prediction.predict import predict_files
+    from runtime.files import write_text
+
+    found = board(options.board)
+    idle = [f"--{each}" for each in _MEASURING if getattr(options, each)]
+    idle += ["--device"] * (options.device != "cpu")
+    idle += ["--threads"] * (options.threads not in {None, 1})
+    idle += ["--mode"] * (options.mode != "quick")
+    if idle:
+        raise RecipeError(
+            f"--as {found.name}: predicts one thread and measures nothing; leave out "
+            f"{', '.join(idle)}"
+        )
+    answer = predict_files([Path(name) for name in options.files], found, screen)
+    if options.out is not None:
+        path = Path(options.out) / "predictions.json"
+        write_text(path, answer.as_json() + "\n")
+        screen.tell(f"every operator: {path}")
     return answer

@@ -46,12 +46,12 @@ _MAP_AXES = ([2, 3], [-2, -1], [-1, -2], [3, 2])
 _GATE_STEPS = 254
 
 
-def normal_(model: ir.Model) -> None:
+def normal_(model: ir.Model, *, whole_biases: bool = True) -> None:
     """Bring `model` to one spelling, in place.
 
     Afterwards weights are int8 initialisers behind a DQ of their own, biases int32
-    ones, grids of tensors have no axes, a tensor is quantised once, and a mean over a
-    map is a GlobalAveragePool.
+    ones if they are to be whole steps, grids of tensors have no axes, a tensor is
+    quantised once, and a mean over a map is a GlobalAveragePool.
     """
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     IdentityEliminationPass()(model)
@@ -63,7 +63,8 @@ def normal_(model: ir.Model) -> None:
     means_are_pools_(graph)
     _swishes_are_products_(graph)
     _gates_into_convolutions_(graph)
-    _whole_biases_(graph)
+    if whole_biases:
+        _whole_biases_(graph)
     merged_(model)
 
 

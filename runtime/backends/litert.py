@@ -2,6 +2,7 @@
 
 import importlib
 import math
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,10 +17,12 @@ from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.quiet import quiet
 from runtime.requirements import pip_line
 
-# Import name and distribution, the one to prefer first: tflite-runtime ended at 2.14.
+# Module and distribution, the one to prefer first: tflite-runtime ended at 2.14, and
+# TensorFlow takes seconds to import.
 _INTERPRETERS: Final = (
-    ("ai_edge_litert", "ai-edge-litert"),
-    ("tflite_runtime", "tflite-runtime"),
+    ("ai_edge_litert.interpreter", "ai-edge-litert"),
+    ("tflite_runtime.interpreter", "tflite-runtime"),
+    ("tensorflow.lite.python.interpreter", "tensorflow"),
 )
 
 
@@ -171,17 +174,27 @@ def interpreter(where: Path | str, *, variant: str) -> str:
 
 def imported(path: Path | str) -> tuple[object, str]:
     """The interpreter's class for the file at `path`, and its name with version."""
-    from importlib.metadata import version
-
     for module, distribution in _INTERPRETERS:
+        top = module.partition(".")[0]
         try:
-            found = importlib.import_module(f"{module}.interpreter")
+            with quiet(2):  # TensorFlow tells which instructions it uses
+                found = importlib.import_module(module)
         except ModuleNotFoundError as error:
-            if error.name is None or error.name.partition(".")[0] != module:
+            if error.name is None or error.name.partition(".")[0] != top:
                 raise
             continue
-        return found.Interpreter, f"{distribution} {version(distribution)}"
+        return found.Interpreter, f"{distribution} {_version(top, distribution)}"
     raise MissingDependencyError(
         f"{path}: needs ai-edge-litert, which is not installed; "
         f"run: {pip_line('tflite')}"
     )
+
+
+def _version(module: str, distribution: str) -> str:
+    """Its version; TensorFlow's distributions have several names (tensorflow-cpu)."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(distribution)
+    except PackageNotFoundError:
+        return str(getattr(sys.modules[module], "__version__", "unknown"))

@@ -33,7 +33,7 @@ _OUTPUT_TYPES: Final = frozenset(
 )
 # Severity 4 is what ends the process; errors are raised, and need not be on stderr too.
 _FATAL_ONLY: Final = 4
-_CPU: Final = "CPUExecutionProvider"
+CPU: Final = "CPUExecutionProvider"
 _XNNPACK: Final = "XnnpackExecutionProvider"
 
 
@@ -45,7 +45,7 @@ class OrtSession:
         artifact: Artifact,
         *,
         threads: int,
-        provider: str = _CPU,
+        provider: str = CPU,
         trace: Path | None = None,
     ) -> None:
         """Load the file; one inference uses `threads` threads.
@@ -76,6 +76,12 @@ class OrtSession:
                 f"load it: {one_line(error)}; export or copy it again"
             ) from error
         self.load_ms: Final = (time.perf_counter_ns() - started_ns) / 1e6
+        if provider not in self._session.get_providers():
+            raise DeviceError(
+                f"{artifact.path}: onnxruntime {onnxruntime.__version__} has "
+                f"{provider}, but it does not start here, and the CPU would take its "
+                "place in silence; are its driver and libraries (CUDA, cuDNN) there?"
+            )
         self.artifact: Final = artifact
         self.threads: Final = threads
         self.runtime: Final = _named(onnxruntime, provider)
@@ -143,7 +149,7 @@ class OrtSession:
 
 def session(artifact: Artifact, *, threads: int, variant: str) -> OrtSession:
     """Load a file on the provider that `variant` names; see `OrtSession`."""
-    return OrtSession(artifact, threads=threads, provider=variant or _CPU)
+    return OrtSession(artifact, threads=threads, provider=variant or CPU)
 
 
 def interpreter(where: Path | str, *, variant: str) -> str:
@@ -152,19 +158,19 @@ def interpreter(where: Path | str, *, variant: str) -> str:
     A provider that this build of it lacks is a DeviceError.
     """
     onnxruntime = imported(where)
-    _check_provider(onnxruntime, variant or _CPU, where=where)
-    return _named(onnxruntime, variant or _CPU)
+    _check_provider(onnxruntime, variant or CPU, where=where)
+    return _named(onnxruntime, variant or CPU)
 
 
 def _providers(
     provider: str, *, threads: int
 ) -> list[str | tuple[str, dict[str, str]]]:
     """The provider, with its own threads where it has some, and the CPU's behind it."""
-    if provider == _CPU:
-        return [_CPU]
+    if provider == CPU:
+        return [CPU]
     if provider == _XNNPACK:
-        return [(_XNNPACK, {"intra_op_num_threads": str(threads)}), _CPU]
-    return [provider, _CPU]
+        return [(_XNNPACK, {"intra_op_num_threads": str(threads)}), CPU]
+    return [provider, CPU]
 
 
 def _check_provider(onnxruntime: ModuleType, provider: str, *, where: object) -> None:
@@ -179,7 +185,7 @@ def _check_provider(onnxruntime: ModuleType, provider: str, *, where: object) ->
 
 def _named(onnxruntime: ModuleType, provider: str) -> str:
     """Name and version, and the provider where it is not the CPU's."""
-    kind = "" if provider == _CPU else f" ({provider})"
+    kind = "" if provider == CPU else f" ({provider})"
     return f"onnxruntime {onnxruntime.__version__}{kind}"
 
 

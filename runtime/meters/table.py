@@ -9,6 +9,7 @@ from runtime.meters import ina3221, pmic, rapl
 from runtime.meters.meter import Meter, NoMeterError
 from runtime.meters.power_log import LogMeter, read_log
 
+_LOG: Final = ".csv"
 METERS: Final[Mapping[str, Callable[[Path], Meter]]] = {
     "rapl": rapl.open_meter,
     "ina3221": ina3221.open_meter,
@@ -16,18 +17,23 @@ METERS: Final[Mapping[str, Callable[[Path], Meter]]] = {
 }
 
 
+def check_meter(name: str) -> None:
+    """Refuse, before any work, a name that means nothing and a log that is none."""
+    if name.lower().endswith(_LOG):
+        read_log(Path(name))
+    elif name != "auto" and name not in METERS:
+        known = ", ".join(["auto", *METERS, "or a .csv file of time,watts"])
+        raise RecipeError(f"--energy {name}: not known; known: {known}")
+
+
 def open_meter(name: str, root: Path = Path("/")) -> Meter:
     """The meter `name`: of the table, `auto` for the first that is here, or a CSV file.
 
     NoMeterError says why there is none; a name that means nothing is a RecipeError.
     """
-    if name.lower().endswith(".csv"):
-        path = Path(name)
-        read_log(path)
-        return LogMeter(path)
-    if name != "auto" and name not in METERS:
-        known = ", ".join(["auto", *METERS, "or a .csv file of time,watts"])
-        raise RecipeError(f"--energy {name}: not known; known: {known}")
+    check_meter(name)
+    if name.lower().endswith(_LOG):
+        return LogMeter(Path(name))
     missing = []
     for each in METERS if name == "auto" else [name]:
         try:

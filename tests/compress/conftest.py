@@ -4,7 +4,7 @@ import importlib.util
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
@@ -12,9 +12,33 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from runtime import measure, taking
+from runtime.fresh import Fresh
+
 ROOT = Path(__file__).parents[2]
 SIDE_PIXELS = 32
+FRESH: list[Fresh | None] = []  # what one file took in a process of its own
 Started = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _measured_briefly() -> Iterator[None]:
+    """A tenth of the inferences, and one fresh process for all files: no test of these.
+
+    What a measurement is worth is tested below tests/runtime.
+    """
+    real = taking.fresh
+
+    def fresh(path: Path, *, threads: int, runtime: str | None = None) -> Fresh | None:
+        if not FRESH:
+            FRESH.append(real(path, threads=threads, runtime=runtime))
+        return FRESH[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(taking, "fresh", fresh)
+        for each in (measure.measure, measure.measure_together):
+            patch.setitem(each.__kwdefaults__, "runs", 20)
+        yield
 
 
 @pytest.fixture

@@ -40,7 +40,8 @@ def test_the_table_of_extras_is_that_of_pyproject() -> None:
         assert required <= elsewhere
     assert declared().keys() - EXTRAS.keys() == {"all"}
     assert set(declared()["all"][0][len("edgepress[") : -1].split(",")) | {
-        "dev"
+        "dev",
+        "executorch",  # two dozen packages that few need
     } == set(EXTRAS)
 
 

@@ -65,6 +65,15 @@ def test_milliseconds_are_judged_by_the_files_own_median(share: float | None) ->
     )
 
 
+def test_an_invalid_measurement_keeps_no_promise() -> None:
+    """A throttled machine may have been fast enough before; that proves nothing."""
+    throttled = measured(1.0, 1.0)
+    cast("SimpleNamespace", throttled).faults = lambda: ("it throttled",)
+    said = promise(None).broken(throttled, None)
+    assert said is not None
+    assert "was not measured" in said
+
+
 def test_silence_and_emulation_keep_no_promise() -> None:
     for found in (None, measured(1.0, 1.0, kind="emulated")):
         said = promise(None).broken(found, None)

@@ -16,7 +16,9 @@ from pathlib import Path
 import pytest
 
 from compress.cli import main
-from runtime.errors import Exit
+from runtime.artifact import Artifact
+from runtime.checking import check_files
+from runtime.errors import Exit, InputRejectedError
 
 ROOT = Path(__file__).parents[2]
 # What the issue promises of report.json, beside what a table row or a file has.
@@ -375,3 +377,29 @@ def test_two_processes_share_one_run(whole: Whole, tmp_path: Path) -> None:
     )
     assert done.returncode in {Exit.FIT, Exit.BUDGET}, done.stderr
     assert done.stdout == (out / "report.json").read_text()
+
+
+def test_every_file_carries_a_test_that_it_passes(whole: Whole) -> None:
+    """Asked in the file's own runtime; the network answered in float64."""
+    files = sorted((whole.folder / "artifacts").glob("*.onnx"))
+    assert check_files(files).exit_code == Exit.FIT
+    for artifact in whole.report["artifacts"]:
+        carried = artifact["selftest_bytes"]
+        assert isinstance(carried, int)
+        assert 0 < carried <= 40_000
+        assert carried < 0.05 * artifact["size_bytes"]  # type: ignore[operator]
+
+
+def test_a_file_need_not_carry_a_test(whole: Whole, tmp_path: Path) -> None:
+    """It is as much smaller as the report said, but for a little framing."""
+    words = ["export", "--model", str(whole.folder), "--no-selftest"]
+    out = tmp_path / "out"
+    done = ran(*words, "--out", str(out), "-q")
+    assert done.code == Exit.FIT, done.err
+    (bare,) = (out / "artifacts").glob("*.onnx")
+    with pytest.raises(InputRejectedError, match="carries no self-test"):
+        check_files([bare])
+    (carrying,) = (whole.folder / "artifacts").glob("student-*.onnx")
+    tested = Artifact.read(carrying)
+    saved = tested.size_bytes - bare.stat().st_size
+    assert tested.selftest_bytes <= saved <= tested.selftest_bytes + 200

@@ -23,8 +23,10 @@ from compress.models.construct import skeleton
 from compress.models.spec import ModelSpec
 from compress.vision import timm, torchvision
 from export.lower import int8_macs_fraction, lowered
+from export.relaid import relaid
 from export.tflite import reading
 from export.to_onnx import qdq_model
+from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError
 from runtime.machine import this_machine
 from runtime.session import open_session
@@ -219,6 +221,11 @@ def test_both_files_of_a_family_answer_as_the_simulation(
     else:
         found = asked(paths[here], images)
         np.testing.assert_allclose(found, want, rtol=0, atol=last_bits)
+    if here.layout is not None and here.layout.activations == "uint8":
+        folder = tmp_path / "equal"
+        folder.mkdir()
+        equal = relaid(Artifact.read(paths[arm]), here.layout, folder).path
+        assert np.array_equal(asked(equal, images), asked(paths[here], images))
     literal = {
         each: asked(path, images, literally=True) for each, path in paths.items()
     }

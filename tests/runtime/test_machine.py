@@ -8,7 +8,10 @@ from runtime.disturbance import watch
 from runtime.machine import this_machine
 
 X86 = "processor: 0\nvendor_id\t: GenuineIntel\nmodel name\t: Xeon\nflags\t: fpu avx2\n"
-PI4 = "processor\t: 0\nFeatures\t: fp asimd asimddp\nCPU part\t: 0xd08\n"
+PI4 = (
+    "processor\t: 0\nmodel name\t: ARMv8 Processor rev 3 (v8l)\n"
+    "Features\t: fp asimd asimddp\nCPU part\t: 0xd08\n"
+)
 
 
 def tree(root: Path, files: dict[str, str], program: str = "python3.11") -> Path:

@@ -1,18 +1,22 @@
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 import runtime.measure as measuring
+from runtime import taking
 from runtime.artifact import Artifact
 from runtime.batch import Batch
 from runtime.errors import DeviceError, RecipeError
 from runtime.fresh import Fresh
-from runtime.measure import measure, measure_together
+from runtime.machine import this_machine
+from runtime.measure import compared, measure, measure_long, measure_together
+from runtime.measurement import Comparison
 from runtime.memory import Memory
 from runtime.phases import ColdStart
+from runtime.timing import Series
 
 
 @dataclass
@@ -68,7 +72,7 @@ def _no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     memory = Memory(peak_rss_bytes=5_000_000, model_rss_bytes=1_000_000)
     start = ColdStart(total_ms=90.0, import_ms=60.0, load_ms=20.0, first_ms=5.0)
     alone = Fresh(memory=memory, start=start)
-    monkeypatch.setattr(measuring, "fresh", lambda *_, **__: alone)
+    monkeypatch.setattr(taking, "fresh", lambda *_, **__: alone)
 
 
 def test_a_session_that_takes_twice_as_long_has_a_ratio_of_two() -> None:
@@ -155,6 +159,111 @@ def test_a_measurement_that_means_nothing_is_not_begun(
     rng = np.random.default_rng(0)
     with pytest.raises(RecipeError, match=f"^{names}: "):
         measure({}, rng=rng, runs=runs, seconds=seconds)
+
+
+def test_a_comparison_that_loads_anew_averages_where_memory_lies() -> None:
+    """A load may be unlucky by 3 %; each is closed once its follower is open."""
+    clock, rng = Clock(), np.random.default_rng(0)
+    luck, open_now, most_open = np.random.default_rng(5), [0], [0]
+
+    class Loaded(Fake):
+        def close(self) -> None:
+            open_now[0] -= 1
+
+    def reopen(_: str) -> Loaded:
+        open_now[0] += 1
+        most_open[0] = max(most_open[0], open_now[0])
+        return Loaded(clock, 1e6 * (1 + 0.03 * luck.random()), rng)
+
+    sessions = {"a": Fake(clock, 1.03e6, rng), "b": Fake(clock, 1e6, rng)}
+    _, (fixed,) = measure_together(sessions, rng=rng, runs=600, clock=clock)
+    measurements, (moved,) = measure_together(
+        sessions, rng=rng, runs=600, reopen=reopen, clock=clock
+    )
+    assert fixed.ratio.value == pytest.approx(1.03, abs=0.005)
+    assert abs(moved.ratio.value - 1) < 0.5 * abs(fixed.ratio.value - 1)
+    assert all(len(each.samples_ns) >= 600 for each in measurements)
+    assert open_now == [0]
+    assert most_open == [4]
+
+
+def test_few_rounds_are_not_cut_into_parts() -> None:
+    clock, rng = Clock(), np.random.default_rng(0)
+    sessions = {name: Fake(clock, 1e6, rng) for name in "ab"}
+
+    def reopen(name: str) -> Fake:
+        raise AssertionError(name)
+
+    for runs, seconds in ((40, None), (200, 0.05)):
+        measurements, _ = measure_together(
+            sessions, rng=rng, runs=runs, seconds=seconds, reopen=reopen, clock=clock
+        )
+        assert len(measurements) == 2
+
+
+def test_a_difference_within_one_percent_is_none() -> None:
+    """Steady times, so that the interval is narrow; 0.8 % is memory's whim, 2 % not."""
+
+    def slower_by(share: float) -> Comparison:
+        rng = np.random.default_rng(0)
+        samples = rng.uniform(1e6, 1.05e6, (2, 1000))
+        samples[1] *= 1 + share
+        series = Series(samples.astype(np.int64), 0, steady=True)
+        (found,) = compared(["a", "b"], series, rng=rng)
+        return found
+
+    near, far = slower_by(0.008), slower_by(0.02)
+    assert not near.ratio.low <= 1 <= near.ratio.high
+    assert near.faster is None
+    assert "equally fast" in near.as_text()
+    assert far.faster == far.as_record()["faster"] == "a"
+    assert far.as_text().startswith("a is 1.02x as fast as b")
+
+
+def test_a_long_measurement_keeps_its_windows_and_its_verdict() -> None:
+    clock, rng = Clock(), np.random.default_rng(0)
+    (found,) = measure_long(
+        {"a": Fake(clock, 5e6, rng)}, mode="sustained", seconds=10, rng=rng, clock=clock
+    )
+    assert found.steady
+    assert found.faults() == ()
+    assert found.long is not None
+    assert len(found.long.windows) == 10
+    runs = sum(each.runs for each in found.long.windows)
+    assert found.as_record()["mode"] == "sustained"
+    assert len(found.samples_ns) == runs
+    assert sum(found.samples_ns) + sum(found.warmup_ns) == clock.now_ns
+
+
+def test_a_short_certified_run_is_not_called_certified() -> None:
+    clock, rng = Clock(), np.random.default_rng(0)
+    (found,) = measure_long(
+        {"a": Fake(clock, 5e6, rng)}, mode="certified", seconds=2, rng=rng, clock=clock
+    )
+    (fault,) = found.faults()
+    assert "certified wants 600 s" in fault
+
+
+def test_under_emulation_files_run_and_nothing_is_timed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No latency, no ratio of latencies, no time to load; by any road."""
+    machine = replace(this_machine(), emulator="qemu-aarch64")
+    monkeypatch.setattr(measuring, "this_machine", lambda: machine)
+    clock, rng = Clock(), np.random.default_rng(0)
+    sessions = {name: Fake(clock, 1e6, rng) for name in "ab"}
+    alone = measure(sessions, rng=rng, clock=clock)
+    together, comparisons = measure_together(sessions, rng=rng, clock=clock)
+    long = measure_long(sessions, mode="certified", seconds=600, rng=rng, clock=clock)
+    assert comparisons == ()
+    for found in (*alone, *together, *long):
+        assert found.p50_ms is found.p90_ms is found.p99_ms is found.load_ms is None
+        assert found.samples_ns == found.warmup_ns == ()
+        assert found.start is None
+        assert found.faults() == ()
+        (doubt,) = found.doubts()
+        assert "latency is refused" in doubt
+    assert len(sessions["a"].order) == 9
 
 
 def test_a_comparison_needs_two() -> None:

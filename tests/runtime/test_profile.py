@@ -62,6 +62,24 @@ def test_a_profile_is_one_json_document_as_the_contract_says(tmp_path: Path) -> 
     assert json.loads(done.stdout)["comparisons"] == []
 
 
+@pytest.mark.slow
+def test_a_long_run_tells_its_course_and_what_was_asked_for_beside_it(
+    tmp_path: Path,
+) -> None:
+    """Forced, since a busy machine drifts. What there is no meter for has a reason."""
+    words = ("--sustained", "0.02", "--roofline", "--energy", "pmic", "--force")
+    done = runtime(net(tmp_path / "a.onnx"), "--json", *words)
+    assert done.returncode == 0, done.stderr
+    (found,) = json.loads(done.stdout)["measurements"]
+    assert found["mode"] == found["long"]["mode"] == "sustained"
+    assert found["long"]["seconds"] >= 1.2
+    assert len(found["long"]["windows"]) >= 4
+    assert found["start"]["total_ms"] > found["start"]["first_ms"]
+    assert found["roofline"]["macs"] == 192 * 16
+    assert found["roofline"]["peaks"]["float_gmacs"] > 0
+    assert found["energy"]["mj"] is not None or found["energy"]["reason"]
+
+
 def test_a_comparison_of_two_formats_names_both(
     tmp_path: Path, shared_data: Path
 ) -> None:
@@ -150,9 +168,13 @@ def test_a_bad_file_is_one_sentence_and_an_exit_code(
     [
         (["--compare"], 2, "give two or more"),
         (["--runs", "3"], 2, "runs: 3; allowed: 10 or more"),
-        (["--threads", "-1"], 2, "threads: -1"),
+        (["--threads", "-1"], 2, "--threads: found '-1'"),
         (["--threads", "0"], 2, "threads: 0"),
         (["--device", "cuda"], 7, "which is cpu"),
+        (["--mode", "certified", "--seconds", "9"], 2, "600 or more"),
+        (["--sustained", "nan"], 2, "allowed: up to 1440 minutes"),
+        (["--energy", "sun"], 2, "known: auto, rapl, ina3221, pmic"),
+        (["--energy", "no.csv"], 3, "no.csv: not readable"),
         (["--seconds", "0.0000001"], 7, "give more --seconds"),
     ],
 )

@@ -14,6 +14,7 @@ from runtime.onnx_writing import matrix_product
 from runtime.peaks import Peaks, last_level_cache_bytes, measure_peaks
 from runtime.phases import best
 from runtime.roofline import Roofline, table
+from runtime.tflite_writing import fully_connected
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,25 @@ def test_a_product_written_by_hand_is_the_product(
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     (found,) = session.run(None, {"x": x})
     np.testing.assert_allclose(found, x.astype(float) @ w.astype(float), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int8])
+def test_a_layer_written_by_hand_is_the_product(kind: type) -> None:
+    """LiteRT loads the file, and its answer is numpy's, in int8 rounded once."""
+    interpreter = pytest.importorskip("ai_edge_litert.interpreter").Interpreter
+    rng = np.random.default_rng(0)
+    w = rng.integers(-20, 20, (7, 64)).astype(kind)
+    x = rng.integers(-20, 20, (3, 64)).astype(kind)
+    loaded = interpreter(model_content=fully_connected(w, rows=3, scale=100.0))
+    loaded.allocate_tensors()
+    loaded.set_tensor(loaded.get_input_details()[0]["index"], x)
+    loaded.invoke()
+    found = loaded.get_tensor(loaded.get_output_details()[0]["index"])
+    exact = x.astype(float) @ w.astype(float).T
+    if kind is np.int8:
+        assert np.abs(found - exact / 100).max() <= 0.5
+    else:
+        np.testing.assert_allclose(found, exact)
 
 
 def test_peaks_are_measured_and_none_is_beyond_reason() -> None:

@@ -14,10 +14,15 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from runtime import measure
 from runtime.artifact import INSIDE, Artifact
 from runtime.checking import check_files
 from runtime.errors import EdgepressError, Exit, InputRejectedError
+from runtime.machine import this_machine
+from runtime.plan import Plan
 from runtime.preprocess import Preprocess
+from runtime.profiling import profile_files
+from runtime.reading import read_profile
 from runtime.selftest import (
     IMAGES,
     SelfTest,
@@ -30,6 +35,13 @@ from runtime.selftest import (
 ROOT = Path(__file__).parents[2]
 SIZE, CLASSES = 8, 100
 FED = Preprocess(size=SIZE, resize=SIZE)
+
+
+class Unheard:
+    """Nobody listens."""
+
+    def tell(self, sentence: str) -> None:
+        pass
 
 
 def images(side: int = 4) -> np.ndarray:
@@ -197,7 +209,9 @@ def test_a_twin_refers_to_the_test_in_the_file(tmp_path: Path) -> None:
 
 def test_a_twin_holds_the_test_of_a_file_that_cannot(tmp_path: Path) -> None:
     path = file(tmp_path / "a.onnx", weight(), None)
-    replace(Artifact.read(path), selftest=selftest()).write_twin(inside=False)
+    bare = Artifact.read(path)
+    replace(bare, selftest=selftest(), selftest_inside=False).write_twin()
+    assert Artifact.read(path).selftest_bytes == 0  # of the file, which has none
     assert check_files([path]).exit_code == Exit.FIT
 
 
@@ -242,3 +256,20 @@ def test_a_test_of_scores_that_the_file_does_not_have_is_refused(
     test = replace(selftest(), outputs=(*selftest().outputs[:-1], 10_000))
     with pytest.raises(EdgepressError, match="speaks of number 10000"):
         check_files([file(tmp_path / "a.onnx", weight(), test)])
+
+
+def test_where_latency_is_refused_the_self_test_answers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a profile under emulation can tell of a file, it tells."""
+    machine = replace(this_machine(), emulator="qemu-aarch64")
+    monkeypatch.setattr(measure, "this_machine", lambda: machine)
+    path = file(tmp_path / "a.onnx", weight(), selftest())
+    answer = profile_files([path], Plan(), Unheard())
+    (found,) = answer.measurements
+    assert found.p50_ms is None
+    assert found.answers is not None
+    assert found.answers.startswith("a.onnx: computes what was trained")
+    text = " ".join(answer.as_text().split())
+    assert "Self-test of a.onnx: computes what was trained" in text
+    assert read_profile(answer.as_json(), source="there") == answer

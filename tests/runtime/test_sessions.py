@@ -1,6 +1,7 @@
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from runtime.artifact import Artifact
 from runtime.backends.__main__ import listed
+from runtime.backends.litert import imported
 from runtime.backends.table import BACKENDS
 from runtime.errors import (
     DeviceError,
@@ -127,9 +129,12 @@ def test_a_tflite_session_quantises_as_the_interpreter_by_hand(
         (["onnxruntime"], ".onnx", "onnx"),
         (
             [
-                f"{package}{module}"
-                for package in ("ai_edge_litert", "tflite_runtime")
-                for module in ("", ".interpreter")
+                "tensorflow",
+                *(
+                    f"{package}{module}"
+                    for package in ("ai_edge_litert", "tflite_runtime")
+                    for module in ("", ".interpreter")
+                ),
             ],
             ".tflite",
             "tflite",
@@ -153,6 +158,26 @@ def test_a_missing_interpreter_is_named_with_its_extra(
     with pytest.raises(MissingDependencyError) as found:
         open_session(path)
     assert pip_line(extra) in str(found.value)
+
+
+def test_where_only_tensorflow_is_its_interpreter_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its distribution may be called tensorflow-cpu: then the module tells."""
+    for package in ("ai_edge_litert", "tflite_runtime"):
+        for module in ("", ".interpreter"):
+            monkeypatch.setitem(sys.modules, f"{package}{module}", None)
+    parts = ["tensorflow", "lite", "python", "interpreter"]
+    for end in range(1, 5):
+        name = ".".join(parts[:end])
+        made = ModuleType(name)
+        made.__path__ = []
+        monkeypatch.setitem(sys.modules, name, made)
+    sys.modules["tensorflow"].__version__ = "2.99"  # type: ignore[attr-defined]
+    made.Interpreter = object  # type: ignore[attr-defined]
+    kind, name = imported(tmp_path / "a.tflite")
+    assert kind is object
+    assert name == "tensorflow 2.99"
 
 
 def test_threads_below_one_are_refused(tmp_path: Path) -> None:

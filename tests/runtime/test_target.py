@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from runtime.backends.table import BACKENDS
+from runtime.backends.table import BACKENDS, ran_by
 from runtime.errors import RecipeError
 from runtime.machine import this_machine
 from runtime.target import ALIASES, TARGETS, int8_target, misplaced, target
@@ -84,7 +84,6 @@ def test_every_target_is_run_by_a_runtime_of_the_table() -> None:
         ("x86-vnni", ("avx2", "amx_int8"), None),
         ("arm64", ("avx2",), "asimd"),
         ("arm64", ("asimd",), None),
-        ("jetson", ("asimd",), "asimddp"),
         ("x86-vnni", (), None),  # this machine does not say
         ("from elsewhere", ("avx2",), None),
         (None, ("avx2",), None),
@@ -107,3 +106,41 @@ def test_every_trap_says_who_found_it() -> None:
         for trap in each.traps:
             assert trap.text.endswith(".")
             assert trap.source
+
+
+@pytest.mark.parametrize(
+    ("name", "cpu", "why"),
+    [
+        ("rpi4", "Cortex-A72", None),
+        ("rpi4", "Cortex-A76", "Cortex-A76 is no Cortex-A72"),
+        ("rpi5", "Cortex-A72", "Cortex-A72 is no Cortex-A76"),
+        ("jetson-orin", "Cortex-A78AE", None),
+        ("rpi4", "aarch64", None),  # a system that does not tell its core
+    ],
+)
+def test_boards_of_equal_instructions_are_told_by_their_cores(
+    name: str, cpu: str, why: str | None
+) -> None:
+    """A Pi 5 does all that a Pi 4 does, faster: its times are not those of a Pi 4."""
+    machine = replace(
+        this_machine(), arch="aarch64", cpu=cpu, features=("asimd", "asimddp")
+    )
+    assert target(name).lacking(machine) == why
+
+
+@pytest.mark.parametrize(
+    ("name", "runtime", "expected"),
+    [
+        ("onnxruntime", "onnxruntime 1.32.0", True),
+        ("onnxruntime", "onnxruntime 1.32.0 (CUDAExecutionProvider)", False),
+        ("onnxruntime-cuda", "onnxruntime 1.32.0 (CUDAExecutionProvider)", True),
+        ("litert", "ai-edge-litert 2.3.0", True),
+        ("litert", "openvino 2026.4.1", False),
+        ("trtexec", "onnxruntime 1.32.0", False),
+    ],
+)
+def test_a_runtime_is_known_by_what_its_sessions_call_themselves(
+    name: str, runtime: str, expected: bool
+) -> None:
+    """Milliseconds of ONNX Runtime on the CPU are not those of TensorRT."""
+    assert ran_by(name, runtime) is expected

@@ -1,11 +1,12 @@
 import gc
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from runtime.errors import DeviceError
-from runtime.timing import sample, steady_from, timed
+from runtime.timing import Series, joined, sample, steady_from, timed
 
 
 class Clock:
@@ -162,3 +163,13 @@ def test_calls_are_timed_in_the_order_asked_for_without_the_collector() -> None:
     assert not any(enabled for _, enabled in seen)
     assert gc.isenabled()
     assert samples.tolist() == [[10, 10, 10], [25, 25, 25]]
+
+
+def test_joined_series_have_their_warm_up_first() -> None:
+    """Of each part what was warm-up there, in order; steady if all are."""
+    first = Series(np.array([[9, 1, 2]]), 1, steady=True)
+    second = Series(np.array([[8, 7, 3, 4]]), 2, steady=True)
+    found = joined([first, second])
+    assert found.samples_ns.tolist() == [[9, 8, 7, 1, 2, 3, 4]]
+    assert (found.start, found.steady) == (3, True)
+    assert not joined([first, replace(second, steady=False)]).steady

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 from PIL import ExifTags, Image
 
-from compress.data.picture import FORMATS, LARGEST_PIXELS, opened, plain
+from runtime.picture import FORMATS, LARGEST_PIXELS, opened, plain
 from runtime.preprocess import Preprocess
 
 GREY = np.add.outer(np.arange(0, 160, 10), np.arange(0, 96, 8)).astype(np.uint8)

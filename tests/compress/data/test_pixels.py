@@ -18,8 +18,8 @@ from compress.cli import main
 from compress.data.batches import evaluation_batches
 from compress.data.catalogue import Catalogue
 from compress.data.decode import Geometry
-from compress.data.depth import eight_bits
 from compress.vision import torchvision
+from runtime.depth import eight_bits
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.preprocess import Preprocess
 

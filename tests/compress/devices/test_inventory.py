@@ -97,6 +97,7 @@ def test_a_board_is_added_listed_and_removed(
     [
         (["add", "pi5"], 2, "add NAME ssh://user@host"),
         (["add", "cpu", "ssh://host"], 2, "is no name for a device"),
+        (["add", "xla", "ssh://host"], 2, "is no name for a device"),
         (["add", "a b", "ssh://host"], 2, "is no name for a device"),
         (["add", "pi4,pi5", "ssh://host"], 2, "is no name for a device"),
         (["add", "pi5", "host"], 2, "is no address of a board"),

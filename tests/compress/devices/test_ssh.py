@@ -14,26 +14,34 @@ import threading
 import time
 import venv
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from conftest import Sshd
+from loopback import Sshd, linear_net
 from proxy import proxy
 
-from compress.devices import ssh
-from compress.devices.inventory import Board
+from compress.cli import main
+from compress.devices import ssh, wire
+from compress.devices.inventory import Board, add
 from compress.devices.parcel import runtime_piece
 from compress.devices.ssh import SshDevice, ssh_words
 from compress.devices.visit import Patience
 from runtime.errors import (
     DeviceError,
     EdgepressError,
+    InputRejectedError,
     MissingDependencyError,
+    ParityError,
     RecipeError,
 )
 from runtime.files import sha256_of
+from runtime.machine import this_machine
 from runtime.plan import Plan
+from runtime.preprocess import Preprocess
 from runtime.profiled import Profile
+from runtime.selftest import SelfTest
 
 ROOT = Path(__file__).parents[3]
 QUICK = Plan(runs=20, seconds=0.05)
@@ -139,6 +147,29 @@ def test_a_second_visit_copies_nothing_and_leaves_nothing(
     assert not [name for name in kept if name.endswith(".part")]
 
 
+@pytest.mark.slow
+def test_the_self_test_runs_there_first_and_one_that_fails_is_not_measured(
+    sshd: Sshd, tmp_path: Path
+) -> None:
+    """Linear networks; what they should answer is computed here, by numpy."""
+    fed = Preprocess(size=8, resize=8)
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    scores = fed(pixels).reshape(3, -1).sum(axis=1, keepdims=True).repeat(4, axis=1)
+    test = SelfTest(pixels=pixels, outputs=(0, 1, 2, 3), scores=scores, tolerance=1e-3)
+    facts = {"preprocess": fed.as_record(), "selftest": test.as_record()}
+    good = linear_net(tmp_path / "good.onnx", facts=facts)
+    bad = linear_net(tmp_path / "bad.onnx", weight=1.1, facts=facts)
+    device, heard = SshDevice(sshd.board()), Heard()
+    found = device.check([good, bad], QUICK, heard)
+    assert (found.exit_code, len(found.failed)) == (4, 1)
+    assert found.sentences[0].startswith("pi5: good.onnx: computes what was trained")
+    assert found.sentences[1].startswith("pi5: bad.onnx: does NOT compute")
+    with pytest.raises(ParityError, match=r"^pi5: bad.onnx: does NOT compute"):
+        device.measure([good, bad], QUICK, heard)
+    assert "pi5: measuring" not in heard.sentences
+    assert sshd.settled() == []
+
+
 @pytest.mark.parametrize(
     ("with_", "says"),
     [
@@ -175,7 +206,7 @@ def test_an_old_python_is_told_by_its_version(
         f"shift 2; code=$1; shift\nexec {sys.executable} -I -c "
         '"import sys; sys.version_info = (3, 8, 1); $code" "$@"',
     )
-    assert "Python 3.8 is too old there; allowed: 3.9" in refused(
+    assert "Python 3.8 is too old there; allowed: 3.10" in refused(
         sshd.board(python=python), net
     )
 
@@ -190,6 +221,33 @@ def test_an_environment_without_libraries_is_told_what_to_install(
     assert f"ssh -p {sshd.port} " in sentence
     assert "-m pip install numpy" in sentence
     assert sshd.settled() == []
+
+
+def test_a_check_says_what_each_board_is_and_lacks(
+    sshd: Sshd, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that measures, one without libraries, one that is off; the worst counts."""
+    venv.create(tmp_path / "venv", with_pip=False)
+    bare = str(tmp_path / "venv/bin/python")
+    add(sshd.board(name="bare", python=bare))
+    add(sshd.board(name="off", port=1))
+    add(replace(sshd.board(), name="whole", python=in_a_store_of_its_own(tmp_path)))
+    assert main(["devices", "check", "-q"]) == 7
+    told = capsys.readouterr().out
+    assert "whole: ready" in told
+    assert "bare: not ready" in told
+    assert "  needs numpy and onnxruntime, not installed there; run: ssh " in told
+    assert "  nothing listens on port 1" in told
+    assert main(["devices", "check", "bare", "--json", "-q"]) == 6
+    (record,) = json.loads(capsys.readouterr().out)["devices"]
+    assert record["modules"] == {}
+    assert record["machine"]["cpu"] == this_machine().cpu
+
+
+def in_a_store_of_its_own(folder: Path) -> str:
+    """A Python whose visits do not meet those of another board on this machine."""
+    text = f'export XDG_CACHE_HOME={folder}\nexec {sys.executable} "$@"'
+    return script(folder / "python", text)
 
 
 @pytest.mark.usefixtures("answering")
@@ -248,12 +306,34 @@ def test_a_disk_without_a_byte_left_is_a_sentence(
         subprocess.run(["umount", str(disk)], check=True)
 
 
+@pytest.mark.slow
 def test_a_program_that_hangs_is_ended_there_with_its_children(
     sshd: Sshd, net: Path, acting: Callable[[str], None], tmp_path: Path
 ) -> None:
     acting(HANGS.replace("BEGAN", repr(str(tmp_path / "began"))))
     sentence = refused(sshd.board(), net, patience=Patience(run_s=1))
     assert "was not done after 1 s; it was ended there" in sentence
+    assert sshd.settled() == []
+
+
+@pytest.mark.slow
+def test_whoever_waits_long_says_so_and_the_far_end_ends_when_nobody_does(
+    sshd: Sshd,
+    net: Path,
+    acting: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A machine that went to sleep keeps its connection open, and says nothing."""
+    impatient = tmp_path / "agent.py"
+    source = wire.AGENT.read_text()
+    impatient.write_text(source.replace("_SILENCE_S = 60.0", "_SILENCE_S = 0.8"))
+    monkeypatch.setattr(wire, "AGENT", impatient)
+    acting("import time; time.sleep(2.5)")
+    monkeypatch.setattr(wire, "_PING_S", 0.2)
+    assert "not readable as JSON" in refused(sshd.board(), net, kind=InputRejectedError)
+    monkeypatch.setattr(wire, "_PING_S", 60.0)
+    assert "ended with 1 while measuring" in refused(sshd.board(), net)
     assert sshd.settled() == []
 
 
@@ -277,6 +357,7 @@ def hanging(
     return thread
 
 
+@pytest.mark.slow
 def test_a_second_run_at_the_same_time_is_turned_away(
     sshd: Sshd,
     net: Path,
@@ -284,18 +365,17 @@ def test_a_second_run_at_the_same_time_is_turned_away(
     tmp_path: Path,
 ) -> None:
     """And when the first one's connection is cut, the board is free again."""
-    from compress.devices.wire import hang_up
-
     first = hanging(sshd, net, acting, tmp_path / "began")
     try:
         with pytest.raises(DeviceError, match="pi5: is busy with another run"):
             SshDevice(sshd.board()).measure([net], QUICK, Heard())
     finally:
-        hang_up()
+        wire.hang_up()
         first.join()
     assert sshd.settled() == []
 
 
+@pytest.mark.slow
 def test_a_far_end_that_is_killed_is_a_sentence_and_swept_by_the_next_visit(
     sshd: Sshd, net: Path, acting: Callable[[str], None], tmp_path: Path
 ) -> None:
@@ -311,35 +391,42 @@ def test_a_far_end_that_is_killed_is_a_sentence_and_swept_by_the_next_visit(
     assert sshd.settled() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("answering")
 def test_a_wire_that_breaks_anywhere_is_a_sentence_and_leaves_nothing(
     sshd: Sshd, net: Path
 ) -> None:
     """In the greeting of ssh, its keys, ours, the copies, the run, and the answer."""
     shutil.rmtree(sshd.store, ignore_errors=True)
-    with proxy(sshd.port) as wire:
-        SshDevice(sshd.board(port=wire.port), HASTY).measure([net], QUICK, Heard())
-        whole = wire.passed
-    steps = 14
+    with proxy(sshd.port) as link:
+        SshDevice(sshd.board(port=link.port), HASTY).measure([net], QUICK, Heard())
+        whole = link.passed
+    steps, broken = 9, set()
     for step in range(steps):
         shutil.rmtree(sshd.store, ignore_errors=True)
-        with proxy(sshd.port, most=whole * step // steps) as wire:
-            sentence = refused(sshd.board(port=wire.port), net)
+        with proxy(sshd.port, most=whole * step // steps) as link:
+            sentence = refused(sshd.board(port=link.port), net)
         assert "connection was lost while " in sentence, sentence
+        broken.add(
+            sentence.partition(" while ")[2].partition(" (")[0].partition(";")[0]
+        )
         assert sshd.settled() == []
+    assert {"connecting", "measuring"} < broken
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("answering")
 def test_a_wire_that_stalls_is_given_up_in_time(sshd: Sshd, net: Path) -> None:
     patience = Patience(connect_s=1, answer_s=1, run_s=1)
     for most in (0, 6_000):
         started = time.monotonic()
-        with proxy(sshd.port, most=most, then="stall") as wire:
-            refused(sshd.board(port=wire.port), net, patience=patience)
+        with proxy(sshd.port, most=most, then="stall") as link:
+            refused(sshd.board(port=link.port), net, patience=patience)
         assert time.monotonic() - started < 8
         assert sshd.settled() == []
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("answering")
 def test_a_copy_goes_on_where_it_was_broken_and_spoiled_bytes_are_sent_again(
     sshd: Sshd, net: Path, tmp_path: Path
@@ -361,11 +448,11 @@ def test_a_copy_goes_on_where_it_was_broken_and_spoiled_bytes_are_sent_again(
         part = sshd.store / f"{sha256_of(twin)}.part"
         part.write_bytes(b"\0" * half if spoiled else content[:half])
         heard = Heard()
-        with proxy(sshd.port) as wire:
-            board = sshd.board(port=wire.port)
+        with proxy(sshd.port) as link:
+            board = sshd.board(port=link.port)
             SshDevice(board, HASTY).measure([file], QUICK, heard)
         assert any("of it there already" in each for each in heard.sentences)
-        assert (wire.passed < len(content)) is not spoiled
+        assert (link.passed < len(content)) is not spoiled
         assert (sshd.store / sha256_of(twin)).read_bytes() == content
 
 
@@ -398,6 +485,7 @@ def test_nothing_that_a_configuration_says_makes_ssh_ask_or_believe(
     } <= said
 
 
+@pytest.mark.slow
 def test_an_interrupted_command_says_so_and_leaves_nothing(
     sshd: Sshd, net: Path, tmp_path: Path
 ) -> None:

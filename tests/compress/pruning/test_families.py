@@ -16,7 +16,6 @@ from compress.checkpoint import load, save_model
 from compress.models.build import build, skeleton
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.parity import in_layout_of
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import scores
 from compress.pruning.cutting import cut, silenced
@@ -31,6 +30,7 @@ from compress.vision import timm
 from export.to_onnx import to_onnx
 from export.to_tflite import to_tflite
 from runtime.artifact import Artifact
+from runtime.batch import in_layout_of
 from runtime.session import open_session
 
 # One of each family, at the smallest side that all of its layers can do with.

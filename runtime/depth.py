@@ -10,12 +10,13 @@ rather than shown black. Colour of 16 bits means its whole range, by the same si
 """
 
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
-from PIL.TiffImagePlugin import TiffImageFile
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # Below a sixteenth of full white, eight bits keep four: the scale is another one.
 _LEAST_SHARE: Final = 1 / 16
@@ -45,11 +46,11 @@ _SIXTEEN: Final = _Scale(65535, 8, "16 bits")
 class EightBits(NamedTuple):
     """A picture of mode L or RGB, and what had to be told from its values."""
 
-    picture: Image.Image
+    picture: "Image.Image"
     note: str
 
 
-def eight_bits(picture: Image.Image) -> EightBits:
+def eight_bits(picture: "Image.Image") -> EightBits:
     """Convert to grey or three channels of eight bits; transparency is dropped.
 
     Raises ValueError, with the reason, for values that have no scale.
@@ -68,7 +69,7 @@ def eight_bits(picture: Image.Image) -> EightBits:
     return EightBits(flat, "")
 
 
-def _is_deep_colour(picture: Image.Image) -> bool:
+def _is_deep_colour(picture: "Image.Image") -> bool:
     """Whether Pillow is about to keep the upper eight of sixteen bits a channel."""
     arguments = [tile[3] for tile in getattr(picture, "tile", ())]
     layouts = [each[0] if isinstance(each, tuple) else each for each in arguments]
@@ -79,7 +80,7 @@ def _is_deep_colour(picture: Image.Image) -> bool:
     )
 
 
-def _check_uses_its_range(picture: Image.Image) -> None:
+def _check_uses_its_range(picture: "Image.Image") -> None:
     """Refuse colour whose upper bits are empty: the lower ones are gone."""
     bands = picture.getextrema()
     pairs = bands if isinstance(bands[0], tuple) else (bands,)
@@ -91,8 +92,10 @@ def _check_uses_its_range(picture: Image.Image) -> None:
         )
 
 
-def _of_wide_grey(picture: Image.Image) -> EightBits:
+def _of_wide_grey(picture: "Image.Image") -> EightBits:
     """Grey of more than eight bits, by the scale that its format or its values tell."""
+    from PIL import Image
+
     picture.load()
     lows, highs = zip(*(_ends(strip) for strip in _strips(picture)), strict=True)
     low, high = min(lows), max(highs)
@@ -114,7 +117,7 @@ def _of_wide_grey(picture: Image.Image) -> EightBits:
     return EightBits(Image.fromarray(out), note)
 
 
-def _strips(picture: Image.Image) -> Iterator[npt.NDArray[np.generic]]:
+def _strips(picture: "Image.Image") -> Iterator[npt.NDArray[np.generic]]:
     """Give the values [rows, width], some rows at a time, so that few are copied."""
     step = max(1, _STRIP_PIXELS // picture.width)
     for top in range(0, picture.height, step):
@@ -135,7 +138,7 @@ def _scaled(strip: npt.NDArray[np.generic], scale: _Scale) -> npt.NDArray[np.uin
     return (whole.astype(np.int32) >> scale.shift).astype(np.uint8)
 
 
-def _known(picture: Image.Image) -> _Scale | None:
+def _known(picture: "Image.Image") -> _Scale | None:
     """The scale that a format's definition gives; None where values must tell."""
     if picture.format == "PPM" and picture.mode == "I":
         return _SIXTEEN  # Pillow spreads [0, maxval] over 16 bits
@@ -161,6 +164,8 @@ def _told(low: float, high: float, *, floats: bool) -> _Scale:
     return scale
 
 
-def _tags(picture: Image.Image) -> dict[int, object]:
+def _tags(picture: "Image.Image") -> dict[int, object]:
     """What a TIFF says of itself; empty for other formats."""
+    from PIL.TiffImagePlugin import TiffImageFile
+
     return dict(picture.tag_v2) if isinstance(picture, TiffImageFile) else {}

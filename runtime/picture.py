@@ -1,12 +1,16 @@
-"""One image file as a picture: formats that are opened, size, orientation, depth."""
+"""One image file as a picture: formats that are opened, size, orientation, depth.
+
+Training and devices read images by this file. It needs Pillow, which a device may lack.
+"""
 
 import io
 import re
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from PIL import ExifTags, Image
+from runtime.depth import eight_bits
 
-from compress.data.depth import eight_bits
+if TYPE_CHECKING:
+    from PIL import Image
 
 # What cameras, scanners and the web write. Pillow knows forty more; some start a
 # program (EPS starts Ghostscript), and most are read by code that nobody looks at.
@@ -24,33 +28,36 @@ _MARKER: Final = re.compile(rb"\xff[\x02-\xcf\xd8-\xfe]")
 _START_OF_IMAGE: Final = 0xD8
 _END_OF_IMAGE: Final = 0xD9
 _START_OF_SCAN: Final = 0xDA
-# Exif 2.32, tag Orientation: how the stored pixels have to be turned.
+# Exif 2.32, tag Orientation: how stored pixels have to be turned, in Pillow's words.
+_ORIENTATION: Final = 0x0112
 _TURNS: Final = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
+    2: "FLIP_LEFT_RIGHT",
+    3: "ROTATE_180",
+    4: "FLIP_TOP_BOTTOM",
+    5: "TRANSPOSE",
+    6: "ROTATE_270",
+    7: "TRANSVERSE",
+    8: "ROTATE_90",
 }
 
 
 class Plain(NamedTuple):
     """A picture of mode L or RGB, and what a user would not have expected of it."""
 
-    picture: Image.Image
+    picture: "Image.Image"
     notes: tuple[str, ...]
 
 
-def opened(content: bytes) -> Image.Image:
+def opened(content: bytes) -> "Image.Image":
     """Open an image file of a format that is allowed; it is decoded later."""
+    from PIL import Image
+
     if content.startswith(bytes((0xFF, _START_OF_IMAGE))):
         _check_scans(content)
     return Image.open(io.BytesIO(content), formats=FORMATS)
 
 
-def check_size(picture: Image.Image) -> None:
+def check_size(picture: "Image.Image") -> None:
     """Refuse what would take too much memory, before it is decoded."""
     width, height = picture.size
     if width * height > LARGEST_PIXELS:
@@ -75,7 +82,7 @@ def _check_scans(content: bytes) -> None:
     raise ValueError(f"a JPEG of more than {_MOST_SEGMENTS} segments")
 
 
-def plain(picture: Image.Image, *, exif: bool) -> Plain:
+def plain(picture: "Image.Image", *, exif: bool) -> Plain:
     """Decode a picture to eight bits; with `exif` turned as the camera was held.
 
     A TIFF is always upright: orientation is a part of that format, and Pillow obeys it.
@@ -90,10 +97,13 @@ def plain(picture: Image.Image, *, exif: bool) -> Plain:
     return Plain(flat, tuple(notes))
 
 
-def _turn(picture: Image.Image) -> Image.Transpose | None:
+def _turn(picture: "Image.Image") -> "Image.Transpose | None":
     """How the pixels have to be turned; a broken EXIF block says nothing of them."""
+    from PIL import Image
+
     picture.load()  # a TIFF is turned here
     try:
-        return _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+        name = _TURNS.get(picture.getexif().get(_ORIENTATION, 1))
+        return None if name is None else Image.Transpose[name]
     except Exception:  # noqa: BLE001  # as hostile as the file; its pixels may be fine
         return None

@@ -1,0 +1,105 @@
+"""NVIDIA's own parser and builder take our files; they need no GPU for it."""
+
+import ctypes
+import importlib.util
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+import torch
+from torch import nn
+
+from compress.int8.simulate import QuantizedNet, with_qdq
+from compress.int8.symmetric import mirrored
+from compress.vision import timm, torchvision
+from export.lower import lowered
+from export.to_onnx import qdq_model
+from runtime.target import target
+
+SIZE = 64
+NETS = {
+    "resnet18": lambda: torchvision.models.resnet18(num_classes=10),
+    "mobilenet_v2": lambda: torchvision.models.mobilenet_v2(num_classes=10),
+    "mobilenet_v3_large": lambda: torchvision.models.mobilenet_v3_large(num_classes=10),
+    "tf_efficientnet_lite0": lambda: timm.create_model(
+        "tf_efficientnet_lite0", num_classes=10
+    ),
+}
+MISSING = (
+    "tensorrt-rtx is not installed, which runs without a GPU (pip install "
+    "'edgepress[jetson-test]')"
+)
+
+
+def tensorrt() -> Any:
+    """NVIDIA's library for RTX, whose parser and builder are TensorRT's."""
+    if importlib.util.find_spec("tensorrt_rtx_bindings") is None:
+        pytest.skip(MISSING)
+    libraries = importlib.util.find_spec("tensorrt_rtx_libs")
+    if libraries is None or libraries.origin is None:
+        pytest.skip(MISSING)
+    # The bindings look for them on the loader's path alone.
+    for name in ("libtensorrt_rtx.so.1", "libtensorrt_onnxparser_rtx.so.1"):
+        ctypes.CDLL(str(Path(libraries.origin).parent / name), ctypes.RTLD_GLOBAL)
+    return importlib.import_module("tensorrt_rtx_bindings")
+
+
+def engine_of(trt: Any, model: onnx.ModelProto) -> tuple[int, list[str]]:
+    """The bytes of an engine for Ampere, strongly typed, and what the parser said."""
+    log = trt.Logger(trt.Logger.ERROR)
+    builder = trt.Builder(log)
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    network = builder.create_network(typed)
+    parser = trt.OnnxParser(network, log)
+    if not parser.parse(model.SerializeToString()):
+        count = parser.num_errors
+        return 0, [str(parser.get_error(each).desc()) for each in range(count)]
+    config = builder.create_builder_config()
+    config.num_compute_capabilities = 1
+    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
+    engine = builder.build_serialized_network(network, config)
+    return 0 if engine is None else len(bytes(engine)), []
+
+
+def int8_model(net: nn.Module, quantised_net: Callable[..., Any]) -> onnx.ModelProto:
+    """A random net's file for a Jetson; what its grids are does not matter here."""
+    noise = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
+    made = quantised_net(net.eval(), noise)
+    fit = mirrored(QuantizedNet(made.graph, made.scheme))
+    raw = qdq_model(
+        with_qdq(fit.graph, fit.scheme), size=SIZE, name="net", batch="static"
+    )
+    return lowered(raw, target("jetson"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NETS)
+def test_tensorrt_parses_and_builds_our_files(name: str, workshop: Any) -> None:
+    """Strongly typed, as TensorRT 11 is; the engine's weights are a byte each."""
+    trt = tensorrt()
+    torch.manual_seed(0)
+    model = int8_model(NETS[name](), workshop.chosen)
+
+    size, said = engine_of(trt, model)
+
+    assert said == []
+    assert 0 < size
+
+
+@pytest.mark.slow
+def test_what_our_lint_calls_a_breach_the_parser_refuses_too(workshop: Any) -> None:
+    """The other way round: a file for ARM has zero points."""
+    trt = tensorrt()
+    torch.manual_seed(0)
+    noise = torch.randn(2, 3, SIZE, SIZE)
+    made = workshop.chosen(NETS["mobilenet_v2"]().eval(), noise)
+    raw = qdq_model(
+        with_qdq(made.graph, made.scheme), size=SIZE, name="net", batch="static"
+    )
+
+    size, said = engine_of(trt, lowered(raw, target("arm64")))
+
+    assert size == 0
+    assert said
