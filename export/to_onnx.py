@@ -3,12 +3,13 @@
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import torch
 from torch import nn
 
 from export.classifier import check_answer, frozen
+from export.exporters import Order
 from runtime.artifact import Artifact
 from runtime.errors import (
     InputRejectedError,
@@ -28,6 +29,31 @@ if TYPE_CHECKING:
 # A protobuf message ends at 2 GiB; the graph itself needs a little of that.
 _FILE_LIMIT_BYTES: Final = (1 << 31) - (1 << 24)
 _VERSIONED: Final = ("edgepress", "torch", "onnx", "onnxscript")
+
+
+def write(net: nn.Module, order: Order) -> Artifact:
+    """Write `net` as `order` says; see `to_onnx`."""
+    return to_onnx(
+        net,
+        size=order.size,
+        path=order.path,
+        batch=order.batch,
+        classes=order.classes,
+        preprocess=order.preprocess,
+        recipe_sha256=order.recipe_sha256,
+        name=order.name,
+        dtype=cast("Literal['float32', 'float16', 'int8']", order.dtype),
+        target=order.target,
+        half=order.half,
+        selftest=order.selftest,
+    )
+
+
+def int8_share(path: Path) -> float:
+    """The share of a file's MACs in INT8."""
+    from export.lower import int8_macs_fraction
+
+    return int8_macs_fraction(path)
 
 
 def to_onnx(  # noqa: PLR0913  # what a file must say about itself
