@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # Number formats of the files that each exporter writes.
 WRITES: Final[dict[Format, frozenset[Dtype]]] = {
-    "onnx": frozenset({"float32", "int8"}),
+    "onnx": frozenset({"float32", "float16", "int8"}),
     "tflite": frozenset({"float32", "float16", "dynamic", "int8"}),
     "executorch": frozenset({"float32", "int8"}),
 }
@@ -39,8 +39,9 @@ IN_ONE_CALL: Final = (
 class Wanted:
     """A file that is to be written: of which model, how, and for whom.
 
-    target: the device whose integer kernels an INT8 ONNX file is laid out for.
-    machine: what measures it; None for this one.
+    target: the device whose integer kernels an INT8 ONNX file is laid out for; half:
+    whether what is float around INT8 is float16; machine: what measures it, None for
+    this one.
     """
 
     role: str
@@ -49,12 +50,15 @@ class Wanted:
     dtype: Dtype
     target: Target | None = None
     machine: Machine | None = None
+    half: bool = False
 
     @property
     def name(self) -> str:
         """The file's name: role, model, and what distinguishes it from others."""
         stem = f"{self.role}-{file_name(self.model.spec.name)}"
         parts = [stem] if self.dtype == "float32" else [stem, self.dtype]
+        if self.half:
+            parts.append("fp16")
         if self.layout is not None:
             parts.append(self.layout)
         return f"{'-'.join(parts)}{SUFFIXES[self.format]}"
@@ -114,7 +118,12 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
     if not found:
         raise RecipeError(
             f"export: no format of {', '.join(export.to)} is written in "
-            f"{', '.join(dtypes)}; float16 and dynamic are TFLite's"
+            f"{', '.join(dtypes)}; dynamic is TFLite's"
+        )
+    if export.around is not None and quantised and not any(e.half for e in found):
+        raise RecipeError(
+            "export: --around float16 is for INT8 files of TensorRT; name --target "
+            "jetson-orin, or give --dtype float16 for a float file"
         )
     yield from sorted(
         found, key=lambda each: (not each.runs_here, each.dtype != "int8")
@@ -150,7 +159,8 @@ def _variants(
         yield plain
         return
     for each in onnx_targets(export):
-        yield replace(plain, target=each)
+        half = each.rounds_reads and export.around == "float16"
+        yield replace(plain, target=each, half=half)
 
 
 def rounds_answer(asked: Wanted, export: Export) -> bool:
@@ -202,8 +212,9 @@ def write(  # noqa: PLR0913  # what a file is made of
             preprocess=model.preprocess,
             recipe_sha256=recipe,
             name=model.spec.name,
-            dtype=cast("Literal['float32', 'int8']", asked.dtype),
+            dtype=cast("Literal['float32', 'float16', 'int8']", asked.dtype),
             target=asked.target,
+            half=asked.half or asked.dtype == "float16",
             selftest=selftest,
         )
     if asked.format == "executorch":

@@ -54,7 +54,9 @@ class FileJudge:
         images = self.images(asked.model)
         reference = self._network(net, asked.model, images, found.left_float)
         file = self.judged(asked.role, asked.model, session, reference)
-        own = grids_of(net) if isinstance(net, QuantizedNet) else None
+        own = None
+        if isinstance(net, QuantizedNet):
+            own = grids_of(net, half=asked.half)
         return replace(file, placement=found.record, grids=own)
 
     def judged(

@@ -40,17 +40,19 @@ def to_onnx(  # noqa: PLR0913  # what a file must say about itself
     preprocess: Preprocess,
     recipe_sha256: str,
     name: str,
-    dtype: Literal["float32", "int8"] = "float32",
+    dtype: Literal["float32", "float16", "int8"] = "float32",
     target: Target | None = None,
+    half: bool = False,
     selftest: SelfTest | None = None,
 ) -> Artifact:
     """Write `net`, a classifier of float32 [n, 3, size, size] images, to `path`.
 
     The file has one input, `image`, and one output, `logits` [n, classes]; n is 1 with
     a static batch. `net` is left as it is; for int8 it is a graph with Q and DQ
-    operators, which is lowered for `target`. Labels, preprocessing, the recipe's
-    digest, versions and the self-test are kept in the file; its twin tells of them. A
-    network that does not fit is an InputRejectedError, one above 2 GB a RecipeError,
+    operators, which is lowered for `target`; half: what is float is float16. Labels,
+    preprocessing, the recipe's digest, versions and the self-test are kept in the file;
+    its twin tells of them. A network that does not fit is an InputRejectedError, one
+    above 2 GB a RecipeError,
     both before anything is written.
     """
     weights_bytes = sum(
@@ -71,6 +73,10 @@ def to_onnx(  # noqa: PLR0913  # what a file must say about itself
         from export.lower import lowered
 
         model = lowered(model, target)
+    if half:
+        from export.half import in_half
+
+        model = in_half(model)
     return write_onnx(
         model,
         path=path,
@@ -107,7 +113,7 @@ def write_onnx(  # noqa: PLR0913  # as above
     preprocess: Preprocess,
     recipe_sha256: str,
     name: str,
-    dtype: Literal["float32", "int8"],
+    dtype: Literal["float32", "float16", "int8"],
     target: Target | None,
     selftest: SelfTest | None = None,
 ) -> Artifact:
