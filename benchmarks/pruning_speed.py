@@ -27,7 +27,6 @@ import numpy as np
 import onnx
 import torch
 import torch_pruning
-from onnx import numpy_helper
 from torch import nn
 
 from compress.job import cache_folder
@@ -37,55 +36,18 @@ from compress.pruning.graph import groups_of
 from compress.pruning.latency import latency_table
 from compress.pruning.latency_table import LatencyTable
 from compress.pruning.layout import Kept, Layer, Layout
+from compress.pruning.resizing import resized
 from compress.pruning.stopwatch import LocalStopwatch
 from compress.pruning.tradeoff import traded
 from compress.vision import timm
 from export.to_onnx import qdq_model
 from runtime.errors import RecipeError
 from runtime.machine import this_machine
-from runtime.target import TARGETS
 
 SIZE = 224
 NETS = ("resnet18", "mobilenetv2_100", "mobilenetv3_large_100", "resnet50")
 TIMES_FEWER = (1.5, 2.0, 3.0)
 GOAL_MEAN, GOAL_WORST, GOAL_PREDICTION = 0.95, 0.85, 0.15
-
-
-def resized(model: onnx.ModelProto, layers: Sequence[Layer]) -> onnx.ModelProto:
-    """`model` with the weights of convolutions and linear layers cut to these sizes.
-
-    The file that exporting the cut net would give, save for the values, in a hundredth
-    of the time. Good for nets whose other operators take what they are given.
-    """
-    made = onnx.ModelProto()
-    made.CopyFrom(model)
-    sizes = {layer.name: layer for layer in layers}
-    weights = {tensor.name: tensor for tensor in made.graph.initializer}
-
-    def put(name: str, values: np.ndarray) -> None:
-        weights[name].CopyFrom(
-            numpy_helper.from_array(np.ascontiguousarray(values), name)
-        )
-
-    for node in made.graph.node:
-        if node.op_type == "Reshape":
-            put(node.input[1], np.array([1, -1], np.int64))
-        if node.op_type not in {"Conv", "Gemm"}:
-            continue
-        layer = sizes[node.name.rpartition("/")[0]]
-        weight = numpy_helper.to_array(weights[node.input[1]])
-        options = {each.name: each for each in node.attribute}
-        if node.op_type == "Conv":
-            weight = weight[: layer.outputs, : layer.inputs // layer.groups]
-            options["group"].i = layer.groups
-        elif "transB" in options and options["transB"].i:
-            weight = weight[: layer.outputs, : layer.inputs]
-        else:
-            weight = weight[: layer.inputs, : layer.outputs]
-        put(node.input[1], weight)
-        for bias in node.input[2:]:
-            put(bias, numpy_helper.to_array(weights[bias])[: layer.outputs])
-    return made
 
 
 def ours(layout: Layout, net: nn.Module, table: LatencyTable, macs: float) -> list[int]:
@@ -163,7 +125,7 @@ def timed(
     """A net's layers, its file, what times files, and how long its layers take."""
     layout = Layout(net, groups_of(net, size=SIZE, name=name), size=SIZE)
     whole = qdq_model(net, size=SIZE, name=name, batch="static")
-    stopwatch = LocalStopwatch(TARGETS["local"], np.random.default_rng(0))
+    stopwatch = LocalStopwatch(np.random.default_rng(0))
 
     def make(kept: Kept) -> onnx.ModelProto:
         return resized(whole, layout.layers(kept))

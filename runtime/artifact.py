@@ -128,6 +128,8 @@ class Artifact:
         if inside:
             record["selftest"] = facts.get("selftest")
         described = _described(bare, record, source=bare.twin)
+        if described.selftest is None:
+            return described
         return replace(described, selftest_inside=inside)
 
 

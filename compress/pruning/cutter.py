@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import torch
 
 from compress.int8.calibration import batches_of, chosen_images
+from compress.measuring import machine_of
 from compress.passes import passed
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
@@ -16,12 +18,14 @@ from compress.pruning.deadline import deadline_of
 from compress.pruning.floor import may_be_cut
 from compress.pruning.gradients import gradients_of
 from compress.pruning.keep import check_names
+from compress.pruning.kernel_cost import cost_for
 from compress.pruning.layout import Layout, asked_for
 from compress.pruning.lean import stay_whole
 from compress.pruning.missed import missed
 from compress.pruning.record import Cut
 from compress.pruning.recover import reconstructed, renormalised
 from compress.pruning.staircase import MULTIPLE
+from compress.pruning.tradeoff import traded
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -169,6 +173,17 @@ class Cutter:
         share = 1 / (options.steps - step + 1)
         now = cost(layout.full)
         target = now * min(1.0, most / now) ** share
+        if options.follows_kernels():
+            with suppress(RecipeError):  # beyond what it cuts, scores alone decide
+                return traded(
+                    layout,
+                    values,
+                    cost_for(self.job.aim, machine_of),
+                    most=target,
+                    allowed=ranking.allowed,
+                    unit=unit,
+                    spent=cost,
+                ), None
         return ranking.within(cost, target, unit=unit), None
 
     def multiple(self) -> int:

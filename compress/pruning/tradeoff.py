@@ -29,6 +29,7 @@ def traded(  # noqa: PLR0913  # what is cut, by what measure, how far
     most: float,
     allowed: Sequence[Sequence[int]],
     unit: str,
+    spent: Callable[[Kept], float] | None = None,
 ) -> list[int]:
     """How many units each group keeps so that the layers cost `most` at the most.
 
@@ -37,15 +38,17 @@ def traded(  # noqa: PLR0913  # what is cut, by what measure, how far
     group loses is -log of the share of its `scores` that stays, once for every layer
     whose outputs it is: nothing while all of it is there, without bound as it empties,
     so that no layer is starved to spare another. `cost` of a layer may be a staircase:
-    a step is as wide as pays best. Raises RecipeError, in `unit`, if even `LEAST` of
-    every group cost more.
+    a step is as wide as pays best. `spent`, of the widths, is what `most` limits where
+    that is not the cost itself. Raises RecipeError, in `unit`, if even `LEAST` of every
+    group cost more.
     """
-    search = _Search(layout, scores, cost, allowed)
+    search = _Search(layout, scores, cost, allowed, spent)
     whole = search.total()
+    what = "a latency" if spent is None else "a budget"
     while search.total() > most:
         if not search.step():
             raise RecipeError(
-                f"prune: a latency of {most:,.3g}{unit} cannot be met: the closest "
+                f"prune: {what} of {most:,.3g}{unit} cannot be met: the closest "
                 f"that can be reached is {search.total():,.3g}{unit} of "
                 f"{whole:,.3g}{unit}, with {LEAST:.0%} of every layer that may be cut; "
                 "spare fewer layers, remove blocks, or choose a smaller network"
@@ -64,8 +67,10 @@ class _Search:
         scores: Sequence[Tensor],
         cost: LayerCost,
         allowed: Sequence[Sequence[int]],
+        spent: Callable[[Kept], float] | None = None,
     ) -> None:
         self.layout, self.cost, self.allowed = layout, cost, allowed
+        self.spent = spent
         self.kept = list(layout.full)
         self.losses = [
             made * _losses(each)
@@ -77,8 +82,14 @@ class _Search:
         self.next = [self.best(index) for index in range(len(self.kept))]
 
     def total(self) -> float:
-        """What all layers cost at the present widths."""
-        return sum(self.costs)
+        """What is spent at the present widths: what all layers cost, or else."""
+        return sum(self.costs) if self.spent is None else self.spent(self.kept)
+
+    def fits(self, index: int, units: int, cost: float, most: float) -> bool:
+        """Whether a group may have so many units, which add `cost`, within `most`."""
+        if self.spent is None:
+            return cost <= most - self.total()
+        return self.spent([*self.kept[:index], units, *self.kept[index + 1 :]]) <= most
 
     def priced(self, layer: Layer) -> float:
         """`cost`, asked once of equal layers."""
@@ -131,20 +142,18 @@ class _Search:
 
     def step_back(self, most: float) -> bool:
         """Give units back where that regains most per cost; False if none fit."""
-        room = most - self.total()
-        found = [
-            (lost / max(cost, _FREE), units, index)
+        found = sorted(
+            (lost / max(cost, _FREE), units, index, cost)
             for index, now in enumerate(self.kept)
             for cost, lost, units in self.moves(
                 index, [each for each in self.allowed[index] if each > now]
             )
-            if cost <= room
-        ]
-        if not found:
-            return False
-        _, units, index = min(found)
-        self.move(index, units)
-        return True
+        )
+        for _, units, index, cost in found:
+            if self.fits(index, units, cost, most):
+                self.move(index, units)
+                return True
+        return False
 
     def move(self, index: int, units: int) -> None:
         """Let a group keep so many units."""

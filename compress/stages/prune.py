@@ -73,6 +73,12 @@ class Prune(Alone, Recovery):
         default="isomorphic",
         description="layers that are ranked together: all, none, or those alike",
     )
+    widths: Literal["kernels", "scores"] = Field(
+        default="kernels",
+        description="what decides under a budget of MACs which layers give how much: "
+        "what their kernels would save, or scores alone, as scope ranks them (also "
+        "where a scope is given, and with criterion missed)",
+    )
     round_to: int = Field(
         default=8, ge=1, le=256, description="channels left are a multiple of this"
     )
@@ -141,6 +147,11 @@ class Prune(Alone, Recovery):
             found = " and ".join(named) or "none"
             raise ValueError(f"expected one of {', '.join(BUDGETS)}, found {found}")
         return self
+
+    def follows_kernels(self) -> bool:
+        """Whether widths are a trade of kernels' time against scores."""
+        ranked = "scope" in self.model_fields_set or self.criterion == "missed"
+        return self.macs is not None and self.widths == "kernels" and not ranked
 
     def __call__(
         self, model: Model, data: Catalogue, job: Job, guide: Model | None = None

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from conftest import Workshop
 
 CPUS = ("cortex-a72", "cortex-a76")
-SIZE = 96
-IMAGES = 3
+SIZE = 64
+IMAGES = 2
 
 
 @pytest.fixture
