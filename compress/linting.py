@@ -16,14 +16,16 @@ _SHOWN: Final = 20  # breaches in the text; JSON has all
 def linted(path: Path, name: str) -> Facts:
     """Hold the file at `path` against the rules of the target `name`.
 
-    Only TensorRT has rules that a file can break in silence; other targets, and a
-    folder, are a RecipeError. A breach is exit code 4.
+    TensorRT has rules that a file can break in silence, and older ARM cores one; other
+    targets, and a folder, are a RecipeError. A breach is exit code 4.
     """
     device = target(name)
+    if device.layout is not None and device.layout.activations == "int8":
+        return _for_arm(path, device.name)
     if not device.rounds_reads:
         raise RecipeError(
             f"verify: --target {name}: has no rules of its own for a QDQ file; those "
-            "with some: jetson-orin"
+            "with some: generic-arm64, jetson-orin"
         )
     artifact = Artifact.read(path)
     if artifact.format != "onnx":
@@ -52,5 +54,21 @@ def linted(path: Path, name: str) -> Facts:
                 for each in found
             ],
         },
+        exit_code=Exit.PARITY if found else Exit.FIT,
+    )
+
+
+def _for_arm(path: Path, device: str) -> Facts:
+    """Whether weights overflow on ARM cores without dot products."""
+    if Artifact.read(path).format != "onnx":
+        raise RecipeError(f"verify: {path}: the rule of {device} is about ONNX files")
+    check_installed("onnx")
+    from export.arm_rules import overflow_of_file
+
+    found = overflow_of_file(path)
+    kept = f"verdict: no weight of -128, as {device} asks of a QDQ file"
+    return Facts(
+        text=printable(found) if found else kept,
+        facts={"path": str(path), "target": device, "overflow": found},
         exit_code=Exit.PARITY if found else Exit.FIT,
     )

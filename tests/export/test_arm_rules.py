@@ -7,8 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from compress.linting import linted
 from export.arm_rules import overflow_of_file, overflowing, refuse_overflow
-from runtime.errors import InputRejectedError
+from runtime.errors import Exit, InputRejectedError
 
 CHANNELS = 64
 
@@ -70,3 +71,11 @@ def test_a_file_from_elsewhere_is_judged_too(tmp_path: Path) -> None:
     assert str(overflow_of_file(foreign)).startswith("foreign.onnx: conv has weights")
     with pytest.raises(InputRejectedError, match="is no ONNX model"):
         overflow_of_file(broken)
+
+
+def test_verify_holds_a_foreign_file_against_the_rule(tmp_path: Path) -> None:
+    """`compress verify FILE --target generic-arm64`: exit code 4, or 0."""
+    for lowest, code in ((-128, Exit.PARITY), (-127, Exit.FIT)):
+        path = tmp_path / f"weights{lowest}.onnx"
+        onnx.save(convolution(lowest), path)
+        assert linted(path, "generic-arm64").exit_code == code
