@@ -18,7 +18,7 @@ from compress.pruning.deadline import deadline_of
 from compress.pruning.floor import may_be_cut
 from compress.pruning.gradients import gradients_of
 from compress.pruning.keep import check_names
-from compress.pruning.kernel_cost import cost_for
+from compress.pruning.kernel_cost import cost_for, little_gained
 from compress.pruning.layout import Layout, asked_for
 from compress.pruning.lean import stay_whole
 from compress.pruning.missed import missed
@@ -174,16 +174,20 @@ class Cutter:
         now = cost(layout.full)
         target = now * min(1.0, most / now) ** share
         if options.follows_kernels():
+            kernels = cost_for(self.job.aim, machine_of)
             with suppress(RecipeError):  # beyond what it cuts, scores alone decide
-                return traded(
+                found = traded(
                     layout,
                     values,
-                    cost_for(self.job.aim, machine_of),
+                    kernels,
                     most=target,
                     allowed=ranking.allowed,
                     unit=unit,
                     spent=cost,
-                ), None
+                )
+                if remark := little_gained(layout, found, kernels):
+                    self.job.screen.tell(remark)
+                return found, None
         return ranking.within(cost, target, unit=unit), None
 
     def multiple(self) -> int:

@@ -6,12 +6,13 @@ multiplications, small maps wait for weights, and every call costs something. A 
 of MACs is spent by it, so that what is saved is saved in time as well.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from compress.aim import Aim
-from compress.pruning.layout import Layer
+from compress.pruning.layout import Kept, Layer, Layout
 from runtime.machine import Machine, this_machine
 
 # Multiply-accumulates, numbers written and weights read in a microsecond on one core
@@ -26,6 +27,8 @@ _CALL_US: Final = 3.0
 # done channel by channel gains less (MobileNets; ResNet-50 as a whole 3.5x).
 _INT8_MACS: Final = 3.0
 _INT8_WEIGHTS: Final = 4.0
+# Of what MACs promise (in logarithms), the least that is worth no remark.
+_WORTH: Final = 0.75
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,19 @@ class KernelCost:
         if channels < self.block:
             return channels
         return -(-channels // self.block) * self.block
+
+
+def little_gained(layout: Layout, kept: Kept, cost: KernelCost) -> str | None:
+    """A sentence where a cut saves much less time than MACs, as on small images."""
+    macs = layout.macs(layout.full) / layout.macs(kept)
+    whole, cut = (sum(map(cost, layout.layers(at))) for at in (layout.full, kept))
+    if macs <= 1 or math.log(whole / cut) >= _WORTH * math.log(macs):
+        return None
+    return (
+        f"prune: {macs:.2f}x fewer MACs are about {whole / cut:.2f}x less time here: "
+        "calls and blocks of channels cost the same however small maps and layers are; "
+        "larger images or --latency gain more"
+    )
 
 
 def cost_for(aim: Aim, device: Callable[[str], Machine]) -> KernelCost:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from compress.aim import Aim
 from compress.pruning.budget import Ranking, allowed_units, pools_of
 from compress.pruning.graph import groups_of
-from compress.pruning.kernel_cost import KernelCost, cost_for
+from compress.pruning.kernel_cost import KernelCost, cost_for, little_gained
 from compress.pruning.layout import Layer, Layout
 from compress.pruning.tradeoff import traded
 from compress.stages.prune import Prune
@@ -111,6 +111,17 @@ def test_more_time_is_saved_than_by_scores_alone(layout: Layout) -> None:
     us = [sum(map(cost, layout.layers(each))) for each in (kept, others)]
     assert us[0] < us[1]
     assert 0.8 * most < layout.macs(kept) <= most
+
+
+def test_where_there_is_little_to_gain_it_is_said(layout: Layout) -> None:
+    """Calls cost the same at any width: on maps of one pixel nothing else is left."""
+    cost = KernelCost(block=16)
+    tiny = Layout(Net().eval(), layout.groups, size=4)
+    kept = [units * 3 // 4 for units in tiny.full]
+
+    assert "less time here" in (little_gained(tiny, kept, cost) or "")
+    large = Layout(Net().eval(), layout.groups, size=256)
+    assert little_gained(large, [units // 2 for units in large.full], cost) is None
 
 
 def test_a_budget_beyond_reach_is_told_as_one(layout: Layout) -> None:
