@@ -16,7 +16,7 @@ from runtime.requirements import pip_line
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PACKAGES = {"compress", "export", "runtime"}
-DATA = {"py.typed", "report.html.jinja"}
+DATA = {"py.typed", "report.html.jinja", "blocks.c", "calibration.json"}
 # Of the base install, so that a board has room for it.
 LARGEST_BYTES = 5_000_000
 
