@@ -1,6 +1,6 @@
 """Model files on ARM cores without ARM hardware, held against this machine.
 
-usage: python benchmarks/arm64.py [--folder DIR] [--images 4] [--cpus cortex-a72,…]
+usage: python benchmarks/arm64.py [--folder DIR] [--images 2] [--cpus cortex-a72,…]
                                   [--out FILE]
 
 `make arm` calls it. The files come from three runs of `compress`: MobileNetV2 (with
@@ -86,10 +86,10 @@ def runs(folder: Path) -> Mapping[str, list[str]]:
     files = ["--to", "onnx,tflite", "--dtype", "float32,int8", "--optimize", "none"]
     files += ["--target", f"generic-arm64,{int8_target(this_machine()).name}"]
     files += ["--quiet"]
-    small = ["--data", "digits", "--val-fraction", "0.1", "--image-size"]
+    small = ["--data", "digits", "--val-fraction", "0.05", "--image-size"]
     quantize = ["quantize", "--calib-images", "32", "--ranges", "minmax"]
     weights = shared() / "weights/derived_mobilenet_v2_torchvision_keys.pt"
-    real = ["--data", "digits", "--val-fraction", "0.1", "--image-size", "96"]
+    real = ["--data", "digits", "--val-fraction", "0.05", "--image-size", "96"]
     if weights.is_file():
         val = photographs(shared() / "images/imagenet_val_a.zip", folder / "val")
         calib = shared() / "images/imagenet_sample_short256.zip"
@@ -155,8 +155,8 @@ def made(folder: Path) -> Iterator[tuple[str, list[Artifact]]]:
             stdout=subprocess.DEVNULL,
             check=False,
         )
-        paths = sorted((out / "artifacts").glob("*.onnx"))
-        paths += sorted((out / "artifacts").glob("*.tflite"))
+        paths = sorted((out / "artifacts").glob("model-*.onnx"))
+        paths += sorted((out / "artifacts").glob("model-*.tflite"))
         if not paths:
             sys.exit(f"{net}: compress ended with {done.returncode} and made no file")
         yield net, [Artifact.read(path) for path in paths]
@@ -254,7 +254,7 @@ def main() -> int:
     """Make, ask, compare; 1 if a file does not hold what we say of it."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("--images", type=int, default=4)
+    parser.add_argument("--images", type=int, default=2)
     parser.add_argument("--cpus", default=",".join(CPUS))
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()

@@ -126,7 +126,9 @@ def post_process(path: Path, size: int, *, int8: bool) -> None:
     def operator(code: int, inputs: list[int], outputs: list[int]) -> schema.OperatorT:
         """Add an operator of a code of its own."""
         made, named = schema.OperatorT(), schema.OperatorCodeT()
-        named.builtinCode, named.version = code, 1
+        # From version 2 on, DEQUANTIZE takes int8.
+        named.builtinCode = code
+        named.version = 1 + (code == schema.BuiltinOperator.DEQUANTIZE)
         named.deprecatedBuiltinCode = min(code, 127)
         made.opcodeIndex = len(graph.operators)
         made.inputs, made.outputs = inputs, outputs
@@ -180,7 +182,7 @@ def post_process_options() -> bytes:
             builder.Key(key)
             builder.Int(number)
         builder.Key("use_regular_nms")
-        builder.Bool(value=False)
+        builder.Bool(False)
         for key, real in {"nms_iou_threshold": 0.5, **scales}.items():
             builder.Key(key)
             builder.Float(real)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, cast
+from typing import TYPE_CHECKING
 
 from torch import nn
 
@@ -11,6 +11,7 @@ from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.measuring import machine_for
 from compress.models.model import Model
 from compress.recipe import Export
+from export.exporters import EXPORTERS, Order
 from runtime.artifact import SUFFIXES, Artifact, Dtype, Format
 from runtime.errors import RecipeError
 from runtime.files import file_name
@@ -21,26 +22,14 @@ from runtime.target import LOCAL, Target, int8_target, target
 if TYPE_CHECKING:
     from compress.int8.grids import Grid
 
-# Number formats of the files that each exporter writes.
-WRITES: Final[dict[Format, frozenset[Dtype]]] = {
-    "onnx": frozenset({"float32", "int8"}),
-    "tflite": frozenset({"float32", "float16", "dynamic", "int8"}),
-    "executorch": frozenset({"float32", "int8"}),
-}
-
-# The converter to TFLite cannot say how far it is.
-IN_ONE_CALL: Final = (
-    ", converted in one call that says nothing: 15 to 30 s for a MobileNetV2, longer "
-    "for larger networks and on a busy machine"
-)
-
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
     """A file that is to be written: of which model, how, and for whom.
 
-    target: the device whose integer kernels an INT8 ONNX file is laid out for.
-    machine: what measures it; None for this one.
+    target: the device whose integer kernels an INT8 ONNX file is laid out for; half:
+    whether what is float around INT8 is float16; machine: what measures it, None for
+    this one.
     """
 
     role: str
@@ -49,12 +38,15 @@ class Wanted:
     dtype: Dtype
     target: Target | None = None
     machine: Machine | None = None
+    half: bool = False
 
     @property
     def name(self) -> str:
         """The file's name: role, model, and what distinguishes it from others."""
         stem = f"{self.role}-{file_name(self.model.spec.name)}"
         parts = [stem] if self.dtype == "float32" else [stem, self.dtype]
+        if self.half:
+            parts.append("fp16")
         if self.layout is not None:
             parts.append(self.layout)
         return f"{'-'.join(parts)}{SUFFIXES[self.format]}"
@@ -76,7 +68,7 @@ class Wanted:
     @property
     def told(self) -> str:
         """What is said before it is written; a call that shows nothing is foretold."""
-        return f"{self.name}{IN_ONE_CALL if self.format == 'tflite' else ''}"
+        return f"{self.name}{EXPORTERS[self.format].foretold}"
 
     @property
     def runs_here(self) -> bool:
@@ -108,13 +100,18 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
         each
         for format_ in formats_of(export)
         for dtype in dtypes
-        if dtype in WRITES[format_]
+        if dtype in EXPORTERS[format_].dtypes
         for each in _variants(role, model, format_, dtype, export)
     ]
     if not found:
         raise RecipeError(
             f"export: no format of {', '.join(export.to)} is written in "
-            f"{', '.join(dtypes)}; float16 and dynamic are TFLite's"
+            f"{', '.join(dtypes)}; dynamic is TFLite's"
+        )
+    if export.around is not None and quantised and not any(e.half for e in found):
+        raise RecipeError(
+            "export: --around float16 is for INT8 files of TensorRT; name --target "
+            "jetson-orin, or give --dtype float16 for a float file"
         )
     yield from sorted(
         found, key=lambda each: (not each.runs_here, each.dtype != "int8")
@@ -146,20 +143,20 @@ def _variants(
         dtype=dtype,
         machine=machine_for(export),
     )
-    if (format_, dtype) != ("onnx", "int8"):
+    if dtype != "int8" or not EXPORTERS[format_].layouts:
         yield plain
         return
     for each in onnx_targets(export):
-        yield replace(plain, target=each)
+        half = each.rounds_reads and export.around == "float16"
+        yield replace(plain, target=each, half=half)
 
 
 def rounds_answer(asked: Wanted, export: Export) -> bool:
     """Whether a file gives its logits on their grid: int8 at its edge, or XNNPACK's."""
     if asked.dtype != "int8":
         return False
-    return asked.format == "executorch" or (
-        asked.format == "tflite" and export.io == "int8"
-    )
+    rounds = EXPORTERS[asked.format].logits
+    return rounds == "always" or (rounds == "int8 edges" and export.io == "int8")
 
 
 def onnx_targets(export: Export) -> list[Target]:
@@ -190,49 +187,19 @@ def write(  # noqa: PLR0913  # what a file is made of
     if isinstance(net, QuantizedNet):
         logits = net.scheme.logits
         net = with_qdq(net.graph, net.scheme.without(left_float))
-    if asked.format == "onnx":
-        from export.to_onnx import to_onnx
-
-        return to_onnx(
-            net,
-            size=model.preprocess.size,
-            path=path,
-            batch=export.batch,
-            classes=model.classes,
-            preprocess=model.preprocess,
-            recipe_sha256=recipe,
-            name=model.spec.name,
-            dtype=cast("Literal['float32', 'int8']", asked.dtype),
-            target=asked.target,
-            selftest=selftest,
-        )
-    if asked.format == "executorch":
-        from export.to_executorch import to_executorch
-
-        return to_executorch(
-            net,
-            size=model.preprocess.size,
-            path=path,
-            dtype=cast("Literal['float32', 'int8']", asked.dtype),
-            logits=logits,
-            classes=model.classes,
-            preprocess=model.preprocess,
-            recipe_sha256=recipe,
-            name=model.spec.name,
-            selftest=selftest,
-        )
-    from export.to_tflite import to_tflite
-
-    return to_tflite(
-        net,
-        size=model.preprocess.size,
+    order = Order(
         path=path,
         dtype=asked.dtype,
-        io=export.io if asked.dtype == "int8" else "float32",
-        logits=logits,
+        size=model.preprocess.size,
         classes=model.classes,
         preprocess=model.preprocess,
         recipe_sha256=recipe,
         name=model.spec.name,
+        half=asked.half or asked.dtype == "float16",
+        io=export.io if asked.dtype == "int8" else "float32",
+        logits=logits,
+        batch=export.batch,
+        target=asked.target,
         selftest=selftest,
     )
+    return EXPORTERS[asked.format].write(net, order)

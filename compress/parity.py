@@ -19,6 +19,7 @@ from compress.models.model import Model
 from compress.passes import passed
 from compress.placing import Placed
 from compress.proof import Proven
+from export.exporters import EXPORTERS
 from export.verify import Answer, Scores, parity_of
 from runtime.artifact import Artifact
 from runtime.batch import check_scores, in_layout_of
@@ -54,7 +55,9 @@ class FileJudge:
         images = self.images(asked.model)
         reference = self._network(net, asked.model, images, found.left_float)
         file = self.judged(asked.role, asked.model, session, reference)
-        own = grids_of(net) if isinstance(net, QuantizedNet) else None
+        own = None
+        if isinstance(net, QuantizedNet):
+            own = grids_of(net, half=asked.half)
         return replace(file, placement=found.record, grids=own)
 
     def judged(
@@ -179,20 +182,11 @@ def besides(data: Catalogue, preprocess: Preprocess, images: Images) -> Images |
 def int8_share(artifact: Artifact) -> float | None:
     """The share of the MACs that run in INT8, counted in the file itself.
 
-    None where its format does not let us look: what XNNPACK took of an ExecuTorch
-    program is its own.
+    None where its format does not let us look.
     """
     if artifact.dtype != "int8":
         return 0.0
-    if artifact.format == "executorch":
-        return None
-    if artifact.format == "onnx":
-        from export.lower import int8_macs_fraction as of_onnx
-
-        return of_onnx(artifact.path)
-    from export.tflite.reading import int8_macs_fraction as of_tflite
-
-    return of_tflite(artifact.path)
+    return EXPORTERS[artifact.format].int8_share(artifact.path)
 
 
 def thinned(images: Images, most: int) -> Images:

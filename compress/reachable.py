@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from compress.exports import WRITES, formats_of
+from compress.exports import formats_of
 from compress.int8.simulate import QuantizedNet
 from compress.models import meta
 from compress.prediction.asked import check_can_predict
@@ -18,6 +18,7 @@ from compress.pruning.floor import check_floor, least_layout
 from compress.pruning.layout import Layout
 from compress.stages import QUANTISING
 from compress.stages.prune import Prune
+from export.exporters import EXPORTERS
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -87,7 +88,8 @@ def _smallest(recipe: Recipe, steps: Sequence[tuple[str, Stage]]) -> Dtype:
     """The number format of the smallest file that the recipe may ask for."""
     quantised = any(name in QUANTISING for name, _ in steps)
     asked = recipe.export.dtype or (("int8",) if quantised else ("float32",))
-    written = {dtype for each in formats_of(recipe.export) for dtype in WRITES[each]}
+    formats = formats_of(recipe.export)
+    written = {dtype for each in formats for dtype in EXPORTERS[each].dtypes}
     return min(
         (dtype for dtype in asked if dtype in written),
         key=_BYTES_OF_A_WEIGHT.__getitem__,

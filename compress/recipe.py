@@ -78,6 +78,11 @@ class Export(BaseModel):
         description="devices whose kernels INT8 files are laid out for; by default "
         "this machine",
     )
+    around: Literal["float16"] | None = Field(
+        default=None,
+        description="numbers around INT8 in files for TensorRT, which computes as a "
+        "file is typed from version 11 on; by default float32",
+    )
     optimize: Literal["latency", "none"] | None = Field(
         default=None,
         description="latency: parts of an INT8 network that are faster in float on "

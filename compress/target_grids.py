@@ -7,7 +7,7 @@ from compress.data.catalogue import Catalogue
 from compress.exports import Wanted
 from compress.int8.calibration import batches_of, calibration_images
 from compress.int8.simulate import QuantizedNet
-from compress.int8.symmetric import mirrored, symmetric
+from compress.int8.symmetric import halved, mirrored, symmetric
 from compress.job import Job
 from compress.recipe import Recipe
 from compress.stages.ptq import Ptq
@@ -53,7 +53,10 @@ class TargetGrids:
             return asked
         if id(net) not in self._kept:
             self._kept[id(net)] = self._made(asked, net, target.name)
-        return replace(asked, model=asked.model.with_net(self._kept[id(net)]))
+        fit = self._kept[id(net)]
+        return replace(
+            asked, model=asked.model.with_net(halved(fit) if asked.half else fit)
+        )
 
     def _made(self, asked: Wanted, net: QuantizedNet, target: str) -> QuantizedNet:
         """The network on grids about 0."""

@@ -17,6 +17,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
+from export.half import in_float
 from export.lowering.graph import (
     Grid,
     Numbers,
@@ -94,7 +95,7 @@ def rounds_reads(artifact: Artifact) -> bool:
 def spelled(artifact: Artifact) -> onnx.ModelProto:
     """The graph of an ONNX file as ONNX Runtime computes what the file means."""
     model = onnx.load(artifact.path)
-    return exact(model) if rounds_reads(artifact) else model
+    return exact(in_float(model)) if rounds_reads(artifact) else model
 
 
 def exact(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -151,9 +152,7 @@ def _sum_codes_(graph: ir.Graph, node: ir.Node) -> None:
     sums = insert(
         node, node.op_type, (codes, whole), layer=layer, attributes=attributes
     )
-    # Through int32 and back: no optimiser may fold what follows into the weights.
-    sums = insert(node, "Cast", (sums,), layer=layer, attributes=_INT32)
-    sums = insert(node, "Cast", (sums,), layer=layer, attributes=_FLOAT)
+    sums = _whole(node, sums)
     factors = (weight[1].scale * source[1].scale).astype(np.float32)
     real = _by_output(graph, node, "Mul", sums, factors)
     if bias is not None:
@@ -165,9 +164,9 @@ def _sum_codes_(graph: ir.Graph, node: ir.Node) -> None:
 
 def _sum_in_order_(graph: ir.Graph, node: ir.Node) -> None:
     """Let a float depthwise convolution add its taps one after the other."""
-    weight, size = numbers(given(node, 1)), node.outputs[0].shape
+    weight, sides = numbers(given(node, 1)), _sides(node.outputs[0].shape)
     ends = attribute(node, "pads", [0, 0, 0, 0])
-    if node.op_type != "Conv" or weight is None or size is None or len(ends) != 4:  # noqa: PLR2004  # of maps
+    if node.op_type != "Conv" or weight is None or sides is None:
         return
     if weight.shape[1] != 1 or attribute(node, "group", 1) != len(weight):
         return
@@ -176,9 +175,9 @@ def _sum_in_order_(graph: ir.Graph, node: ir.Node) -> None:
     padded = insert(node, "Pad", (needed(node), pads), layer=layer)
     steps = np.array(attribute(node, "strides", [1, 1]), np.int64)
     apart = np.array(attribute(node, "dilations", [1, 1]), np.int64)
-    extent = steps * (np.array([int(x) for x in size[2:]], np.int64) - 1) + 1  # type: ignore[arg-type]
+    extent = steps * (sides - 1) + 1
     for place in np.ndindex(*weight.shape[2:]):
-        first = apart * place
+        first = apart * np.array(place, np.int64)
         slices = (first, first + extent, np.array([2, 3], np.int64), steps)
         parts = [constant(graph, each) for each in slices]
         patch = insert(node, "Slice", (padded, *parts), layer=layer)
@@ -191,6 +190,24 @@ def _sum_in_order_(graph: ir.Graph, node: ir.Node) -> None:
     if total is not None:
         real = total if bias is None else _by_output(graph, node, "Add", total, bias)
         redirect(node.outputs[0], real)
+
+
+def _whole(node: ir.Node, sums: ir.Value) -> ir.Value:
+    """Whole numbers through int32 and back.
+
+    So that no optimizer folds what follows into the weights.
+    """
+    for kind in (_INT32, _FLOAT):
+        sums = insert(node, "Cast", (sums,), layer=layer_of(node), attributes=kind)
+    return sums
+
+
+def _sides(shape: ir.Shape | None) -> Numbers | None:
+    """The height and width of a map [n, c, h, w]; None of anything else."""
+    sides = () if shape is None else tuple(shape)[2:]
+    if len(sides) != 2 or not all(isinstance(side, int) for side in sides):  # noqa: PLR2004  # of images
+        return None
+    return np.array([int(side) for side in sides if isinstance(side, int)], np.int64)
 
 
 def _by_output(
@@ -206,20 +223,14 @@ def _average_codes_(graph: ir.Graph, node: ir.Node) -> None:
     """Average the codes of a map [n, c, h, w]: a sum, which is exact, and a factor."""
     source = _codes(node, 0)
     shape = needed(node).shape
-    if (
-        source is None
-        or shape is None
-        or not all(isinstance(x, int) for x in shape[2:])
-    ):
+    if source is None or (sides := _sides(shape)) is None:
         return
     layer = layer_of(node)
-    count = int(np.prod([int(x) for x in shape[2:] if isinstance(x, int)]))
+    count = int(np.prod(sides))
     codes = insert(node, "Cast", (source[0],), layer=layer, attributes=_FLOAT)
     axes = constant(graph, np.array([2, 3], np.int64))
-    sums = insert(node, "ReduceSum", (codes, axes), layer=layer)
-    sums = insert(node, "Cast", (sums,), layer=layer, attributes=_INT32)
-    sums = insert(node, "Cast", (sums,), layer=layer, attributes=_FLOAT)
-    factor = np.float32(float(source[1].scale) / count)
+    sums = _whole(node, insert(node, "ReduceSum", (codes, axes), layer=layer))
+    factor = np.array(float(source[1].scale) / count, np.float32)
     real = insert(node, "Mul", (sums, constant(graph, factor)), layer=layer)
     redirect(node.outputs[0], real)
     _answer_(graph, node.outputs[0], real)

@@ -206,7 +206,7 @@ def _half_pools(model: ir.Model) -> Iterator[str]:
 
 def _ends(value: ir.Value) -> bool:
     """Whether nothing but moves lies between `value` and the graph's output."""
-    moves = {"Flatten", "Reshape", "Squeeze"}
+    moves = {"Flatten", "Reshape", "Squeeze", "Cast"}
     while not value.is_graph_output():
         users = readers(value)
         if len(users) != 1 or users[0].op_type not in moves:

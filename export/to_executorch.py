@@ -6,12 +6,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, cast
 
 import torch
 from torch import Tensor, fx, nn
 
 from export.classifier import check_answer, frozen
+from export.exporters import Order
 from runtime.artifact import Artifact
 from runtime.errors import (
     InputRejectedError,
@@ -26,6 +27,27 @@ from runtime.requirements import pip_line
 from runtime.selftest import SelfTest
 
 _VERSIONED: Final = ("edgepress", "torch", "executorch")
+
+
+def write(net: nn.Module, order: Order) -> Artifact:
+    """Write `net` as `order` says; see `to_executorch`."""
+    return to_executorch(
+        net,
+        size=order.size,
+        path=order.path,
+        dtype=cast("Literal['float32', 'int8']", order.dtype),
+        logits=order.logits,
+        classes=order.classes,
+        preprocess=order.preprocess,
+        recipe_sha256=order.recipe_sha256,
+        name=order.name,
+        selftest=order.selftest,
+    )
+
+
+def int8_share(path: Path) -> None:
+    """Nobody knows: what XNNPACK took of a program is its own."""
+    del path
 
 
 def to_executorch(  # noqa: PLR0913  # what a file must say about itself

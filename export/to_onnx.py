@@ -3,12 +3,13 @@
 import json
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 import torch
 from torch import nn
 
 from export.classifier import check_answer, frozen
+from export.exporters import Order
 from runtime.artifact import Artifact
 from runtime.errors import (
     InputRejectedError,
@@ -30,6 +31,31 @@ _FILE_LIMIT_BYTES: Final = (1 << 31) - (1 << 24)
 _VERSIONED: Final = ("edgepress", "torch", "onnx", "onnxscript")
 
 
+def write(net: nn.Module, order: Order) -> Artifact:
+    """Write `net` as `order` says; see `to_onnx`."""
+    return to_onnx(
+        net,
+        size=order.size,
+        path=order.path,
+        batch=order.batch,
+        classes=order.classes,
+        preprocess=order.preprocess,
+        recipe_sha256=order.recipe_sha256,
+        name=order.name,
+        dtype=cast("Literal['float32', 'float16', 'int8']", order.dtype),
+        target=order.target,
+        half=order.half,
+        selftest=order.selftest,
+    )
+
+
+def int8_share(path: Path) -> float:
+    """The share of a file's MACs in INT8."""
+    from export.lower import int8_macs_fraction
+
+    return int8_macs_fraction(path)
+
+
 def to_onnx(  # noqa: PLR0913  # what a file must say about itself
     net: nn.Module,
     *,
@@ -40,17 +66,19 @@ def to_onnx(  # noqa: PLR0913  # what a file must say about itself
     preprocess: Preprocess,
     recipe_sha256: str,
     name: str,
-    dtype: Literal["float32", "int8"] = "float32",
+    dtype: Literal["float32", "float16", "int8"] = "float32",
     target: Target | None = None,
+    half: bool = False,
     selftest: SelfTest | None = None,
 ) -> Artifact:
     """Write `net`, a classifier of float32 [n, 3, size, size] images, to `path`.
 
     The file has one input, `image`, and one output, `logits` [n, classes]; n is 1 with
     a static batch. `net` is left as it is; for int8 it is a graph with Q and DQ
-    operators, which is lowered for `target`. Labels, preprocessing, the recipe's
-    digest, versions and the self-test are kept in the file; its twin tells of them. A
-    network that does not fit is an InputRejectedError, one above 2 GB a RecipeError,
+    operators, which is lowered for `target`; half: what is float is float16. Labels,
+    preprocessing, the recipe's digest, versions and the self-test are kept in the file;
+    its twin tells of them. A network that does not fit is an InputRejectedError, one
+    above 2 GB a RecipeError,
     both before anything is written.
     """
     weights_bytes = sum(
@@ -71,6 +99,10 @@ def to_onnx(  # noqa: PLR0913  # what a file must say about itself
         from export.lower import lowered
 
         model = lowered(model, target)
+    if half:
+        from export.half import in_half
+
+        model = in_half(model)
     return write_onnx(
         model,
         path=path,
@@ -107,7 +139,7 @@ def write_onnx(  # noqa: PLR0913  # as above
     preprocess: Preprocess,
     recipe_sha256: str,
     name: str,
-    dtype: Literal["float32", "int8"],
+    dtype: Literal["float32", "float16", "int8"],
     target: Target | None,
     selftest: SelfTest | None = None,
 ) -> Artifact:

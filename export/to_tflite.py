@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from export.classifier import check_answer, frozen
+from export.exporters import Order
 from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import sha256_of, written_whole
@@ -26,6 +27,30 @@ Layout = Literal["NHWC", "NCHW"]
 INPUT: Final = "image"
 OUTPUT: Final = "logits"
 _VERSIONED: Final = ("edgepress", "torch", "litert-torch", "litert-converter")
+
+
+def write(net: nn.Module, order: Order) -> Artifact:
+    """Write `net` as `order` says; see `to_tflite`."""
+    return to_tflite(
+        net,
+        size=order.size,
+        path=order.path,
+        dtype=order.dtype,
+        io=order.io,
+        logits=order.logits,
+        classes=order.classes,
+        preprocess=order.preprocess,
+        recipe_sha256=order.recipe_sha256,
+        name=order.name,
+        selftest=order.selftest,
+    )
+
+
+def int8_share(path: Path) -> float:
+    """The share of a file's MACs in INT8."""
+    from export.tflite.reading import int8_macs_fraction
+
+    return int8_macs_fraction(path)
 
 
 def to_tflite(  # noqa: PLR0913  # what a file must say about itself

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from runtime import roofline, timeline
+from runtime.layer_times import layer_table
 from runtime.measurement import Measurement
 
 
@@ -25,11 +26,13 @@ def findings(measurements: Sequence[Measurement]) -> list[str]:
 
 
 def pictures(measurements: Sequence[Measurement]) -> list[str]:
-    """Latency over time of each long run, and the roofline of all; with blank lines."""
+    """Latency over time of long runs, slow layers, the roofline; with blank lines."""
     lines: list[str] = []
     for each in measurements:
         if each.long is not None:
             lines += [f"{each.file}:", *timeline.plot(each.long.windows), ""]
+        if each.layers is not None:
+            lines += [*layer_table(each.layers, most=12).splitlines(), ""]
     rows = [
         (each.file, each.roofline, each.p50_ms)
         for each in measurements

@@ -48,7 +48,7 @@ class Layer:
 class LayerProfile:
     """The layers of one file in the order in which they ran, and how they were timed.
 
-    whole_ms: one inference without anything timed within it.
+    whole_ms: the fastest inference without anything timed within it.
     """
 
     file: str
@@ -133,7 +133,7 @@ class LayerProfile:
                 f"{self.share(each.ms) * 100:>8.1f} %"
             )
         tax = f"{self.tax_ms:.3f} ms, {self.share(self.tax_ms) * 100:.1f} %"
-        alone = f"one inference, nothing timed within: {self.whole_ms:.3f} ms"
+        alone = f"the fastest inference, nothing timed within: {self.whole_ms:.3f} ms"
         lines += [
             "",
             f"* the layout tax, which computes nothing: {tax}",

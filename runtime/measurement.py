@@ -8,6 +8,7 @@ from runtime.clocks import Conditions
 from runtime.disturbance import Disturbance
 from runtime.doubts import doubts, faults
 from runtime.energy import Energy
+from runtime.layer_times import LayerTime
 from runtime.long_run import LongRun
 from runtime.machine import Machine
 from runtime.memory import Memory
@@ -49,6 +50,7 @@ class Measurement:
     energy: Energy | None = None
     roofline: Roofline | None = None
     answers: str | None = None  # what the self-test found, where latency is refused
+    layers: tuple[LayerTime, ...] | None = None
 
     @property
     def kind(self) -> Literal["native", "emulated"]:
@@ -120,7 +122,8 @@ class Measurement:
             "roofline": self.roofline,
         }
         found = {key: asdict(part) if part else None for key, part in parts.items()}
-        return {**found, "answers": self.answers}
+        layers = None if self.layers is None else [asdict(each) for each in self.layers]
+        return {**found, "answers": self.answers, "layers": layers}
 
 
 @dataclass(frozen=True, kw_only=True)

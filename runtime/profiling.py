@@ -58,6 +58,7 @@ def _profiled(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
             f"profile: needs numpy, which is not installed; run: {pip_line('')}"
         ) from error
     from runtime.artifact import Artifact
+    from runtime.backends.table import backend
     from runtime.contained import try_out
     from runtime.extras import with_extras
     from runtime.measure import measure, measure_long, measure_together
@@ -68,6 +69,8 @@ def _profiled(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     if plan.energy is not None:
         check_meter(plan.energy)
     artifacts = named([Artifact.read(path) for path in files])
+    if plan.runtime is not None and backend(plan.runtime).times_itself:
+        return backend(plan.runtime).profile(artifacts, plan, screen)
     for artifact in artifacts.values():
         try_out(artifact)
     rng = np.random.default_rng(plan.seed)

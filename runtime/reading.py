@@ -9,6 +9,7 @@ from runtime.clocks import Conditions
 from runtime.disturbance import Disturbance
 from runtime.energy import Energy
 from runtime.errors import InputRejectedError
+from runtime.layer_times import LayerTime
 from runtime.long_run import LongRun
 from runtime.machine import Machine
 from runtime.measurement import Comparison, Measurement
@@ -79,6 +80,7 @@ class _Measurement:
     energy: Energy | None = None
     roofline: Roofline | None = None
     answers: str | None = None
+    layers: tuple[LayerTime, ...] | None = None
 
     def __post_init__(self) -> None:
         """There is no measurement without a sample, unless latency was refused."""
@@ -147,6 +149,7 @@ def read_measurement(record: object, *, source: str) -> Measurement:
         energy=found.energy,
         roofline=found.roofline,
         answers=found.answers,
+        layers=found.layers,
     )
 
 

@@ -116,10 +116,16 @@ def test_an_interpreter_alone_answers_as_the_network_did(
     (here,) = classify([Path(file)], [tmp_path / "grey.npy"]).answers
     assert answer["classes"][0]["label"] == here.guesses[0].label
 
-    for words in (["--runs", "10", "--force", "-q"], ["--layers"]):
-        done = there.run(*words, file, here=tmp_path)
+    done = there.run("--runs", "10", "--force", "-q", file, here=tmp_path)
+    assert done.returncode == Exit.FIT, done.stderr
+    assert one.name in done.stdout
+
+    done = there.run("--layers", file, here=tmp_path)
+    if one.name == "tflite-runtime":  # whose XNNPACK does not run every cut
+        assert done.returncode in {Exit.FIT, Exit.REJECTED}, done.stderr
+    else:
         assert done.returncode == Exit.FIT, done.stderr
-        assert one.name in done.stdout
+    assert one.name in done.stdout + done.stderr
 
     others = {"torch", "PIL", "onnx", "pydantic"} - {one.name}
     listed = {each.name for each in tmp_path.glob("venv/lib/*/site-packages/*")}

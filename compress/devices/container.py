@@ -8,7 +8,7 @@ does here is told instead. `docker:arm64:cortex-a72` names the core that QEMU em
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -47,7 +47,9 @@ IMAGES: Final[dict[str, Image]] = {
         name="edgepress-jetson",
         dockerfile="device-jetson.Dockerfile",
         platform="linux/arm64",
-        options=("--runtime", "nvidia"),
+        # Engines are built at first use, for minutes, and kept.
+        options=("--runtime", "nvidia", "--volume", "edgepress-engines:/cache"),
+        runtime="trtexec",
     ),
 }
 # The words that start Python are the entry point's, in every image of ours.
@@ -83,7 +85,7 @@ class ContainerDevice:
 
         A file whose self-test fails there is a ParityError, and nothing is measured.
         """
-        artifacts = [Artifact.read(path) for path in files]
+        artifacts, plan = [Artifact.read(path) for path in files], self._plan(plan)
         with self._inside(artifacts, plan, screen) as there:
             tested = [
                 path
@@ -116,11 +118,15 @@ class ContainerDevice:
 
     def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> ChecksThere:
         """Run the self-tests there."""
-        artifacts = [Artifact.read(path) for path in files]
+        artifacts, plan = [Artifact.read(path) for path in files], self._plan(plan)
         with self._inside(artifacts, plan, screen) as there:
             return remote_check(
                 there.start, _PYTHON, there.files, plan, device=self.name
             )
+
+    def _plan(self, plan: Plan) -> Plan:
+        """The plan with the runtime that the image has, unless one was asked for."""
+        return replace(plan, runtime=plan.runtime or IMAGES[self.kind].runtime)
 
     @contextmanager
     def _inside(

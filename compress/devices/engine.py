@@ -35,12 +35,17 @@ _FOREIGN: Final = "exec format error"
 
 @dataclass(frozen=True, kw_only=True)
 class Image:
-    """An image of ours; options: further words of `run`, such as for a GPU."""
+    """An image of ours.
+
+    options: further words of `run`, such as for a GPU; runtime: what executes files in
+    it where nothing else was asked for, None for what their format is run by.
+    """
 
     name: str
     dockerfile: str  # below docker/
     platform: str
     options: tuple[str, ...] = ()
+    runtime: str | None = None
 
     @property
     def arch(self) -> str:

@@ -10,8 +10,9 @@ from torch import Tensor, fx
 
 from compress.int8.alignment import aligned
 from compress.int8.capture import ATEN
+from compress.int8.fused import KERNEL_OF
 from compress.int8.grids import Grid
-from compress.int8.simulate import KERNEL_OF, QuantizedNet, simulated
+from compress.int8.simulate import QuantizedNet, simulated
 from compress.quantizer import written
 from runtime.artifact import Artifact
 from runtime.backends.ort import imported

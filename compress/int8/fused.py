@@ -81,7 +81,7 @@ def snap_reads_(
         graph, grids=scheme.activations, left_float=scheme.left_float
     )
     for node, users in readers.items():
-        with graph.graph.inserting_before(cast("fx.Node", node.next)):
+        with graph.graph.inserting_before(node.next):
             rounded = snap(graph.graph, node, scheme.activations[node.name])
         for user in users:
             user.replace_input_with(node, rounded)

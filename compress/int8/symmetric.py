@@ -4,14 +4,17 @@ The weights and biases of a quantized network stay what they are; its activation
 calibrated once more, for steps about 0 and for the tensors that fused kernels read.
 """
 
+import copy
 from collections.abc import Collection, Container, Mapping
 from dataclasses import replace
-from typing import Final, NamedTuple
+from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor, fx
 
 from compress.int8.calibrate import Batches, Seen, seen_ranges
+from compress.int8.capture import ATEN, refreshed_
 from compress.int8.fused import is_depthwise
 from compress.int8.grids import HIGH, Grid, Scheme, float32
 from compress.int8.influence import ENDS, LEAST, Influence, influences
@@ -25,16 +28,8 @@ from runtime.errors import InputRejectedError
 
 # The least magnitude that a grid spans; it must not divide by nothing.
 _LEAST_END: Final = 1e-6
-# A tensor that does more than this share of all harm, as the first depthwise layer of a
-# MobileNet reads it (30 %), is worth a float layer of a hundredth of the MACs.
-_HARM: Final = 0.15
-
-
-class _End(NamedTuple):
-    """Where a grid about 0 ends, and what rounding to it does to the answer."""
-
-    end: float
-    effect: float
+# Of a step of the grid that a tensor had; 2 where nothing is negative.
+_MOST_WASTE: Final = 1.5
 
 
 def symmetric(net: QuantizedNet, images: Batches) -> QuantizedNet:
@@ -43,7 +38,8 @@ def symmetric(net: QuantizedNet, images: Batches) -> QuantizedNet:
     images: float32 [n, 3, size, size] batches, the same ones each time it is called.
     """
     graph, kept = recentered(net.graph, net.scheme)
-    plan = _read(graph, net.scheme, kept)
+    left = read_in_float(net)
+    plan = _read(graph, net.scheme.without(left), kept)
     seen = seen_ranges(graph, plan, images, histograms=False)
     ends = {first: _ends(one) for first, one in seen.items()}
     by_node = {node: ends[first] for first in ends for node in plan.groups[first]}
@@ -55,39 +51,41 @@ def symmetric(net: QuantizedNet, images: Batches) -> QuantizedNet:
         weights=False,
         title="weighing symmetric ranges by their effect",
     )
-    chosen = {
-        first: _chosen(
-            [found.tensors[node] for node in nodes if node in found.tensors],
-            largest=max(-seen[first].low, seen[first].high),
-            whole=not plan.logits.isdisjoint(nodes),
-        )
-        for first, nodes in plan.groups.items()
-    }
     scales = {
-        node: _scale(chosen[first].end)
+        node: _scale(
+            _chosen(
+                [found.tensors[each] for each in nodes if each in found.tensors],
+                largest=max(-seen[first].low, seen[first].high),
+                whole=not plan.logits.isdisjoint(nodes),
+            )
+        )
         for first, nodes in plan.groups.items()
         for node in nodes
     }
-    effects = {plan.groups[first][0]: each.effect for first, each in chosen.items()}
-    left = harmed(graph, net.scheme, effects)
     return on_grids(net, kept | scales, left_float=left)
 
 
 def mirrored(net: QuantizedNet) -> QuantizedNet:
     """`net` with grids about 0 that hold what its own grids held: without images."""
     graph, kept = recentered(net.graph, net.scheme)
-    plan = _read(graph, net.scheme, kept)
+    left = read_in_float(net)
+    plan = _read(graph, net.scheme.without(left), kept)
     grids = net.scheme.activations
     ends = {
         first: max(
-            max(-grids[node].low, grids[node].high) for node in nodes if node in grids
+            (
+                max(-grids[each].low, grids[each].high)
+                for each in nodes
+                if each in grids
+            ),
+            default=1.0,
         )
         for first, nodes in plan.groups.items()
     }
     scales = {
         node: _scale(ends[first]) for first in ends for node in plan.groups[first]
     }
-    return on_grids(net, kept | scales)
+    return on_grids(net, kept | scales, left_float=left)
 
 
 def on_grids(
@@ -115,13 +113,14 @@ def on_grids(
     )
 
 
-def grids_of(net: QuantizedNet) -> Mapping[str, object] | None:
+def grids_of(net: QuantizedNet, *, half: bool = False) -> Mapping[str, object] | None:
     """The grids of `net` as a report keeps them; None where they are not about 0."""
     if net.scheme.rounding != "on_read":
         return None
     return {
         "scales": {name: grid.scale for name, grid in net.scheme.activations.items()},
         "left_float": sorted(net.scheme.left_float),
+        "half": half,
     }
 
 
@@ -139,25 +138,69 @@ def on_grids_of(net: QuantizedNet, record: Mapping[str, object]) -> QuantizedNet
             "grids: the report holds a step that is no positive number; make the run "
             "again"
         )
-    return on_grids(net, scales, left_float=sentences(record, "left_float"))
+    made = on_grids(net, scales, left_float=sentences(record, "left_float"))
+    return halved(made) if record.get("half") is True else made
 
 
-def harmed(
-    graph: fx.GraphModule, scheme: Scheme, effects: Mapping[str, float]
-) -> frozenset[str]:
+def halved(net: QuantizedNet) -> QuantizedNet:
+    """`net` with every number that a file in half precision holds in float32.
+
+    Steps are rounded up, so that nothing is cut off.
+    """
+    graph = copy.deepcopy(net.graph)
+    with torch.no_grad():
+        for values in (*graph.parameters(), *graph.buffers()):
+            if values.is_floating_point():
+                values.copy_(values.half())
+    for node in graph.graph.nodes:
+        if node.target is ATEN.hardtanh.default:
+            node.args = (node.args[0], *(_half(end) for end in node.args[1:]))
+    refreshed_(graph)
+    grids = {
+        name: Grid(float(_half_up(torch.tensor(grid.scale))), 0)
+        for name, grid in net.scheme.activations.items()
+    }
+    weights = {name: _half_up(each) for name, each in net.scheme.weights.items()}
+    scheme = replace(net.scheme, activations=grids, weights=weights)
+    return QuantizedNet(graph, scheme)
+
+
+def _half(value: float) -> float:
+    """The float16 nearest to `value`."""
+    return float(torch.tensor(value).half())
+
+
+def _half_up(steps: Tensor) -> Tensor:
+    """The least float16 numbers, as float32, that are no less than `steps`."""
+    near = steps.detach().float().numpy()
+    half = near.astype(np.float16)
+    above = np.nextafter(half, np.float16(np.inf))
+    found = np.where(half.astype(np.float32) < near, above, half)
+    return torch.from_numpy(found.astype(np.float32).reshape(near.shape))
+
+
+def read_in_float(net: QuantizedNet) -> frozenset[str]:
     """Depthwise operators that had better read float numbers: few MACs, less harm.
 
-    effects: what rounding tensors does to the answer, by node.
+    Around a tensor that is hardly ever negative a grid about 0 has half of its steps,
+    and where the reader pads its zero point cannot be moved away. Of MobileNetV2's MACs
+    that is 7 %; changed answers go from 2.2 to 1.4 %.
     """
-    readers = int8_readers(graph, grids=effects, left_float=scheme.left_float)
-    most = _HARM * sum(effects.values())
+    graph, kept = recentered(net.graph, net.scheme)
+    grids = net.scheme.activations
+    readers = int8_readers(graph, grids=grids, left_float=net.scheme.left_float)
     return frozenset(
         user.name
         for node, users in readers.items()
-        if effects[node.name] > most
-        and all(is_depthwise(graph, each) for each in users)
+        if node.name not in kept and _waste(grids[node.name]) > _MOST_WASTE
         for user in users
+        if is_depthwise(graph, user)
     )
+
+
+def _waste(grid: Grid) -> float:
+    """How much coarser a grid about 0 is that holds what `grid` holds."""
+    return 2 * max(-grid.low, grid.high) / (grid.high - grid.low)
 
 
 def _scale(end: float) -> float:
@@ -195,13 +238,12 @@ def _ends(seen: Seen) -> tuple[Tensor, Tensor]:
     return -ends if seen.low < 0 else 0 * ends, ends if seen.high > 0 else 0 * ends
 
 
-def _chosen(members: list[Influence], *, largest: float, whole: bool) -> _End:
+def _chosen(members: list[Influence], *, largest: float, whole: bool) -> float:
     """The end of the least effect on the answer; whole: nothing may be cut."""
-    if not members:
-        return _End(largest, 0.0)
+    if whole or not members:
+        return largest
     ends = torch.maximum(members[0].high, -members[0].low)
     cut = torch.stack([each.cutting().diagonal() for each in members]).sum(dim=0)
     slopes = sum(float(each.gradients.sum()) / each.images for each in members)
     cost = slopes * (ends / HIGH) ** 2 / 12 + cut
-    best = len(ends) - 1 if whole else int(cost.argmin())
-    return _End(largest if whole else float(ends[best]), float(cost[best]))
+    return float(ends[int(cost.argmin())])

@@ -16,13 +16,29 @@ if TYPE_CHECKING:
     from compress.screen import Screen
 
 
-EXAMPLES: Final = ("compress verify runs/quantize-mobilenet_v2-1a2b3c4d",)
+EXAMPLES: Final = (
+    "compress verify runs/quantize-mobilenet_v2-1a2b3c4d",
+    "compress verify model.onnx --target jetson-orin",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags: the run, the images, and how much agreement is asked for."""
-    parser.usage = "compress verify RUN [--data D] [--images 500] [options]"
-    parser.add_argument("run", metavar="RUN", help="run directory whose files to check")
+    parser.usage = (
+        "compress verify RUN [--data D] [--images 500] [options]\n"
+        "       compress verify FILE.onnx --target jetson-orin"
+    )
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="run directory whose files to check, or an ONNX file with --target",
+    )
+    parser.add_argument(
+        "--target",
+        metavar="NAME",
+        help="hold a QDQ file, whoever wrote it, against the rules of this device's "
+        "runtime, without running it",
+    )
     parser.add_argument(
         "--images",
         type=whole(1, 1_000_000),
@@ -57,6 +73,10 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     from compress.finished import whole
     from compress.verification import verify
 
+    if options.target is not None:
+        from compress.linting import linted
+
+        return linted(Path(options.run), options.target)
     report = whole(Path(options.run))
     options = with_own_data(options, screen, options.run)
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from runtime.artifact import Artifact
 from runtime.backends.litert import imported
-from runtime.errors import InputRejectedError
+from runtime.errors import InputRejectedError, one_line
 from runtime.files import read_bytes
 from runtime.layers import Layer, LayerProfile
 from runtime.quiet import quiet
@@ -132,12 +132,20 @@ def layer_times(
     """Time each operator of a file; one that cannot be cut is an InputRejectedError."""
     del variant
     try:
-        cutter = _Cutter(read_bytes(artifact.path, largest=_LARGEST))
-        whole = _Cut(cutter.after(cutter.count), where=artifact, threads=threads)
+        return _layer_times(artifact, threads=threads, rng=rng)
     except (struct.error, ValueError, RuntimeError) as error:
         raise InputRejectedError(
-            f"{artifact.path}: --layers cannot cut it into operators: {error}"
+            f"{artifact.path}: {imported(artifact.path)[1]} does not run it cut after "
+            f"an operator, as --layers does: {one_line(error)}; use ai-edge-litert"
         ) from error
+
+
+def _layer_times(
+    artifact: Artifact, *, threads: int, rng: np.random.Generator
+) -> LayerProfile:
+    """Each cut and the one before it, in turn."""
+    cutter = _Cutter(read_bytes(artifact.path, largest=_LARGEST))
+    whole = _Cut(cutter.after(cutter.count), where=artifact, threads=threads)
     whole.fed(rng)
     for _ in range(_FEWEST):
         whole.time_()

@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any, Final
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import numpy as np
 
     from runtime.artifact import Artifact
     from runtime.layers import LayerProfile
+    from runtime.plan import Plan
+    from runtime.profiled import Profile
+    from runtime.profiling import Voice
     from runtime.session import Session
 
 
@@ -24,8 +29,10 @@ class Backend:
     `session(artifact, *, threads, variant)`, a `Session`, and
     `interpreter(where, *, variant)`, which imports the library for `where` and gives
     its name and version, or raises MissingDependencyError or DeviceError; variant: what
-    a library that has several engines calls this one; layers: its file that defines
-    `layer_times(artifact, *, threads, variant, rng)`, if it tells layers apart;
+    a library that has several engines calls this one; times_itself: it is a program
+    that measures files and gives no answers, and has
+    `profile(artifacts, plan, screen)`, which gives a `Profile`; layers: its file that
+    defines `layer_times(artifact, *, threads, variant, rng)`, if it tells layers apart;
     distributions: what installs it, any of them; cpu: whether it computes on the CPU.
     """
 
@@ -34,9 +41,17 @@ class Backend:
     module: str
     enables: str
     variant: str = ""
+    times_itself: bool = False
     layers: str = ""
     distributions: tuple[str, ...] = ()
     cpu: bool = True
+
+    def profile(
+        self, artifacts: "Mapping[str, Artifact]", plan: "Plan", screen: "Voice"
+    ) -> "Profile":
+        """Let the program measure files, by the names they go by."""
+        found: Profile = self._file().profile(artifacts, plan, screen)
+        return found
 
     def session(self, artifact: "Artifact", *, threads: int) -> "Session":
         """Load a file; raises what `runtime.session.open_session` says."""
@@ -127,6 +142,14 @@ BACKENDS: Final[dict[str, Backend]] = {
             module="openvino",
             distributions=("openvino",),
             enables="ONNX and TFLite files on Intel's and ARM's CPUs",
+        ),
+        Backend(
+            name="trtexec",
+            formats=("onnx",),
+            module="trtexec",
+            enables="times and layers of ONNX files on NVIDIA GPUs, by TensorRT itself",
+            times_itself=True,
+            cpu=False,
         ),
         Backend(
             name="executorch",

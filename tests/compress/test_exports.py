@@ -50,7 +50,12 @@ HERE = int8_target(this_machine()).name
         Asked({"to": ("tflite",)}, ("model-lenet5.tflite",)),
         Asked(
             {"to": ("onnx", "tflite"), "dtype": ("float32", "float16")},
-            ("model-lenet5.onnx", "model-lenet5.tflite", "model-lenet5-float16.tflite"),
+            (
+                "model-lenet5.onnx",
+                "model-lenet5-float16.onnx",
+                "model-lenet5.tflite",
+                "model-lenet5-float16.tflite",
+            ),
         ),
     ],
 )
@@ -95,8 +100,8 @@ def test_int8_of_a_float_model_says_what_to_do() -> None:
 
 
 def test_a_number_format_that_no_exporter_writes_is_refused() -> None:
-    with pytest.raises(RecipeError, match="float16 and dynamic are TFLite's"):
-        list(wanted("model", model(nn.Identity()), Export(dtype=("float16",))))
+    with pytest.raises(RecipeError, match="dynamic is TFLite's"):
+        list(wanted("model", model(nn.Identity()), Export(dtype=("dynamic",))))
 
 
 def test_an_unknown_target_is_refused_before_any_work() -> None:
@@ -111,5 +116,17 @@ def test_names_tell_every_variant_apart() -> None:
         target=("x86-vnni", "x86-avx2", "arm64", "jetson"),
     )
     names = [each.name for each in wanted("model", quantised(), export)]
-    assert len(names) == len(set(names)) == 9
+    assert len(names) == len(set(names)) == 10
     assert isinstance(next(wanted("model", quantised(), export)), Wanted)
+
+
+def test_half_precision_around_int8_is_for_tensorrt() -> None:
+    """The file's name says so; nobody else has such a file."""
+    export = Export(target=("arm64", "jetson"), around="float16")
+    names = tuple(each.name for each in wanted("model", quantised(), export))
+    assert names == (
+        "model-lenet5-int8-arm64.onnx",
+        "model-lenet5-int8-fp16-jetson.onnx",
+    )
+    with pytest.raises(RecipeError, match="--target jetson-orin"):
+        list(wanted("model", quantised(), Export(around="float16")))

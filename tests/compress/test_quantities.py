@@ -59,6 +59,7 @@ def by_flags(*words: str) -> Recipe:
     parser = Parser(prog="compress prune")
     prune.add_arguments(parser)
     parser.add_argument("--seed")
+    parser.add_argument("--device", default="cpu")
     options = parser.parsed(["--model", "lenet5", *words])
     return recipe_of(options, stage="prune", name="r", model=MODEL)
 
@@ -129,6 +130,7 @@ def test_the_limit_that_a_cut_is_for_may_have_a_unit() -> None:
     parser = Parser(prog="compress prune")
     prune.add_arguments(parser)
     parser.add_argument("--seed")
+    parser.add_argument("--device", default="cpu")
     options = parser.parsed(["--model", "lenet5", "--latency-ms", "1.5s"])
     prune._cut_for_latency_(options)
     recipe = recipe_of(options, stage="prune", name="r", model=MODEL)

@@ -205,6 +205,7 @@ def test_export_writes_every_target_from_the_one_graph(
     assert (here["proven_by"], arm["proven_by"]) == (None, layout.name)
     said = (out / "report.md").read_text(encoding="utf-8")
     assert f"proven by its equal for {layout.name}" in said
+    assert artifacts["jetson"]["parity"]["argmax_agreement"] == 1.0
 
 
 @pytest.mark.parametrize(

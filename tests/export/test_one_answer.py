@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from conftest import Workshop
 
 CPUS = ("cortex-a72", "cortex-a76")
-SIZE = 96
-IMAGES = 3
+SIZE = 64
+IMAGES = 2
 
 
 @pytest.fixture
@@ -74,8 +74,9 @@ def test_int8_files_answer_alike_on_every_cpu(
 ) -> None:
     """Bit for bit: the file for this machine here, ARM's file on A72 and on A76.
 
-    And LiteRT's file, whose logits are float, to seven digits. This machine's file is
-    proven against the simulation elsewhere, so that each is everybody's oracle.
+    And LiteRT's file, whose logits are float, to 1e-5 of the largest: its last sums
+    have another order there. A step of INT8 would be a hundred times that. This
+    machine's file is proven against the simulation elsewhere.
     """
     here, there = {}, []
     images = workshop.pixels(16, SIZE)
@@ -99,7 +100,7 @@ def test_int8_files_answer_alike_on_every_cpu(
             scores = have.scores[f"{name}-arm64.onnx"]
             assert np.array_equal(scores, want.scores[path.name]), (name, cpu)
         error = np.abs(have.scores[lite.name] - want.scores[lite.name]).max()
-        assert error <= 1e-6 * np.abs(want.scores[lite.name]).max(), cpu
+        assert error <= 1e-5 * np.abs(want.scores[lite.name]).max(), cpu
 
 
 @pytest.mark.slow

@@ -1,10 +1,7 @@
 """Files for TensorRT: the network on grids about 0, proven by integers that sum."""
 
-from collections import Counter
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -15,7 +12,13 @@ from torch import Tensor, nn
 
 from compress.int8.recenter import recentered
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.int8.symmetric import grids_of, mirrored, on_grids_of, symmetric
+from compress.int8.symmetric import (
+    grids_of,
+    halved,
+    mirrored,
+    on_grids_of,
+    symmetric,
+)
 from export.exact import proving_session
 from export.lower import int8_macs_fraction
 from export.tensorrt_rules import breaches
@@ -24,6 +27,9 @@ from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 from runtime.target import target
+
+if TYPE_CHECKING:
+    from conftest import Quantised, Workshop
 
 SIZE = 32
 CLASSES = tuple(f"class {number}" for number in range(10))
@@ -51,20 +57,20 @@ class Inverted(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def inverted(workshop: Any) -> Any:
+def inverted(workshop: "Workshop") -> "Quantised":
     """The small network on the grids that other targets read, and images."""
     torch.manual_seed(0)
     images = workshop.pixels(32, SIZE)
     return workshop.quantised(Inverted(), images)
 
 
-def about_zero(made: Any) -> QuantizedNet:
+def about_zero(made: "Quantised") -> QuantizedNet:
     """A quantised net on grids for TensorRT, calibrated on its own images."""
     net = QuantizedNet(made.graph, made.scheme)
     return symmetric(net, lambda: made.images.split(8))
 
 
-def written(net: QuantizedNet, path: Path) -> Artifact:
+def written(net: QuantizedNet, path: Path, *, half: bool = False) -> Artifact:
     """The net's file for a Jetson."""
     return to_onnx(
         with_qdq(net.graph, net.scheme),
@@ -76,6 +82,7 @@ def written(net: QuantizedNet, path: Path) -> Artifact:
         name="small",
         dtype="int8",
         target=target("jetson"),
+        half=half,
     )
 
 
@@ -92,7 +99,7 @@ def decibels(want: np.ndarray, have: np.ndarray) -> float:
 
 
 def test_the_file_answers_as_its_network_to_the_bit(
-    inverted: Any, tmp_path: Path
+    inverted: "Quantised", tmp_path: Path
 ) -> None:
     """ONNX Runtime, on sums of codes, against torch; and the grids are good ones."""
     net = about_zero(inverted)
@@ -106,7 +113,7 @@ def test_the_file_answers_as_its_network_to_the_bit(
 
 
 def test_gates_and_concatenations_lose_nothing_but_a_sigmoids_last_bit(
-    everything: Any, tmp_path: Path
+    everything: "Quantised", tmp_path: Path
 ) -> None:
     """h-swish, squeeze and excite, SiLU, padded pools, concat, shuffle."""
     net = about_zero(everything)
@@ -130,11 +137,13 @@ def test_every_rule_is_kept_and_weights_are_stored_in_int8(
 
     assert breaches(model) == ()
     stored = {each.name: each for each in model.graph.initializer}
-    kinds: Counter[int] = Counter()
-    for each in stored.values():
-        if len(each.dims) > 1:
-            kinds[each.data_type] += int(np.prod(each.dims))
-    assert kinds[TensorProto.FLOAT] < 0.2 * kinds[TensorProto.INT8]
+    behind = {node.output[0]: node.input[0] for node in model.graph.node}
+    for node in model.graph.node:
+        if node.op_type in {"Conv", "Gemm"}:
+            group = next((a.i for a in node.attribute if a.name == "group"), 1)
+            weight = stored[behind.get(node.input[1], node.input[1])]
+            # Depthwise layers behind a clamp are read in float: see symmetric.py.
+            assert weight.data_type == TensorProto.INT8 or group > 1
     for node in model.graph.node:
         if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
             zero = numpy_helper.to_array(stored[node.input[2]])
@@ -143,7 +152,7 @@ def test_every_rule_is_kept_and_weights_are_stored_in_int8(
 
 
 def test_a_residual_rounds_its_skip_and_not_what_its_convolution_gives(
-    inverted: Any, tmp_path: Path
+    inverted: "Quantised", tmp_path: Path
 ) -> None:
     """TensorRT fuses such a sum with the convolution, and no other."""
     graph = onnx.load(written(about_zero(inverted), tmp_path / "a.onnx").path).graph
@@ -156,26 +165,22 @@ def test_a_residual_rounds_its_skip_and_not_what_its_convolution_gives(
     assert writer[total.input[kinds.index("Conv")]].name == "project/Conv"
 
 
-def test_moving_zero_points_into_biases_changes_nothing(inverted: Any) -> None:
+def test_moving_zero_points_into_biases_changes_nothing(inverted: "Quantised") -> None:
     """The graph before and after, on weights that are rounded as in files."""
     graph, scales = recentered(inverted.graph, inverted.scheme)
-    snapped = {
-        name: replace(inverted.scheme, activations={}, weights={}) for name in scales
-    }
 
     before = answers_of(inverted.graph, inverted.images)
     after = answers_of(graph, inverted.images)
 
     # What reads them pads nothing: 1x1 convolutions behind the depthwise ones.
-    assert set(scales) == {"relu6_1", "relu6_3"} or len(scales) == 2
-    assert snapped
+    assert len(scales) == 2
     # The rounded weights' sums differ a little from those of the weights.
     assert decibels(before, after) > 30
     ends = [node.args[1] for node in graph.graph.nodes if node.name in scales]
     assert all(end < 0 for end in ends)
 
 
-def test_a_report_gives_back_the_grids(inverted: Any) -> None:
+def test_a_report_gives_back_the_grids(inverted: "Quantised") -> None:
     """Verified later, on the same grids and float layers."""
     net = about_zero(inverted)
     record = grids_of(net)
@@ -190,7 +195,7 @@ def test_a_report_gives_back_the_grids(inverted: Any) -> None:
         on_grids_of(net, {"scales": {"image": -1.0}})
 
 
-def test_without_images_ranges_are_widened(inverted: Any) -> None:
+def test_without_images_ranges_are_widened(inverted: "Quantised") -> None:
     """Coarser than what is calibrated, but no nonsense."""
     net = mirrored(QuantizedNet(inverted.graph, inverted.scheme))
 
@@ -200,15 +205,43 @@ def test_without_images_ranges_are_widened(inverted: Any) -> None:
     assert all(grid.zero_point == 0 for grid in net.scheme.activations.values())
 
 
-def test_a_depthwise_layer_may_stay_float_without_losing_a_bit(
-    inverted: Any, tmp_path: Path
+def test_depthwise_layers_that_waste_half_a_grid_are_read_in_float(
+    inverted: "Quantised", tmp_path: Path
 ) -> None:
-    """Its taps are added one by one, on both sides."""
-    made = about_zero(inverted)
-    net = QuantizedNet(made.graph, made.scheme.without(frozenset({"first"})))
+    """Their taps are added one by one, on both sides, so that no bit is lost."""
+    net = about_zero(inverted)
     artifact = written(net, tmp_path / "small.onnx")
 
+    assert net.scheme.left_float == {"first", "depthwise"}
+    assert 0.7 < int8_macs_fraction(artifact.path) < 1
+    # What they read has no grid at all.
+    assert net.scheme.activations.keys() < inverted.scheme.activations.keys()
     have = proving_session(artifact).run(inverted.images.numpy())
-
     np.testing.assert_array_equal(have, answers_of(net, inverted.images))
-    assert 0.9 < int8_macs_fraction(artifact.path) < 1
+
+
+@pytest.mark.parametrize("name", ["inverted", "everything"])
+def test_a_file_in_half_precision_holds_the_same_numbers(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Around INT8 all is float16, which the network's constants are, too."""
+    made = request.getfixturevalue(name)
+    net = halved(about_zero(made))
+
+    artifact = written(net, tmp_path / "half.onnx", half=True)
+
+    model = onnx.load(artifact.path)
+    kinds = {each.data_type for each in model.graph.initializer}
+    assert TensorProto.FLOAT not in kinds
+    assert {TensorProto.FLOAT16, TensorProto.INT8} <= kinds
+    assert breaches(model) == ()
+    onnx.checker.check_model(model, full_check=True)
+    have = proving_session(artifact).run(made.images.numpy())
+    want = answers_of(net, made.images)
+    assert decibels(want, have) > 45
+    in_float = answers_of(made.net, made.images)
+    assert decibels(in_float, have) > 20
+    record = grids_of(about_zero(made), half=True)
+    assert record is not None
+    again = on_grids_of(QuantizedNet(made.graph, made.scheme), record)
+    np.testing.assert_array_equal(answers_of(again, made.images), want)

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
@@ -27,9 +26,9 @@ class Sketch:
         self.values: dict[str, np.ndarray] = {}
         self.opset = 18
         self.scale = 0.05
-        self.zero: Any = np.int8(0)
+        self.zero: np.int8 | np.uint8 = np.int8(0)
 
-    def add(self, operator: str, *inputs: str, name: str, **attributes: Any) -> str:
+    def add(self, operator: str, *inputs: str, name: str, **attributes: int) -> str:
         """One more node; gives what it computes."""
         made = helper.make_node(operator, inputs, [name], name=name, **attributes)
         self.nodes.append(made)
@@ -51,7 +50,7 @@ class Sketch:
         parts = [f"{name}.{part}" for part in ("codes", "scales", "zeros")]
         return self.add("DequantizeLinear", *parts, name=f"{name}.w", axis=axis)
 
-    def conv(self, value: str, name: str, **options: Any) -> str:
+    def conv(self, value: str, name: str, **options: int) -> str:
         """A convolution of what is given, which rounds nothing by itself."""
         return self.add("Conv", value, self.weight(name, **options), name=name)
 
