@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from compress.devices.names import COMPUTING
 from compress.devices.table import device
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from runtime.machine import Machine
     from runtime.profiled import Profile
     from runtime.profiling import Voice
+
+_ENGINE: Final = "trtexec"  # whose times those of other runtimes are not
 
 
 def parted(name: str) -> tuple[str, str | None]:
@@ -79,6 +81,12 @@ def threads_for(export: Export) -> int:
     return target(export.target[0]).threads
 
 
+def runtime_for(export: Export) -> str | None:
+    """What a device runs files by, where that is not the runtime of their format."""
+    names = {target(name).runtime for name in export.target}
+    return _ENGINE if names == {_ENGINE} else None
+
+
 def measured(  # noqa: PLR0913  # what is measured, where and how
     name: str,
     files: Sequence[Path],
@@ -88,6 +96,7 @@ def measured(  # noqa: PLR0913  # what is measured, where and how
     screen: Voice,
     runs: int = Plan.runs,
     seconds: float | None = None,
+    runtime: str | None = None,
 ) -> Profile:
     """Measure `files` on the device `name`, in turn if there are several.
 
@@ -100,6 +109,7 @@ def measured(  # noqa: PLR0913  # what is measured, where and how
         compare=len(files) > 1,
         threads=threads,
         seed=seed,
+        runtime=runtime,
         force=True,  # a doubt is for the report to tell, as with what is measured here
     )
     profile = device(name).measure(files, plan, screen)

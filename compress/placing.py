@@ -15,7 +15,7 @@ from compress.exports import Wanted, write
 from compress.int8.regions import cuts, gates
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.job import Job
-from compress.measuring import measured, samples_of, threads_for
+from compress.measuring import measured, runtime_for, samples_of, threads_for
 from compress.recipe import Export
 from compress.screen import Advance
 from export.placement import (
@@ -65,6 +65,7 @@ class DeviceTimer:
             threads=threads_for(self.export),
             seed=self.job.seed,
             screen=self.job.screen,
+            runtime=runtime_for(self.export),
             seconds=seconds,
         )
         return samples_of(found)

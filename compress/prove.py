@@ -11,7 +11,7 @@ import numpy as np
 from compress.data.catalogue import Catalogue
 from compress.exports import Wanted, wanted, write
 from compress.job import Job
-from compress.measuring import measured, threads_for
+from compress.measuring import measured, runtime_for, threads_for
 from compress.models.model import Model
 from compress.parity import FileJudge
 from compress.placing import Placed, placed
@@ -129,6 +129,7 @@ def timed(
             threads=threads,
             seed=job.seed,
             screen=job.screen,
+            runtime=runtime_for(export),
         )
         return found.measurements, found.comparisons
     job.screen.tell(

@@ -15,7 +15,6 @@ from compress.pruning.racing import SENTENCE, Racer, scaled
 from compress.pruning.stopwatch import RUNTIME, LocalStopwatch
 from compress.pruning.timed_files import TimedFiles, narrowed
 from compress.pruning.tradeoff import traded
-from runtime.backends.table import BACKENDS
 from runtime.errors import MissingDependencyError
 from runtime.machine import this_machine
 from runtime.target import LOCAL, int8_target, target
@@ -36,6 +35,8 @@ if TYPE_CHECKING:
     from compress.stages.prune import Prune
     from runtime.target import Target
 
+# Runtimes whose kernels are like those that this machine times.
+_RACED: Final = frozenset({RUNTIME, "litert"})
 # Of the widths that layers are timed at, the share that files are raced at.
 _EVERY: Final = 2
 # Files that are measured before the best of them has to do.
@@ -224,7 +225,7 @@ def deadline_of(model: Model, job: Job, options: Prune) -> Deadline | None:
 
 def check_measurable(wanted: Target, aim: Aim) -> None:
     """Refuse a target whose latencies nobody can take, before any work."""
-    if wanted.runtime not in BACKENDS:
+    if wanted.runtime not in _RACED:
         why = f"{wanted.runtime} runs on the device alone"
     elif aim.device is not None:
         return

@@ -114,6 +114,7 @@ def run_for(
     return code, json.loads(report.read_text()) if report.is_file() else {}
 
 
+@pytest.mark.slow
 def test_files_are_made_for_the_board_and_measured_on_it(
     network: Path,
     plug: Callable[[Board], Board],
@@ -144,6 +145,7 @@ def test_files_are_made_for_the_board_and_measured_on_it(
     assert {each["target"] for each in report["ship"]} <= {"pi5"}
 
 
+@pytest.mark.slow
 def test_what_is_faster_in_float_there_stays_float(
     network: Path,
     plug: Callable[[Board], Board],
