@@ -2,7 +2,7 @@
 
 usage: python benchmarks/pruning_promise.py [--nets resnet18 …] [--parts macs int8]
 
-Part `macs`: `prune --macs` as it chooses by default, at 48 and 224 px, in ONNX Runtime
+Part `macs`: `prune --macs --widths kernels`, at 48 and 224 px, in ONNX Runtime
 float32. Part `int8`: widths chosen by the latency table of INT8 files, as where ptq
 follows, at 224 px, in ONNX Runtime and in LiteRT. Each net is cut to 1.5, 2 and 3 times
 fewer MACs; weights are random. Cuts and the whole net run in turn on one thread, one

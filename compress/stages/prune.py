@@ -74,10 +74,11 @@ class Prune(Alone, Recovery):
         description="layers that are ranked together: all, none, or those alike",
     )
     widths: Literal["kernels", "scores"] = Field(
-        default="kernels",
+        default="scores",
         description="what decides under a budget of MACs which layers give how much: "
-        "what their kernels would save, or scores alone, as scope ranks them (also "
-        "where a scope is given, and with criterion missed)",
+        "scores alone, as scope ranks them, or also what their kernels would save: "
+        "fewer MACs are less time then, and more is lost (not with a scope of its own, "
+        "nor with criterion missed)",
     )
     round_to: int = Field(
         default=8, ge=1, le=256, description="channels left are a multiple of this"

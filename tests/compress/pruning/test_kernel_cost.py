@@ -143,16 +143,16 @@ def test_a_budget_beyond_reach_is_told_as_one(layout: Layout) -> None:
 @pytest.mark.parametrize(
     ("options", "follows"),
     [
-        ({"macs": 0.5}, True),
-        ({"macs": 0.5, "widths": "scores"}, False),
-        ({"macs": 0.5, "scope": "global"}, False),
-        ({"macs": 0.5, "criterion": "missed"}, False),
-        ({"params": 0.5}, False),
+        ({"macs": 0.5}, False),
+        ({"macs": 0.5, "widths": "kernels"}, True),
+        ({"macs": 0.5, "widths": "kernels", "scope": "global"}, False),
+        ({"macs": 0.5, "widths": "kernels", "criterion": "missed"}, False),
+        ({"params": 0.5, "widths": "kernels"}, False),
         ({"ratio": 0.5}, False),
     ],
 )
 def test_who_names_a_ranking_gets_it(
     options: dict[str, object], *, follows: bool
 ) -> None:
-    """Kernels decide under a budget of MACs, unless asked otherwise."""
+    """Kernels decide under a budget of MACs, where that is asked for."""
     assert Prune.model_validate(options).follows_kernels() is follows
