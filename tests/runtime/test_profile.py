@@ -97,7 +97,7 @@ def test_the_text_is_a_table_with_the_machine_below(tmp_path: Path) -> None:
     """The same name in two folders is told apart."""
     (tmp_path / "b").mkdir()
     first, second = net(tmp_path / "a.onnx"), net(tmp_path / "b/a.onnx")
-    done = runtime(first, second, "--seconds", "0.2", "-q")
+    done = runtime(first, second, "--runs", "20", "-q")
     assert done.returncode == 0
     assert done.stderr == ""
     head, rule, *rows = done.stdout.splitlines()
