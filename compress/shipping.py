@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from compress.evidence import LOCAL, Evidence, devices_of
+from compress.evidence import LOCAL, Evidence, devices_of, timed_for_its_device
 from compress.measuring import machine_for
 from compress.proof import Proof, Proven
 from compress.report import units
@@ -89,6 +89,8 @@ def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
         if slow is best and all(c.kept for c in checks_of_file(fast, found)):
             return fast, f"INT8 is slower {where}, at least {ratio:.2f}x the time"
     shown = units.milliseconds(latency_ms)
+    if not timed_for_its_device(best, found) and (by := proof.measured(best)):
+        shown += f" on {by.machine.name}, which is not its device"
     if len(fit) == 1:
         return best, f"keeps every limit, {shown}"
     return best, f"the fastest of {len(fit)} that keep every limit, {shown}"

@@ -13,7 +13,7 @@ from runtime.files import read_json, sha256_of, write_json
 from runtime.plain_json import LARGEST_BYTES, json_record
 from runtime.preprocess import Preprocess
 from runtime.selftest import SelfTest
-from runtime.typed import record_as
+from runtime.typed import record_as, shown
 
 Format = Literal["onnx", "tflite", "executorch"]
 Dtype = Literal["float32", "float16", "dynamic", "int8"]
@@ -122,7 +122,7 @@ class Artifact:
             if record.get(key) != found:
                 raise InputRejectedError(
                     f"{path}: {key} is {found}, but {bare.twin.name} says "
-                    f"{record.get(key)}: the file was changed; export it again"
+                    f"{shown(record.get(key))}: the file was changed; export it again"
                 )
         inside = record.get("selftest") == INSIDE
         if inside:

@@ -1,6 +1,7 @@
 """The self-test of model files, run: does this machine compute what was trained."""
 
 import json
+import math
 import textwrap
 from collections.abc import Sequence
 from contextlib import closing
@@ -161,9 +162,15 @@ def _checked(
     preprocess = artifact.preprocess
     if preprocess is None:
         raise ValueError(artifact.path)
-    batch = preprocess(test.images(preprocess.size))
     session = open_session(artifact, threads=threads, runtime=runtime)
     with closing(session):
+        # Before images are enlarged to it: a twin may claim any size.
+        if math.prod(session.input_shape[1:]) not in {1, 3, 3 * preprocess.size**2}:
+            raise InputRejectedError(
+                f"{artifact.path}: says that images are {preprocess.size} pixels wide, "
+                f"but takes {list(session.input_shape)}; export the file again"
+            )
+        batch = preprocess(test.images(preprocess.size))
         given = session.run(batch)
     scores = check_scores(given, images=len(batch), path=artifact.path)
     if max(test.outputs) >= scores.shape[1]:

@@ -66,11 +66,14 @@ class Plan:
         )
         for flag, number, most in (
             ("--runs", plan.runs, 10_000_000),
-            ("--threads", max(threads, *sweep, 0), 1024),
+            *(("--threads", count, 1024) for count in (threads, *sweep)),
             ("--seed", plan.seed, 2**32 - 1),
         ):
-            if number > most or (flag == "--seed" and number < 0):
-                raise RecipeError(f"{flag} {number}; allowed: up to {most}")
+            least = 0 if flag == "--seed" else 1
+            if not least <= number <= most:
+                raise RecipeError(
+                    f"{flag} {number}; allowed: up to {most}, at least {least}"
+                )
         if plan.compare and len(options.files) < 2:  # noqa: PLR2004  # two sides
             raise RecipeError("--compare: one file given; give two or more")
         if plan.compare and plan.sweep:
@@ -97,7 +100,8 @@ class Plan:
             raise RecipeError("--sustained and --mode certified: give one of them")
         if minutes is not None and self.seconds is not None:
             raise RecipeError("--sustained and --seconds: give one of them")
-        if self.mode == "certified" and (self.seconds or CERTIFIED_S) < CERTIFIED_S:
+        seconds = CERTIFIED_S if self.seconds is None else self.seconds
+        if self.mode == "certified" and not CERTIFIED_S <= seconds < float("inf"):
             raise RecipeError(
                 f"--seconds {self.seconds}; allowed: {CERTIFIED_S:.0f} or more with "
                 "--mode certified"

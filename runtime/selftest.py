@@ -33,6 +33,8 @@ _BEST: Final = 5
 _MOST_OUTPUTS: Final = 64
 # What a reader takes; a writer stays far below.
 _LONGEST_TEXT: Final = 1 << 20
+_MOST_IMAGES: Final = 16
+_MOST_KEPT: Final = 4096  # scores of an image
 
 _Score = Annotated[float, Between(-1e30, 1e30)]
 _Positive = Annotated[float, Between(1e-30, 1e30)]
@@ -56,7 +58,9 @@ class _Record:
             raise ValueError("one image or more, and one output or more")
         if any(len(row) != len(self.outputs) for row in self.scores):
             raise ValueError("a score for each output, in every row of scores")
-        if len(self.pixels) > _LONGEST_TEXT or len(self.scores) > len(self.pixels):
+        if len(self.scores) > _MOST_IMAGES or len(self.outputs) > _MOST_KEPT:
+            raise ValueError(f"{_MOST_IMAGES} images and {_MOST_KEPT} scores at most")
+        if len(self.pixels) > _LONGEST_TEXT:
             raise ValueError(f"pixels of at most {_LONGEST_TEXT} characters")
 
 

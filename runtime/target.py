@@ -195,8 +195,8 @@ def target(name: str) -> Target:
     found = TARGETS.get(ALIASES.get(name, name))
     if found is None:
         raise RecipeError(
-            f"targets: unknown target {name!r}; known: {', '.join(sorted(TARGETS))}; "
-            "`compress targets` describes them"
+            f"targets: unknown target {name!r:.80}; "
+            f"known: {', '.join(sorted(TARGETS))}; `compress targets` describes them"
         )
     return found
 

@@ -99,7 +99,7 @@ def _record(kind: type, found: object, place: str, *, strict: bool) -> object:
     inside = f"{place}." if place else ""
     for key in found:
         if strict and key not in known:
-            raise _WrongError(f"{inside}{key}", _STRANGE, _one_of(known))
+            raise _WrongError(f"{inside}{key!s:.60}", _STRANGE, _one_of(known))
     values = {
         key: _value(hints[key], found[key], inside + key)
         for key in known

@@ -25,6 +25,7 @@ from compress.devices.remote import (
     remote_machine,
     remote_profile,
     stdout_of,
+    testable,
     time_limit_s,
 )
 from compress.stand_in import stand_in
@@ -87,11 +88,7 @@ class ContainerDevice:
         """
         artifacts, plan = [Artifact.read(path) for path in files], self._plan(plan)
         with self._inside(artifacts, plan, screen) as there:
-            tested = [
-                path
-                for path, artifact in zip(there.files, artifacts, strict=True)
-                if artifact.selftest is not None and artifact.preprocess is not None
-            ]
+            tested = testable(artifacts, there.files, plan)
             if tested:
                 screen.tell(f"{self.name}: running self-tests")
                 found = remote_check(

@@ -81,7 +81,7 @@ def why_lost(board: Board, lost: LostError, *, doing: str, began: bool) -> str:
     if not began and (lost.status in _NOT_FOUND or "not found" in last):
         return (
             f"{board.name}: {printable(board.python)!r} cannot be run there ({last}); "
-            f"install it (`ssh -t {to.words} 'sudo apt install python3'`), or name "
+            f"{_remedy(board)}, or name "
             f"another: `compress devices add {board.name} {to} --python PATH`"
         )
     if not began and TOO_OLD in said:
@@ -110,3 +110,11 @@ def _last(said: str) -> str:
     """The last line that is one."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     return printable(lines[-1])[:_LONGEST] if lines else ""
+
+
+def _remedy(board: Board) -> str:
+    """How to get the interpreter that is not there."""
+    if "/" in board.python:  # of an environment: Python itself may well be there
+        folder = board.python.partition("/bin/")[0]
+        return f"make it there (`python3 -m venv {printable(folder)}`)"
+    return f"install it (`ssh -t {board.address.words} 'sudo apt install python3'`)"

@@ -41,7 +41,8 @@ def install_line(board: Board, greeting: Greeting, packages: list[str]) -> str:
 
 
 def lacking(greeting: Greeting) -> list[str]:
-    """What a board lacks to run any model file."""
+    """What a board lacks to run model files; without an interpreter, one a format."""
     has = set(greeting.modules)
     found = [] if "numpy" in has else ["numpy"]
-    return found if has & {*distributions()} else [*found, "onnxruntime"]
+    interpreters = [] if has & {*distributions()} else ["onnxruntime", "ai-edge-litert"]
+    return [*found, *interpreters]

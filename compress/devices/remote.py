@@ -12,6 +12,7 @@ from typing import Final
 
 from runtime import errors
 from runtime.artifact import Artifact
+from runtime.backends.table import backend
 from runtime.errors import DeviceError, EdgepressError, Exit, InputRejectedError
 from runtime.machine import Machine
 from runtime.plain_json import json_record
@@ -124,6 +125,23 @@ def remote_check(
         sentences=tuple(f"{device}: {each.sentence}" for each in found),
         failed=tuple(f"{device}: {each.sentence}" for each in found if not each.passed),
     )
+
+
+def testable(
+    artifacts: Sequence[Artifact], files: Sequence[str], plan: Plan
+) -> list[str]:
+    """Those of `files`, paths on the device, whose self-test can be run there.
+
+    They are `artifacts`, in that order. A runtime that only times, as trtexec does,
+    gives no answers to test.
+    """
+    if plan.runtime is not None and backend(plan.runtime).times_itself:
+        return []
+    return [
+        path
+        for path, artifact in zip(files, artifacts, strict=True)
+        if artifact.selftest is not None and artifact.preprocess is not None
+    ]
 
 
 def time_limit_s(plan: Plan, files: int) -> float:

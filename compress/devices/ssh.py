@@ -16,6 +16,7 @@ from compress.devices.remote import (
     remote_check,
     remote_machine,
     remote_profile,
+    testable,
     time_limit_s,
 )
 from compress.devices.visit import Greeting, Patience, Visit, visiting
@@ -82,11 +83,7 @@ class SshDevice:
         """
         artifacts = [Artifact.read(path) for path in files]
         with self._laid_out(artifacts, plan, screen) as there:
-            tested = [
-                path
-                for path, artifact in zip(there.files, artifacts, strict=True)
-                if artifact.selftest is not None and artifact.preprocess is not None
-            ]
+            tested = testable(artifacts, there.files, plan)
             if tested:
                 self._tested(there, tested, plan, screen)
             screen.tell(f"{self.name}: measuring")

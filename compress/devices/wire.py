@@ -27,6 +27,7 @@ AGENT: Final = Path(__file__).with_name("agent.py")
 OLDEST_PYTHON: Final = (3, 10)
 TOO_OLD: Final = "edgepress needs another Python than"
 _LONGEST_LINE: Final = 1 << 20
+_CHUNK_BYTES: Final = 1 << 16
 _LOGIN_BYTES: Final = 1 << 16  # that a shell may print before
 _TAIL_BYTES: Final = 1 << 14
 _PING_S: Final = 10.0
@@ -87,6 +88,7 @@ class Wire:
         """
         source, self._mark = AGENT.read_bytes(), secrets.token_hex(16)
         self._late, self._waiting, self._said = False, False, b""
+        self._come = bytearray()
         self._sending, self._over = threading.Lock(), threading.Event()
         self._deadline = time.monotonic() + patience_s
         self._ssh = subprocess.Popen(  # noqa: S603  # ssh; no shell on this side
@@ -105,12 +107,12 @@ class Wire:
 
     def greeting(self) -> dict[str, object]:
         """What the far end says of itself, after whatever its login printed."""
-        mark, seen = self._mark.encode(), b""
-        while not seen.endswith(mark):
-            byte = self._out.read(1)
-            if not byte or len(seen) > _LOGIN_BYTES:
+        mark = self._mark.encode()
+        while mark not in self._come:
+            if len(self._come) > _LOGIN_BYTES:
                 raise self._lost()
-            seen += byte
+            self._more()
+        self._come = self._come.partition(mark)[2]
         return self._answer()
 
     def opened(self) -> dict[str, object]:
@@ -143,10 +145,10 @@ class Wire:
         size = record.get("bytes")
         if type(size) is not int or not 0 <= size <= LARGEST_BYTES:
             raise RefusedError("answers in a way that is not ours")
-        body = self._out.read(size)
-        if len(body) < size:
-            raise self._lost()
-        return record, body
+        while len(self._come) < size:
+            self._more()
+        body, self._come = self._come[:size], self._come[size:]
+        return record, bytes(body)
 
     def close(self) -> None:
         """End the connection, and with it everything that was started there."""
@@ -166,17 +168,37 @@ class Wire:
 
     def _answer(self) -> dict[str, object]:
         """The next line of the far end."""
-        line = self._out.readline(_LONGEST_LINE)
-        if not line.endswith(b"\n"):
-            raise self._lost()
+        while b"\n" not in self._come:
+            if len(self._come) > _LONGEST_LINE:
+                raise self._lost()
+            self._more()
+        line, _, self._come = self._come.partition(b"\n")
         try:
-            record = json_record(line, source="the far end")
+            record = json_record(bytes(line), source="the far end")
         except InputRejectedError as error:
             raise RefusedError("answers in a way that is not ours") from error
         refused = record.get("refused")
         if refused is not None:
             raise RefusedError(str(refused))
         return record
+
+    def _more(self) -> None:
+        """Take what comes next, while there is time.
+
+        What ssh started may live on and hold its stdout open: its end is none of that.
+        """
+        handle = self._out.fileno()
+        while not select.select([handle], [], [], _TICK_S)[0]:
+            late = time.monotonic() > self._deadline + _TICK_S
+            if late:
+                self._late = True
+                self.kill()
+            if late or self._ssh.poll() is not None:
+                raise self._lost()
+        chunk = os.read(handle, _CHUNK_BYTES)
+        if not chunk:
+            raise self._lost()
+        self._come += chunk
 
     def _send(self, content: bytes) -> None:
         """Write; that nobody reads any more is told where an answer is waited for."""

@@ -69,7 +69,8 @@ def predicted(artifact: Artifact, board: Board, screen: Voice) -> Prediction:
     known = every.get(llvm.major) or every[max(every)]
     screen.tell(
         f"{artifact.path.name}: counting instructions on an emulated {board.cpu}; "
-        "10 s for a MobileNet"
+        "10 s for a MobileNet on a quiet machine; the first time, an ARM Debian and "
+        "LiteRT (150 MB) are fetched and unpacked into the cache"
     )
     count = counted(artifact.path, cpu=board.cpu)
     each = [count.whole, *(operator.runs for operator in count.operators)]

@@ -108,7 +108,7 @@ class Trtexec:
             source = f"{artifact.path}: {PROGRAM}"
             return Timed(
                 runtime=self.name,
-                load_ms=float(loaded[1]) * 1e3 if loaded else 0.0,
+                load_ms=_seconds(loaded[1]) * 1e3 if loaded else 0.0,
                 samples_ns=read_times(_written(times, artifact), source=source),
             )
 
@@ -280,3 +280,11 @@ def _written(path: Path, artifact: Artifact) -> bytes:
     if not path.is_file():
         raise DeviceError(f"{artifact.path}: {PROGRAM} did not write {path.name}")
     return read_bytes(path, largest=_LARGEST_BYTES)
+
+
+def _seconds(text: str) -> float:
+    """A number that a program printed; 0 for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from runtime.errors import InputRejectedError
+from runtime.files import regular_bytes
 from runtime.meters.meter import NoMeterError, Spent, integral
 
 _LARGEST_BYTES: Final = 1 << 26
@@ -80,12 +81,13 @@ def read_log(path: Path) -> list[tuple[float, float]]:
     InputRejectedError for what is no such log, with the line.
     """
     try:
-        with path.open("rb") as stream:
-            raw = stream.read(_LARGEST_BYTES + 1)
+        raw = regular_bytes(path, largest=_LARGEST_BYTES)
     except OSError as error:
         raise InputRejectedError(f"{path}: not readable: {error.strerror}") from error
-    if len(raw) > _LARGEST_BYTES:
-        raise InputRejectedError(f"{path}: over {_LARGEST_BYTES} bytes of power log")
+    except ValueError as error:
+        raise InputRejectedError(
+            f"{path}: {error}; allowed: a power log of Unix seconds and watts"
+        ) from error
     whole = raw.decode("utf-8", "replace").rpartition("\n")[0]
     samples: list[tuple[float, float]] = []
     for number, line in enumerate(whole.splitlines(), start=1):

@@ -169,7 +169,7 @@ def test_a_bad_file_is_one_sentence_and_an_exit_code(
         (["--compare"], 2, "give two or more"),
         (["--runs", "3"], 2, "runs: 3; allowed: 10 or more"),
         (["--threads", "-1"], 2, "--threads: found '-1'"),
-        (["--threads", "0"], 2, "threads: 0"),
+        (["--threads", "0"], 2, "--threads 0; allowed: up to 1024, at least 1"),
         (["--device", "cuda"], 7, "which is cpu"),
         (["--mode", "certified", "--seconds", "9"], 2, "600 or more"),
         (["--sustained", "nan"], 2, "allowed: up to 1440 minutes"),

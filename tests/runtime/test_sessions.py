@@ -129,7 +129,7 @@ def test_a_tflite_session_quantises_as_the_interpreter_by_hand(
         (["onnxruntime"], ".onnx", "onnx"),
         (
             [
-                "tensorflow",
+                "tensorflow.lite.python.interpreter",
                 *(
                     f"{package}{module}"
                     for package in ("ai_edge_litert", "tflite_runtime")

@@ -136,6 +136,13 @@ def test_an_error_from_there_gets_a_line_that_works_from_here() -> None:
 
 
 def test_an_interpreter_of_any_kind_is_enough() -> None:
-    assert lacking(greeting(managed=False)) == ["numpy", "onnxruntime"]
-    assert lacking(greeting(managed=False, modules="numpy")) == ["onnxruntime"]
+    assert lacking(greeting(managed=False)) == [
+        "numpy",
+        "onnxruntime",
+        "ai-edge-litert",
+    ]
+    assert lacking(greeting(managed=False, modules="numpy")) == [
+        "onnxruntime",
+        "ai-edge-litert",
+    ]
     assert lacking(greeting(managed=False, modules="numpy tflite-runtime")) == []

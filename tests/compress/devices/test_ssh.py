@@ -236,7 +236,7 @@ def test_a_check_says_what_each_board_is_and_lacks(
     told = capsys.readouterr().out
     assert "whole: ready" in told
     assert "bare: not ready" in told
-    assert "  needs numpy and onnxruntime, not installed there; run: ssh " in told
+    assert "  needs numpy and onnxruntime and ai-edge-litert, not; run: ssh " in told
     assert "  nothing listens on port 1" in told
     assert main(["devices", "check", "bare", "--json", "-q"]) == 6
     (record,) = json.loads(capsys.readouterr().out)["devices"]

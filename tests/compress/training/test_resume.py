@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +27,17 @@ from runtime.errors import InterruptedRunError
 CASES = ("sgd", "adamw")
 SIGNALS = (signal.SIGINT, signal.SIGKILL)
 MOMENTS = (5, 6)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_many_threads_in_every_process() -> Iterator[None]:
+    """Sums depend on them, and a verb that another test ran here may have set them."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
