@@ -302,7 +302,7 @@ def test_a_deadline_is_kept_even_if_the_table_is_too_hopeful(
 @ON_X86
 def test_a_target_that_nobody_can_measure_is_refused() -> None:
     """A Raspberry Pi is not here; TensorRT is nowhere but on its device."""
-    with pytest.raises(MissingDependencyError, match="'rpi4' .* is no Cortex-A72"):
+    with pytest.raises(MissingDependencyError, match=r"'rpi4' .* is no Cortex-A72"):
         check_measurable(TARGETS["rpi4"], Aim())
     check_measurable(TARGETS["rpi4"], Aim(device="pi4"))
     check_measurable(TARGETS["local"], Aim())
