@@ -56,14 +56,15 @@ class Profile:
             f"{replace(each, a=printable(each.a), b=printable(each.b)).as_text()}."
             for each in self.comparisons
         ]
-        sentences += [*findings(measurements), *scaling(measurements)]
+        short = [replace(each, file=_short(each.file)) for each in measurements]
+        sentences += [*findings(short), *scaling(measurements)]
         sentences += self._judged(measurements)
         first = measurements[0]
         state = first.conditions.as_text() if first.conditions else ""
         if self.cores:
             sentences.append(f"Pinned to cores {', '.join(map(str, self.cores))}.")
         sentences.append(f"Machine: {first.machine.as_text()}{state and f'; {state}'}.")
-        lines = [*_table(measurements), "", *pictures(measurements)]
+        lines = [*_table(measurements), "", *pictures(short)]
         for sentence in sentences:
             lines += textwrap.wrap(
                 sentence,
