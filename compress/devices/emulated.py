@@ -95,6 +95,7 @@ def site(requirements: Sequence[str]) -> Path:
         return entry
     version, abi = _PYTHON
     words = [sys.executable, "-m", "pip", "install", "--quiet", "--no-compile"]
+    words += ["--timeout=20", "--retries=2"]
     words += ["--only-binary=:all:", "--implementation=cp", "--abi=none", "--abi=abi3"]
     words += [f"--python-version={version}", f"--abi={abi}", "--platform=any"]
     words += ["--disable-pip-version-check", "--platform=manylinux2014_aarch64"]
