@@ -8,6 +8,7 @@ reader serves all records of the runtime, which has no library to do it.
 import math
 import types
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from typing import (
     Annotated,
@@ -146,7 +147,8 @@ def _value(  # noqa: PLR0911, C901  # one line a form of annotation
         if not isinstance(found, float) or math.isfinite(found):
             return found
     elif kind is float and type(found) is int:
-        return float(found)
+        with suppress(OverflowError):  # longer than any number that a computer has
+            return float(found)
     raise _WrongError(place, found, _words(kind))
 
 

@@ -122,3 +122,14 @@ def test_a_record_may_know_more_than_we_do() -> None:
         record_as(Outer, {}, source="x")
     with pytest.raises(InputRejectedError, match="x is 5; allowed: a record"):
         record_as(Outer, 5, source="x")
+
+
+def test_a_number_that_no_computer_has_is_refused() -> None:
+    """JSON may hold any number of digits; Python makes a whole number of them."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Scale:
+        factor: float
+
+    with pytest.raises(InputRejectedError, match=r"twin: factor is 1000.*a number"):
+        record_as(Scale, {"factor": 10**400}, source="twin")
