@@ -1,7 +1,6 @@
 """What an installation can do, and what it would take to do the rest."""
 
 import json
-import textwrap
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -13,9 +12,9 @@ from compress.extras import EXTRAS, Library
 from runtime.child import python_module
 from runtime.errors import Exit
 from runtime.machine import Machine, this_machine
+from runtime.printable import folded
 from runtime.requirements import pip_line
 
-_COLUMNS: Final = 80  # of the terminal that everything fits into
 _PATIENCE_S: Final = 60.0  # for importing every runtime
 
 Lookup = Callable[[str], str | None]
@@ -108,13 +107,7 @@ class Diagnosis:
         facts = (f"Machine: {self.machine.as_text()}.", f"CPU features: {features}.")
         runtimes = (each.as_text() for each in self.runtimes)
         for sentence in (*self._advice(), *runtimes, *facts):
-            lines += textwrap.wrap(
-                sentence,
-                _COLUMNS,
-                subsequent_indent="  ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            lines += folded(sentence)
         return "\n".join(lines)
 
     def _advice(self) -> list[str]:

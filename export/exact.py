@@ -38,7 +38,7 @@ from export.lowering.normal import merged_
 from runtime.artifact import Artifact
 from runtime.batch import Batch
 from runtime.session import Session, open_session
-from runtime.target import ALIASES, TARGETS
+from runtime.target import known_target
 
 _FLOAT: Final = {"to": ir.DataType.FLOAT}
 _INT32: Final = {"to": ir.DataType.INT32}
@@ -88,7 +88,7 @@ def proving_session(
 
 def rounds_reads(artifact: Artifact) -> bool:
     """Whether a file is one for TensorRT's kernels."""
-    known = TARGETS.get(ALIASES.get(artifact.target or "", artifact.target or ""))
+    known = known_target(artifact.target)
     return artifact.dtype == "int8" and known is not None and known.rounds_reads
 
 

@@ -4,7 +4,6 @@ import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Literal, cast
 
@@ -13,6 +12,7 @@ from torch import Tensor, fx, nn
 
 from export.classifier import check_answer, frozen
 from export.exporters import Order
+from export.output_file import check_path, versions_of
 from runtime.artifact import Artifact
 from runtime.errors import (
     InputRejectedError,
@@ -72,7 +72,7 @@ def to_executorch(  # noqa: PLR0913  # what a file must say about itself
     twin, the self-test among them. A network that does not fit is an
     InputRejectedError, missing ExecuTorch a MissingDependencyError.
     """
-    _check_path(path)
+    check_path(path, "executorch")
     image = torch.zeros(1, 3, size, size)
     ready = copy.deepcopy(net) if dtype == "int8" else frozen(net)
     check_answer(ready, image, classes=classes, name=name)
@@ -90,20 +90,12 @@ def to_executorch(  # noqa: PLR0913  # what a file must say about itself
         classes=classes,
         preprocess=replace(preprocess, layout="NCHW"),
         recipe_sha256=recipe_sha256,
-        versions={package: _version(package) for package in _VERSIONED},
+        versions=versions_of(_VERSIONED),
         selftest=selftest,
         selftest_inside=False,
     )
     artifact.write_twin()
     return artifact
-
-
-def _check_path(path: Path) -> None:
-    """Refuse a name that nothing would read again."""
-    if path.suffix != ".pte":
-        raise RecipeError(f"export: {path}: the name must end in .pte")
-    if path.is_dir():
-        raise RecipeError(f"export: {path}: is a folder; choose another name")
 
 
 def _integers_(net: nn.Module, logits: tuple[float, int] | None, *, name: str) -> None:
@@ -187,11 +179,3 @@ def _installed() -> Iterator[None]:
             f"export: needs {error.name}, which is not installed; "
             f"run: {pip_line('executorch')}"
         ) from error
-
-
-def _version(package: str) -> str:
-    """Look up an installed version; a bare checkout of ours has none."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -1,7 +1,6 @@
 """A torch classifier as one self-contained ONNX file, the same bytes every time."""
 
 import json
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal, cast
 
@@ -10,6 +9,7 @@ from torch import nn
 
 from export.classifier import check_answer, frozen
 from export.exporters import Order
+from export.output_file import check_path, installed, versions_of
 from runtime.artifact import Artifact
 from runtime.errors import (
     InputRejectedError,
@@ -90,7 +90,7 @@ def to_onnx(  # noqa: PLR0913  # what a file must say about itself
             f"export: {name} has {weights_bytes / 1e9:.2f} GB of weights, an ONNX file "
             f"holds at most {_FILE_LIMIT_BYTES / 1e9:.2f} GB; choose a smaller model"
         )
-    _check_path(path)
+    check_path(path, "onnx")
     still = frozen(net)
     images = torch.zeros(2 if batch == "dynamic" else 1, 3, size, size)
     check_answer(still, images, classes=classes, name=name)
@@ -144,12 +144,12 @@ def write_onnx(  # noqa: PLR0913  # as above
     selftest: SelfTest | None = None,
 ) -> Artifact:
     """Write a model that is ready for its target, its facts inside and beside it."""
-    _check_path(path)
+    check_path(path, "onnx")
     facts: dict[str, object] = {
         "classes": list(classes),
         "preprocess": preprocess.as_record(),
         "recipe_sha256": recipe_sha256,
-        "versions": _versions(),
+        "versions": versions_of(_VERSIONED),
     }
     layout = None if target is None or target.layout is None else target.layout.name
     if layout is not None:
@@ -178,19 +178,11 @@ def write_onnx(  # noqa: PLR0913  # as above
         classes=classes,
         preprocess=preprocess,
         recipe_sha256=recipe_sha256,
-        versions=_versions(),
+        versions=versions_of(_VERSIONED),
         selftest=selftest,
     )
     artifact.write_twin()
     return artifact
-
-
-def _check_path(path: Path) -> None:
-    """Refuse a name that nothing would read again."""
-    if path.suffix != ".onnx":
-        raise RecipeError(f"export: {path}: the name must end in .onnx")
-    if path.is_dir():
-        raise RecipeError(f"export: {path}: is a folder; choose another name")
 
 
 def _model(
@@ -214,7 +206,7 @@ def _content(model: "onnx.ModelProto", *, name: str, facts: dict[str, object]) -
     proto = onnx.ModelProto()
     proto.CopyFrom(model)
     proto.producer_name = "edgepress"
-    proto.producer_version = _version("edgepress")
+    proto.producer_version = installed("edgepress")
     proto.graph.name = name
     for key, value in sorted(facts.items()):
         # JSON for texts too: a digest of digits only must not come back as a number.
@@ -227,16 +219,3 @@ def _content(model: "onnx.ModelProto", *, name: str, facts: dict[str, object]) -
             "nothing was written"
         ) from error
     return bytes(proto.SerializeToString(deterministic=True))
-
-
-def _versions() -> dict[str, str]:
-    """Look up what makes the file."""
-    return {package: _version(package) for package in _VERSIONED}
-
-
-def _version(package: str) -> str:
-    """Look up an installed version; a bare checkout of ours has none."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

@@ -2,7 +2,6 @@
 
 import copy
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -11,6 +10,7 @@ from torch import Tensor, fx, nn
 
 from export.classifier import check_answer, frozen
 from export.exporters import Order
+from export.output_file import check_path, versions_of
 from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import sha256_of, written_whole
@@ -93,7 +93,7 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
         classes=classes,
         preprocess=replace(preprocess, layout=layout),
         recipe_sha256=recipe_sha256,
-        versions=_versions(),
+        versions=versions_of(_VERSIONED),
         selftest=selftest,
     )
     image = torch.zeros(1, 3, size, size)
@@ -111,10 +111,7 @@ def _check(
     path: Path, *, dtype: Dtype, io: Edge, logits: tuple[float, int] | None
 ) -> None:
     """Refuse, before anything is loaded, what cannot end well."""
-    if path.suffix != ".tflite":
-        raise RecipeError(f"export: {path}: the name must end in .tflite")
-    if path.is_dir():
-        raise RecipeError(f"export: {path}: is a folder; choose another name")
+    check_path(path, "tflite")
     if io == "int8" and dtype != "int8":
         raise RecipeError(
             f"export: {path.name}: int8 input and output need int8 within, not {dtype}"
@@ -186,16 +183,3 @@ def _ready_(
     spelling.spell_(net, image)
     integers.check_edges(net)
     return kept
-
-
-def _versions() -> dict[str, str]:
-    """Look up what makes the file."""
-    return {package: _version(package) for package in _VERSIONED}
-
-
-def _version(package: str) -> str:
-    """Look up an installed version; a bare checkout of ours has none."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "unknown"

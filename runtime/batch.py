@@ -33,6 +33,20 @@ def check_fits(batch: Batch, dims: tuple[int | None, ...], *, path: Path) -> Non
         )
 
 
+def answered(
+    step: Callable[[Batch], Batch],
+    batch: Batch,
+    dims: tuple[int | None, ...],
+    *,
+    path: Path,
+) -> Batch:
+    """Run a file whose free dimensions are None over any number of images."""
+    check_fits(batch, dims, path=path)
+    if not dims or dims[0] is None:
+        return step(batch)
+    return in_slices(step, batch, fixed=dims[0])
+
+
 def in_slices(step: Callable[[Batch], Batch], batch: Batch, *, fixed: int) -> Batch:
     """Run a file that takes `fixed` images at a time over any number of them.
 

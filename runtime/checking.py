@@ -2,7 +2,6 @@
 
 import json
 import math
-import textwrap
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,11 +15,10 @@ from runtime.batch import check_scores
 from runtime.contained import try_out
 from runtime.errors import Exit, InputRejectedError
 from runtime.machine import this_machine
-from runtime.printable import printable
+from runtime.printable import folded, printable
 from runtime.selftest import Scores, SelfTest
 from runtime.session import open_session
 
-_COLUMNS: Final = 80
 # What two ways of writing the same float32 number down may differ by.
 _ROUNDING: Final = 1e-6
 
@@ -115,13 +113,7 @@ class Checks:
         return "\n".join(
             line
             for each in self.files
-            for line in textwrap.wrap(
-                f"{printable(each.sentence)}.",
-                _COLUMNS,
-                subsequent_indent="  ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            for line in folded(f"{printable(each.sentence)}.")
         )
 
 

@@ -12,6 +12,7 @@ from typing import Final
 _STEERING: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 # Joiners that Persian, Hindi and emoji are written with.
 _HARMLESS: Final = frozenset("\u200c\u200d")
+_COLUMNS: Final = 80  # of the terminal that everything fits into
 _NAMED: Final = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -25,6 +26,19 @@ def printable(text: str, *, lines: bool = False) -> str:
     return "".join(
         _spelled(sign) if _steers(sign) and not (lines and sign == "\n") else sign
         for sign in text
+    )
+
+
+def folded(sentence: str) -> list[str]:
+    """`sentence` in lines of 80 columns; names and what has hyphens stay whole."""
+    import textwrap  # of what is printed last; most that is printable is no sentence
+
+    return textwrap.wrap(
+        sentence,
+        _COLUMNS,
+        subsequent_indent="  ",
+        break_long_words=False,
+        break_on_hyphens=False,
     )
 
 

@@ -1,7 +1,6 @@
 """The answer of `profile`, for scripts and for people."""
 
 import json
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -9,10 +8,9 @@ from typing import Final
 from runtime.errors import Exit
 from runtime.findings import findings, pictures
 from runtime.measurement import Comparison, Measurement
-from runtime.printable import printable
+from runtime.printable import folded, printable
 from runtime.scaling import scaling
 
-_COLUMNS: Final = 80  # of the terminal that everything fits into
 _NAME: Final = 34
 _NUMBER: Final = 9
 
@@ -66,13 +64,7 @@ class Profile:
         sentences.append(f"Machine: {first.machine.as_text()}{state and f'; {state}'}.")
         lines = [*_table(measurements), "", *pictures(short)]
         for sentence in sentences:
-            lines += textwrap.wrap(
-                sentence,
-                _COLUMNS,
-                subsequent_indent="  ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
+            lines += folded(sentence)
         return "\n".join(lines)
 
     def _judged(self, measurements: Sequence[Measurement]) -> list[str]:

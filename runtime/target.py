@@ -190,9 +190,14 @@ ALIASES: Final = {
 }
 
 
+def known_target(name: str | None) -> Target | None:
+    """The target of that name, or of that layout; None where it is not known."""
+    return None if name is None else TARGETS.get(ALIASES.get(name, name))
+
+
 def target(name: str) -> Target:
     """Look a target up by name, or by the name of a layout."""
-    found = TARGETS.get(ALIASES.get(name, name))
+    found = known_target(name)
     if found is None:
         raise RecipeError(
             f"targets: unknown target {name!r:.80}; "
@@ -206,9 +211,8 @@ def misplaced(layout: str | None, machine: Machine) -> str | None:
 
     A name that is not known comes from elsewhere and says nothing.
     """
-    if layout is None or (layout not in TARGETS and layout not in ALIASES):
-        return None
-    return target(layout).lacking(machine)
+    found = known_target(layout)
+    return None if found is None else found.lacking(machine)
 
 
 def int8_target(machine: Machine) -> Target:

@@ -24,8 +24,8 @@ from compress.devices.remote import (
     remote_check,
     remote_machine,
     remote_profile,
+    self_tested,
     stdout_of,
-    testable,
     time_limit_s,
 )
 from compress.stand_in import stand_in
@@ -88,16 +88,15 @@ class ContainerDevice:
         """
         artifacts, plan = [Artifact.read(path) for path in files], self._plan(plan)
         with self._inside(artifacts, plan, screen) as there:
-            tested = testable(artifacts, there.files, plan)
-            if tested:
-                screen.tell(f"{self.name}: running self-tests")
-                found = remote_check(
-                    there.start, _PYTHON, tested, plan, device=self.name
-                )
-                if found.failed:
-                    raise ParityError("; ".join(found.failed))
-                for each in found.sentences:
-                    screen.tell(each)
+            self_tested(
+                there.start,
+                _PYTHON,
+                artifacts,
+                there.files,
+                plan,
+                device=self.name,
+                screen=screen,
+            )
             screen.tell(f"{self.name}: running {', '.join(map(str, files))}")
             profile = remote_profile(
                 there.start, _PYTHON, there.files, plan, device=self.name

@@ -10,8 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from compress.devices.complaint import complaint
 from runtime.errors import DeviceError, MissingDependencyError
-from runtime.printable import printable
 
 _MIRROR: Final = "http://deb.debian.org/debian"
 _KEYS: Final = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -89,8 +89,6 @@ def _ran(words: Sequence[str], *, limit_s: float) -> None:
             "network?"
         ) from error
     if done.returncode:
-        said = done.stderr.decode("utf-8", "replace").strip().splitlines()
         raise DeviceError(
-            f"Debian packages: {words[0]} failed: "
-            f"{printable(said[-1])[:300] if said else 'it said nothing'}"
+            f"Debian packages: {words[0]} failed: {complaint(done.stderr, longest=300)}"
         )

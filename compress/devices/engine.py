@@ -15,8 +15,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from compress.devices.complaint import complaint
 from runtime.errors import DeviceError, MissingDependencyError, RecipeError
-from runtime.printable import printable
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _PROGRAMS: Final = ("docker", "podman")
@@ -172,8 +172,9 @@ def engine() -> Engine:
         done = found._call(["info"], patience_s=_ASKED_S)  # noqa: SLF001  # its maker
         if done.returncode == 0:
             return found
+    why = complaint(done.stderr, longest=300)
     raise DeviceError(
-        f"{installed[-1]}: the engine does not answer ({_last(done)}); start it or ask "
+        f"{installed[-1]}: the engine does not answer ({why}); start it or ask "
         f"for the right to use it, or, {_WITHOUT}"
     )
 
@@ -191,10 +192,4 @@ def _why(done: subprocess.CompletedProcess[bytes], image: Image) -> str:
             f"{image.arch}, no emulator is registered; run: docker/arm/install (as "
             "root), then the same command again"
         )
-    return _last(done)
-
-
-def _last(done: subprocess.CompletedProcess[bytes]) -> str:
-    """The last thing that was said."""
-    said = done.stderr.decode("utf-8", "replace").strip() or "it said nothing"
-    return printable(said.splitlines()[-1])[:300]
+    return complaint(done.stderr, longest=300)

@@ -10,16 +10,22 @@ from dataclasses import dataclass, replace
 from subprocess import CompletedProcess
 from typing import Final
 
+from compress.devices.complaint import complaint
 from runtime import errors
 from runtime.artifact import Artifact
 from runtime.backends.table import backend
-from runtime.errors import DeviceError, EdgepressError, Exit, InputRejectedError
+from runtime.errors import (
+    DeviceError,
+    EdgepressError,
+    Exit,
+    InputRejectedError,
+    ParityError,
+)
 from runtime.machine import Machine
 from runtime.plain_json import json_record
 from runtime.plan import Plan
-from runtime.printable import printable
 from runtime.profiled import Profile
-from runtime.profiling import named
+from runtime.profiling import Voice, named
 from runtime.reading import read_machine, read_profile
 from runtime.typed import record_as, shown
 
@@ -32,7 +38,6 @@ _KINDS: Final[dict[int, type[EdgepressError]]] = {
     if isinstance(kind, type) and issubclass(kind, EdgepressError)
     if kind.exit_code is not Exit.BUG
 }
-_LONGEST: Final = 400  # of a sentence from elsewhere
 
 
 def remote_machine(start: Start, python: Sequence[str], *, device: str) -> Machine:
@@ -127,13 +132,12 @@ def remote_check(
     )
 
 
-def testable(
+def _testable(
     artifacts: Sequence[Artifact], files: Sequence[str], plan: Plan
 ) -> list[str]:
     """Those of `files`, paths on the device, whose self-test can be run there.
 
-    They are `artifacts`, in that order. A runtime that only times, as trtexec does,
-    gives no answers to test.
+    A runtime that only times, as trtexec does, gives no answers to test.
     """
     if plan.runtime is not None and backend(plan.runtime).times_itself:
         return []
@@ -142,6 +146,31 @@ def testable(
         for path, artifact in zip(files, artifacts, strict=True)
         if artifact.selftest is not None and artifact.preprocess is not None
     ]
+
+
+def self_tested(  # noqa: PLR0913  # what is started, on what, and who listens
+    start: Start,
+    python: Sequence[str],
+    artifacts: Sequence[Artifact],
+    files: Sequence[str],
+    plan: Plan,
+    *,
+    device: str,
+    screen: Voice,
+) -> None:
+    """Run the self-tests of `files` before they are measured; ParityError if one fails.
+
+    They are `artifacts`, in that order.
+    """
+    tested = _testable(artifacts, files, plan)
+    if not tested:
+        return
+    screen.tell(f"{device}: running self-tests")
+    found = remote_check(start, python, tested, plan, device=device)
+    if found.failed:
+        raise ParityError("; ".join(found.failed))
+    for each in found.sentences:
+        screen.tell(each)
 
 
 def time_limit_s(plan: Plan, files: int) -> float:
@@ -191,8 +220,7 @@ def stdout_of(done: CompletedProcess[bytes], *, device: str) -> bytes:
     """
     if done.returncode == 0 or (done.returncode == Exit.DEVICE and done.stdout.strip()):
         return done.stdout
-    lines = done.stderr.decode("utf-8", "replace").strip().splitlines()
-    last = printable(lines[-1])[:_LONGEST] if lines else "it said nothing"
+    last = complaint(done.stderr)
     sentence = last.removeprefix("runtime: ")
     kind = _KINDS.get(done.returncode)
     if kind is None or not last.startswith("runtime: "):

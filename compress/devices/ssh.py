@@ -16,12 +16,12 @@ from compress.devices.remote import (
     remote_check,
     remote_machine,
     remote_profile,
-    testable,
+    self_tested,
     time_limit_s,
 )
 from compress.devices.visit import Greeting, Patience, Visit, visiting
 from runtime.artifact import Artifact
-from runtime.errors import MissingDependencyError, ParityError
+from runtime.errors import MissingDependencyError
 from runtime.machine import Machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
@@ -83,9 +83,16 @@ class SshDevice:
         """
         artifacts = [Artifact.read(path) for path in files]
         with self._laid_out(artifacts, plan, screen) as there:
-            tested = testable(artifacts, there.files, plan)
-            if tested:
-                self._tested(there, tested, plan, screen)
+            there.visit.doing = "running self-tests"
+            self_tested(
+                there.start,
+                there.python,
+                artifacts,
+                there.files,
+                plan,
+                device=self.name,
+                screen=screen,
+            )
             screen.tell(f"{self.name}: measuring")
             there.visit.doing = "measuring"
             profile = remote_profile(
@@ -101,17 +108,6 @@ class SshDevice:
             return remote_check(
                 there.start, there.python, there.files, plan, device=self.name
             )
-
-    def _tested(
-        self, there: "_There", files: Sequence[str], plan: Plan, screen: Voice
-    ) -> None:
-        """Run self-tests; one that fails stops it."""
-        there.visit.doing = "running self-tests"
-        found = remote_check(there.start, there.python, files, plan, device=self.name)
-        if found.failed:
-            raise ParityError("; ".join(found.failed))
-        for each in found.sentences:
-            screen.tell(each)
 
     @contextmanager
     def _laid_out(

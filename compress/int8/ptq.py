@@ -12,7 +12,7 @@ from compress.int8.calibrate import ESTIMATORS, Batches, Seen, scales_of, seen_r
 from compress.int8.correct import corrected, with_weights_corrected
 from compress.int8.equalise import equalised
 from compress.int8.grids import Scheme
-from compress.int8.influence import ends_of, evenly, influences
+from compress.int8.influence import Influences, ends_of, evenly, influences
 from compress.int8.plan import Plan, planned
 from compress.int8.ranges import chosen_ranges
 from compress.int8.rounding import with_learned_rounding
@@ -27,7 +27,7 @@ Say = Callable[[str], None]
 
 # Images for what is learned from gradients, from means and from second moments; more
 # change the result by less than another choice of images does (MobileNetV2).
-FOR_INFLUENCE: Final = 48
+_FOR_INFLUENCE: Final = 48
 FOR_STRETCHING: Final = 32
 FOR_BIASES: Final = 32
 FOR_ROUNDING: Final = 64
@@ -132,19 +132,27 @@ def _check(seen: Mapping[str, Seen]) -> None:
             )
 
 
+def range_influences(
+    graph: fx.GraphModule,
+    plan: Plan,
+    ends: Mapping[str, tuple[Tensor, Tensor]],
+    images: Batches,
+    *,
+    title: str,
+) -> Influences:
+    """How ranges between `ends`, of the first node of each group, reach the answer."""
+    by_node = {node: ends[first] for first in ends for node in plan.groups[first]}
+    return influences(
+        graph, by_node, images, most=_FOR_INFLUENCE, weights=False, title=title
+    )
+
+
 def _weighed(
     graph: fx.GraphModule, plan: Plan, images: Batches, seen: Mapping[str, Seen]
 ) -> Mapping[str, Range]:
     """Ranges of the least effect on the answer."""
     ends = {first: ends_of(one) for first, one in seen.items()}
-    by_node = {node: ends[first] for first in ends for node in plan.groups[first]}
-    found = influences(
-        graph,
-        by_node,
-        images,
-        most=FOR_INFLUENCE,
-        weights=False,
-        title="weighing ranges by their effect",
-    )
+    title = "weighing ranges by their effect"
+    found = range_influences(graph, plan, ends, images, title=title)
     whole = {first: (one.low, one.high) for first, one in seen.items()}
     return chosen_ranges(plan, whole, found)

@@ -17,9 +17,9 @@ from compress.int8.calibrate import Batches, Seen, seen_ranges
 from compress.int8.capture import ATEN, refreshed_
 from compress.int8.fused import is_depthwise
 from compress.int8.grids import HIGH, Grid, Scheme, float32
-from compress.int8.influence import ENDS, LEAST, Influence, influences
+from compress.int8.influence import ENDS, LEAST, Influence
 from compress.int8.plan import Plan, planned
-from compress.int8.ptq import FOR_INFLUENCE
+from compress.int8.ptq import range_influences
 from compress.int8.reads import int8_readers
 from compress.int8.recenter import recentered
 from compress.int8.simulate import QuantizedNet
@@ -42,15 +42,8 @@ def symmetric(net: QuantizedNet, images: Batches) -> QuantizedNet:
     plan = _read(graph, net.scheme.without(left), kept)
     seen = seen_ranges(graph, plan, images, histograms=False)
     ends = {first: _ends(one) for first, one in seen.items()}
-    by_node = {node: ends[first] for first in ends for node in plan.groups[first]}
-    found = influences(
-        graph,
-        by_node,
-        images,
-        most=FOR_INFLUENCE,
-        weights=False,
-        title="weighing symmetric ranges by their effect",
-    )
+    title = "weighing symmetric ranges by their effect"
+    found = range_influences(graph, plan, ends, images, title=title)
     scales = {
         node: _scale(
             _chosen(

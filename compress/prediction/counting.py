@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from compress.devices.complaint import complaint
 from compress.devices.emulated import emulated, needed, site
 from compress.prediction.laps import (
     Event,
@@ -19,7 +20,6 @@ from compress.prediction.laps import (
     together,
 )
 from runtime.errors import DeviceError, InputRejectedError
-from runtime.printable import printable
 
 # Counts are of this version's kernels; another one would move calibrations.
 LITERT: Final = "2.3.0"
@@ -126,22 +126,16 @@ def _compile(plugin: Path) -> None:
     except subprocess.TimeoutExpired as error:
         raise DeviceError(f"cc: not done after {_COMPILE_S:.0f} s") from error
     if done.returncode != 0:
-        raise DeviceError(f"cc: blocks.c does not compile: {_said(done.stderr)}")
+        raise DeviceError(f"cc: blocks.c does not compile: {complaint(done.stderr)}")
 
 
 def _failed(
     model: Path, done: subprocess.CompletedProcess[bytes]
 ) -> DeviceError | InputRejectedError:
     """Why the guest ended; what LiteRT refuses is the file's fault."""
-    said = _said(done.stderr)
+    said = complaint(done.stderr)
     if done.returncode == _REFUSED and said.startswith("LiteRt"):
         return InputRejectedError(f"{model}: {said}")
     if "plugin" in said:
         said += "; QEMU needs its plugins, which Debian's qemu-user has"
     return DeviceError(f"{model}: counting ended with {done.returncode}: {said}")
-
-
-def _said(stderr: bytes) -> str:
-    """The last line of a complaint."""
-    lines = stderr.decode("utf-8", "replace").strip().splitlines()
-    return printable(lines[-1])[:400] if lines else "it said nothing"

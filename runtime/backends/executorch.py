@@ -10,7 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.batch import Batch, check_fits, check_rows, check_size, in_slices
+from runtime.batch import Batch, answered, check_fits, check_rows, check_size
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.quiet import quiet
 from runtime.requirements import pip_line
@@ -54,8 +54,7 @@ class ExecuTorchSession:
 
     def run(self, batch: Batch) -> Batch:
         """Map a batch in the file's layout to float32 scores [n, classes]."""
-        check_fits(batch, self._dims, path=self.artifact.path)
-        return in_slices(self._step, batch, fixed=self._dims[0])
+        return answered(self._step, batch, self._dims, path=self.artifact.path)
 
     def bind(self, batch: Batch) -> Callable[[], object]:
         """One inference of `batch`: `forward` with its tensor prepared."""

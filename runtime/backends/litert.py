@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runtime.artifact import Artifact
-from runtime.batch import Batch, check_fits, check_rows, check_size, in_slices
+from runtime.batch import Batch, answered, check_fits, check_rows, check_size
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.quiet import quiet
 from runtime.requirements import pip_line
@@ -66,8 +66,9 @@ class LiteRTSession:
 
     def run(self, batch: Batch) -> Batch:
         """Map a batch in the file's layout to float32 scores [n, classes]."""
-        check_fits(batch, self._source.shape, path=self.artifact.path)
-        return in_slices(self._scores, batch, fixed=self._source.shape[0])
+        return answered(
+            self._scores, batch, self._source.shape, path=self.artifact.path
+        )
 
     def bind(self, batch: Batch) -> Callable[[], object]:
         """One inference of `batch`: set the quantised input, invoke, get the output."""

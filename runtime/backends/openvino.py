@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.batch import Batch, check_fits, check_rows, check_size, in_slices
+from runtime.batch import Batch, answered, check_fits, check_rows, check_size
 from runtime.errors import InputRejectedError, MissingDependencyError, one_line
 from runtime.requirements import pip_line
 
@@ -69,10 +69,7 @@ class OpenVINOSession:
 
     def run(self, batch: Batch) -> Batch:
         """Map a batch in the file's layout to float32 scores [n, classes]."""
-        check_fits(batch, self._dims, path=self.artifact.path)
-        if not self._dims or self._dims[0] is None:
-            return self._step(batch)
-        return in_slices(self._step, batch, fixed=self._dims[0])
+        return answered(self._step, batch, self._dims, path=self.artifact.path)
 
     def bind(self, batch: Batch) -> Callable[[], object]:
         """One inference of `batch`: a request whose input tensor is set already."""

@@ -10,7 +10,7 @@ from typing import Final
 import numpy as np
 
 from runtime.artifact import Artifact
-from runtime.batch import Batch, check_fits, check_rows, check_size, in_slices
+from runtime.batch import Batch, answered, check_fits, check_rows, check_size
 from runtime.errors import (
     DeviceError,
     InputRejectedError,
@@ -114,10 +114,7 @@ class OrtSession:
 
     def run(self, batch: Batch) -> Batch:
         """Map a batch in the file's layout to float32 scores [n, classes]."""
-        check_fits(batch, self._dims, path=self.artifact.path)
-        if not self._dims or self._dims[0] is None:
-            return self._step(batch)
-        return in_slices(self._step, batch, fixed=self._dims[0])
+        return answered(self._step, batch, self._dims, path=self.artifact.path)
 
     def bind(self, batch: Batch) -> Callable[[], object]:
         """One inference of `batch`: `InferenceSession.run` with its feed prepared."""
