@@ -20,15 +20,15 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 import torch
 from torch import fx, nn
 
+from compress.context.vision import timm
 from compress.devices.emulated import CORES
-from compress.int8.calibrate import scheme_of, seen_ranges
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.plan import planned
-from compress.int8.rewrites import canonical_
 from compress.int8.simulate import with_qdq
 from compress.prediction.counting import Count, counted
 from compress.prediction.laps import instructions
-from compress.vision import timm
+from compress.quantization.calibrate import scheme_of, seen_ranges
 from export.to_tflite import to_tflite
 from runtime.files import write_json
 from runtime.preprocess import Preprocess

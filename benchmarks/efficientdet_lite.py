@@ -28,7 +28,7 @@ from ai_edge_litert import schema_py_generated as schema
 from flatbuffers import flexbuffers
 from torch import Tensor, nn
 
-import compress.vision  # noqa: F401  # before effdet imports torchvision
+import compress.context.vision  # noqa: F401  # before effdet imports torchvision
 
 CLASSES = 90
 ANCHORS = 9  # at each place

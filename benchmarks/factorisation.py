@@ -17,11 +17,11 @@ import torch
 from cifar_resnets import SHARED, compress
 from torch import Tensor
 
-from compress.checkpoint import load_model
+from compress.context.context import Job
 from compress.data.batches import evaluation_batches
-from compress.data.catalogue import find
+from compress.data.dataset import find
 from compress.data.spec import DataSpec
-from compress.job import Job
+from compress.models.checkpoint import load_model
 from compress.models.model import Model
 
 HERE = Path(__file__).resolve().parent

@@ -70,7 +70,7 @@ def written(folder: Path) -> dict[str, Path]:
     """The files by their names in `NETS`; made once a folder."""
     import torch
 
-    from compress.vision import timm
+    from compress.context.vision import timm
     from export.to_onnx import to_onnx
     from export.to_tflite import to_tflite
     from runtime.preprocess import Preprocess

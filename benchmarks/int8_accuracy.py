@@ -33,20 +33,20 @@ from int8_speed import race
 from safetensors.torch import save_file
 from torch import Tensor
 
-from compress.data.catalogue import find
+from compress.context.console import Screen
+from compress.data.calibration import batches_of
+from compress.data.dataset import find
 from compress.data.spec import DataSpec
-from compress.int8.calibration import batches_of
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
-from compress.int8.ptq import DEFAULT, Methods, quantised
-from compress.int8.rewrites import canonical_
 from compress.int8.rules import pixel_levels
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.models.build import build
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.models.state import load_state
-from compress.screen import Screen
-from export.lower import lowered
+from compress.quantization.ptq import DEFAULT, Methods, quantised
+from export.onnx.lower import lowered
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine
 from runtime.preprocess import IMAGENET_MEAN, IMAGENET_STD

@@ -25,15 +25,15 @@ import numpy as np
 import onnx
 import torch
 
-from compress.int8.calibrate import scheme_of, seen_ranges
+from compress.context.vision import timm
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.plan import planned
 from compress.int8.regions import cuts, gates
-from compress.int8.rewrites import canonical_
 from compress.int8.simulate import with_qdq
-from compress.vision import timm
-from export.lower import float_left, int8_macs_fraction, lowered
-from export.lowering.regions import floated, opener
+from compress.quantization.calibrate import scheme_of, seen_ranges
+from export.onnx.lower import float_left, int8_macs_fraction, lowered
+from export.onnx.lowering.regions import floated, opener
 from export.placement import placed
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine

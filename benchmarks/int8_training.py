@@ -23,16 +23,16 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compress.checkpoint import load_model
+from compress.context.context import Job
 from compress.data.batches import evaluation_batches
-from compress.data.catalogue import Catalogue, find
+from compress.data.calibration import batches_of, calibration_images
+from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
-from compress.int8.calibration import batches_of, calibration_images
-from compress.int8.judge import Verdict, judge_of
-from compress.int8.qat_training import learnt, prepared
-from compress.job import Job
+from compress.models.checkpoint import load_model
 from compress.models.model import Model
-from compress.stages.qat import Qat
+from compress.quantization.evaluator import Verdict, judge_of
+from compress.quantization.qat_training import learnt, prepared
+from compress.recipe.qat import Qat
 from compress.training.resume import forget_state
 
 HERE = Path(__file__).resolve().parent

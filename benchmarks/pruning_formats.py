@@ -27,14 +27,14 @@ from int8_speed import images, race
 from pruning_speed import NETS, SIZE, TIMES_FEWER, ours, raced, timed, told
 from torch import fx, nn
 
-from compress.int8.calibrate import scheme_of, seen_ranges
+from compress.context.vision import timm
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.plan import planned
-from compress.int8.rewrites import canonical_
 from compress.int8.simulate import with_qdq
 from compress.pruning.cutting import cut
-from compress.vision import timm
-from export.lower import lowered
+from compress.quantization.calibrate import scheme_of, seen_ranges
+from export.onnx.lower import lowered
 from export.to_onnx import qdq_model
 from export.to_tflite import to_tflite
 from runtime.machine import this_machine

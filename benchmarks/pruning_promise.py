@@ -28,22 +28,22 @@ import torch
 from pruning_speed import NETS, TIMES_FEWER, ours, raced
 from torch import nn
 
-from compress.aim import Aim
-from compress.job import Job, cache_folder
-from compress.measuring import machine_of
+from compress.context.aim import Aim
+from compress.context.context import Job, cache_folder
+from compress.context.vision import timm
+from compress.devices.measuring import machine_of
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.pruning.budget import allowed_units
 from compress.pruning.criteria import scores
 from compress.pruning.graph import groups_of
+from compress.pruning.in_turn import Racer
 from compress.pruning.kernel_cost import cost_for
 from compress.pruning.latency import latency_table
 from compress.pruning.layout import Layout
-from compress.pruning.racing import Racer
 from compress.pruning.stopwatch import LocalStopwatch
 from compress.pruning.timed_files import TimedFiles, narrowed
 from compress.pruning.tradeoff import LEAST, traded
-from compress.vision import timm
 from runtime.machine import this_machine
 from runtime.preprocess import Preprocess
 from runtime.target import TARGETS

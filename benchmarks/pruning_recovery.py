@@ -31,16 +31,16 @@ from int8_accuracy import SILENT, opened
 from pruning_speed import peer
 from torch import Tensor, nn
 
-from compress.census import accuracy, count_macs
-from compress.data.catalogue import find
+from compress.context.context import Job
+from compress.data.calibration import batches_of, chosen_images
+from compress.data.dataset import find
 from compress.data.spec import DataSpec
-from compress.int8.calibration import batches_of, chosen_images
-from compress.job import Job
+from compress.evaluation.costs import accuracy, count_macs
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Place
 from compress.pruning.layout import Layout
 from compress.pruning.recover import renormalised
-from compress.stages.prune import Prune
+from compress.recipe.prune import Prune
 from runtime.machine import this_machine
 
 HERE = Path(__file__).resolve().parent

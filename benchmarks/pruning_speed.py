@@ -29,7 +29,8 @@ import torch
 import torch_pruning
 from torch import nn
 
-from compress.job import cache_folder
+from compress.context.context import cache_folder
+from compress.context.vision import timm
 from compress.pruning.budget import allowed_units
 from compress.pruning.criteria import scores
 from compress.pruning.graph import groups_of
@@ -39,7 +40,6 @@ from compress.pruning.layout import Kept, Layer, Layout
 from compress.pruning.resizing import resized
 from compress.pruning.stopwatch import LocalStopwatch
 from compress.pruning.tradeoff import traded
-from compress.vision import timm
 from export.to_onnx import qdq_model
 from runtime.errors import RecipeError
 from runtime.machine import this_machine

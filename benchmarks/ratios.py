@@ -22,18 +22,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compress.checkpoint import save_model
-from compress.data.catalogue import Catalogue, find
+from compress.context.console import Screen
+from compress.context.context import Job
+from compress.context.vision import torchvision
+from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
-from compress.job import Job
+from compress.models.checkpoint import save_model
 from compress.models.model import Model
 from compress.models.opening import open_model
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
-from compress.stages.distill import Distill
-from compress.stages.finetune import FineTune
+from compress.recipe.distill import Distill
+from compress.recipe.finetune import FineTune
 from compress.training.views import training_images
-from compress.vision import torchvision
 
 RESULT = Path(__file__).resolve().parent / "results" / "ratios.json"
 BATCH, EPOCHS, RATE = 64, 2, 0.05

@@ -1,6 +1,6 @@
 """`python -m compress` is `compress`."""
 
-from compress.cli import entry
+from compress.cli.main import entry
 
 if __name__ == "__main__":
     entry()

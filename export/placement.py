@@ -12,7 +12,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 import numpy as np
 
-from export.race import ratio, ready
+from export.in_turn import ratio, ready
 from runtime.errors import InputRejectedError
 from runtime.session import Session, open_session
 from runtime.timing import Call, Nanoseconds, in_turn, undisturbed_ms

@@ -51,7 +51,7 @@ def write(net: nn.Module, order: Order) -> Artifact:
 
 def int8_share(path: Path) -> float:
     """The share of a file's MACs in INT8."""
-    from export.lower import int8_macs_fraction
+    from export.onnx.lower import int8_macs_fraction
 
     return int8_macs_fraction(path)
 
@@ -96,11 +96,11 @@ def to_onnx(  # noqa: PLR0913  # what a file must say about itself
     check_answer(still, images, classes=classes, name=name)
     model = _model(still, images, dynamic=batch == "dynamic", name=name)
     if dtype == "int8":
-        from export.lower import lowered
+        from export.onnx.lower import lowered
 
         model = lowered(model, target)
     if half:
-        from export.half import in_half
+        from export.onnx.half import in_half
 
         model = in_half(model)
     return write_onnx(
@@ -157,12 +157,12 @@ def write_onnx(  # noqa: PLR0913  # as above
     if selftest is not None:
         facts["selftest"] = selftest.as_record()
     if target is not None and target.layout is not None:
-        from export.arm_rules import refuse_overflow
+        from export.onnx.arm_rules import refuse_overflow
 
         if target.layout.activations == "int8":
             refuse_overflow(model, name=name)
     if dtype == "int8" and target is not None and target.rounds_reads:
-        from export.tensorrt_rules import refuse_breaches
+        from export.onnx.tensorrt_rules import refuse_breaches
 
         refuse_breaches(model, name=name, target=target.name)
     content = _content(model, name=name, facts=facts)
@@ -190,7 +190,7 @@ def _model(
 ) -> "onnx.ModelProto":
     """Trace a network; what writes graphs is an extra that may be missing."""
     try:
-        from export.onnx_graph import onnx_graph
+        from export.onnx.graph import onnx_graph
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"export: needs {error.name}, which is not installed; "

@@ -134,7 +134,7 @@ def _content(  # noqa: PLR0913  # as above
 ) -> bytes:
     """Give the bytes of the file."""
     from export.tflite import convert, flatbuffer, weights
-    from export.tflite.edges import float_edges_, name_tensors_
+    from export.tflite.io_types import float_edges_, name_tensors_
     from export.tflite.metadata import described
     from export.tflite.no_ops import cancel_transposes_, unmark_
 
@@ -170,7 +170,8 @@ def _ready_(
     net: nn.Module, image: Tensor, *, logits: tuple[float, int] | None, name: str
 ) -> "list[Kept]":
     """Spell a Q/DQ graph as the converter and LiteRT need it, in place."""
-    from export.tflite import integers, qdq, spelling
+    from export.tflite import integers, qdq
+    from export.tflite import legalize as spelling
 
     if not isinstance(net, fx.GraphModule) or not integers.has_integers(net):
         raise InputRejectedError(

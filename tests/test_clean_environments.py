@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress.cli import main
+from compress.cli.main import main
 from runtime.classifying import classify
 from runtime.errors import Exit
 

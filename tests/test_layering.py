@@ -142,11 +142,15 @@ def test_the_runtime_loads_where_nothing_heavy_exists() -> None:
 
 def test_stages_know_neither_each_other_nor_who_runs_them() -> None:
     """But for one pair: what Distill is compared with is FineTune, by definition."""
-    known = {("distill", "compress.stages.finetune")}
+    known = {("distill", "compress.recipe.finetune")}
     stages = {path.stem for path in (ROOT / "compress/stages").glob("*.py")}
     shared = {"__init__", "stage"}
-    peers = {f"compress.stages.{name}" for name in stages - shared}
-    forbidden = peers | {"compress.cli", "compress.run", "compress.recipe"}
+    peers = {f"compress.recipe.stages.{name}" for name in stages - shared}
+    forbidden = peers | {
+        "compress.cli.main",
+        "compress.pipeline.run",
+        "compress.recipe.recipe",
+    }
     found = {
         (each.file.stem, each.target)
         for each in of("compress/stages")
@@ -157,7 +161,7 @@ def test_stages_know_neither_each_other_nor_who_runs_them() -> None:
 
 def test_nothing_below_the_command_line_imports_it() -> None:
     """Verbs know the recipe and the loop; these know no verb and no parser."""
-    above = ("compress.cli", "compress.verbs", "compress.arguments")
+    above = ("compress.cli.main", "compress.cli.verbs", "compress.cli.arguments")
     allowed = {"cli.py", "__main__.py", "flags.py"}
     found = [
         each
@@ -171,7 +175,7 @@ def test_nothing_below_the_command_line_imports_it() -> None:
 
 def test_there_is_no_registry_by_import() -> None:
     """Tables, not registries: the table of stages names each class of its folder."""
-    from compress.stages import STAGES
+    from compress.recipe.stages import STAGES
 
     files = {path.stem for path in (ROOT / "compress/stages").glob("*.py")}
     assert {kind.__module__.rpartition(".")[2] for kind in STAGES.values()} == (

@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).with_name("oldest.py")
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """A small network in both formats, as the exporters write it."""
-    from compress.nets.lenet import LeNet5
+    from compress.models.nets.lenet import LeNet5
 
     folder = tmp_path_factory.mktemp("files")
     net = LeNet5(classes=10).eval()

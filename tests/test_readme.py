@@ -32,7 +32,7 @@ def test_a_line_of_the_code_map_says_what_the_file_says_of_itself() -> None:
 
 
 def test_every_verb_is_in_the_readme() -> None:
-    from compress.cli import VERBS
+    from compress.cli.main import VERBS
 
     for verb in VERBS:
         assert f"compress {verb}" in readme()
@@ -40,7 +40,7 @@ def test_every_verb_is_in_the_readme() -> None:
 
 def test_the_recipe_of_the_readme_is_one(tmp_path: Path) -> None:
     """What a user copies must be accepted as it stands."""
-    from compress.recipe import read_recipe
+    from compress.recipe.recipe import read_recipe
 
     (text,) = re.findall(r"```yaml\n(.*?)```", readme(), flags=re.DOTALL)
     (tmp_path / "recipe.yaml").write_text(text)

@@ -8,10 +8,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from compress.data.chance import uniforms
+from compress.context.vision import torchvision
 from compress.data.data import Data, Images
+from compress.data.keyed_rng import uniforms
 from compress.data.randaugment import OPERATIONS, STRONGEST
-from compress.vision import torchvision
 from runtime.resize import middle
 
 _functional = torchvision.transforms.v2.functional

@@ -9,10 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from compress.context.progress import Counted
 from compress.data.augment import Augment, augmented
-from compress.data.chance import shuffled
 from compress.data.data import Batch, Images
-from compress.passes import Counted
+from compress.data.keyed_rng import shuffled
 from runtime.resize import middle
 
 # The view of an image as it is, without augmentation.

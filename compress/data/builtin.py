@@ -10,8 +10,8 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
+from compress.data.image_source import ArrayShelf, FolderShelf
 from compress.data.listing import Found, Listing
-from compress.data.shelf import ArrayShelf, FolderShelf
 from compress.data.spec import DataSpec
 from compress.data.split import held_out
 from runtime.errors import RecipeError
@@ -89,7 +89,7 @@ def _absent(spec: DataSpec, root: Path, reason: str) -> RecipeError:
 
 def _of_torchvision(spec: DataSpec) -> Found:
     """One of torchvision's small sets, which it hands out as arrays."""
-    from compress.vision import torchvision
+    from compress.context.vision import torchvision
 
     root = _root(spec)
     make = getattr(torchvision.datasets, _TORCHVISION[spec.source])
@@ -113,7 +113,7 @@ def _of_torchvision(spec: DataSpec) -> Found:
 
 def _imagenet(spec: DataSpec) -> Found:
     """ILSVRC 2012 as torchvision unpacks it; its archives are never downloaded."""
-    from compress.vision import torchvision
+    from compress.context.vision import torchvision
 
     root = _root(spec)
     lists: list[Listing] = []

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from compress.context.cache import Hold
 from compress.data.seal import Seal
-from compress.shared import Hold
 
 
 class Batch(NamedTuple):

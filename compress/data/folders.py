@@ -3,9 +3,9 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
+from compress.context.console import Screen
+from compress.data.image_source import Contents, is_image
 from compress.data.listing import Found, Place, alike, divided, listed, named, several
-from compress.data.shelf import Contents, is_image
-from compress.screen import Screen
 from runtime.errors import InputRejectedError
 
 _TRAIN = ("train", "training")

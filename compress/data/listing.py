@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from compress.data.shelf import FileShelf, Shelf
+from compress.data.image_source import FileShelf, Shelf
 from compress.data.split import held_out
 from runtime.errors import InputRejectedError
 

@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from compress.context.cache import hold, making, places
+from compress.context.console import Screen, counted
 from compress.data.data import Images
 from compress.data.decode import Decoded, Geometry, decoded_images
 from compress.data.listing import Listing
 from compress.data.seal import CHECKSUM_BYTES, Seal, checksums
-from compress.screen import Screen, counted
-from compress.shared import hold, making, places
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, write_json, written_whole
 

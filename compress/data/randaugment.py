@@ -11,7 +11,7 @@ from typing import Final
 
 from torch import Tensor
 
-from compress.vision import torchvision
+from compress.context.vision import torchvision
 
 _functional = torchvision.transforms.v2.functional
 

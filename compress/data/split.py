@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from compress.data.chance import shuffled
+from compress.data.keyed_rng import shuffled
 
 # What is held out does not follow a run's seed: else `eval --seed 1` would be asked
 # about images that `distill --seed 0` was trained on.

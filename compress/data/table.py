@@ -12,6 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
+from compress.context.console import Screen
+from compress.data.image_source import FileShelf, is_image
 from compress.data.listing import (
     Found,
     Listing,
@@ -22,8 +24,6 @@ from compress.data.listing import (
     named,
     several,
 )
-from compress.data.shelf import FileShelf, is_image
-from compress.screen import Screen
 from runtime.archive import BAD_ZIP
 from runtime.errors import InputRejectedError
 from runtime.files import too_large

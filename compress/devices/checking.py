@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from compress.context.console import Screen
 from compress.devices.inventory import Board
 from compress.devices.remedies import install_line, lacking
 from compress.devices.ssh import SshDevice
 from compress.devices.together import together, worst
 from compress.devices.visit import Greeting
 from compress.report.columns import width, wrapped
-from compress.screen import Screen
 from runtime.errors import EdgepressError, Exit
 from runtime.machine import Machine
 from runtime.printable import printable

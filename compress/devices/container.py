@@ -28,7 +28,7 @@ from compress.devices.remote import (
     stdout_of,
     time_limit_s,
 )
-from compress.stand_in import stand_in
+from compress.evaluation.stand_in import stand_in
 from runtime.answers import Answers, answers_of, read_answers
 from runtime.artifact import Artifact
 from runtime.batch import Batch

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol
 
-from compress.answer import Answer
+from compress.context.answer import Answer
 from runtime.machine import Machine
 from runtime.plan import Plan
 from runtime.profiled import Profile

@@ -17,8 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
+from compress.context.cache import hold, making, places
 from compress.devices.debian import unpack
-from compress.shared import hold, making, places
 from runtime.drafts import draft_of
 from runtime.errors import DeviceError, MissingDependencyError, RecipeError
 from runtime.files import cache_folder

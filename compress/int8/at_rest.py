@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, fx, nn
 
 from compress.int8.biases import give_bias_
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import add_parameter, captured, parameter, refreshed_
 from compress.int8.grids import HIGH, LOW, Grid, Scheme
-from compress.int8.rewrites import canonical_
+from compress.int8.operators import bias_of, weight_of, weighted
 from compress.int8.simulate import QuantizedNet
-from compress.model_record import Int8Record
-from compress.quantizer import bias_of, weight_of, weighted
+from compress.models.record import Int8Record
 from runtime.errors import InputRejectedError, one_line
 
 Record = Mapping[str, object]

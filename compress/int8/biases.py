@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.int8.capture import ATEN, add_parameter, parameter
-from compress.quantizer import bias_of, is_weighted, weight_of, weighted
+from compress.int8.operators import bias_of, is_weighted, weight_of, weighted
 
 # Beside the largest weight of a layer; a filter of such weights is as good as none.
 _NOTHING: Final = 1e-6

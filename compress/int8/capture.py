@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor, fx, nn
 
-from export.refusal import refusal
+from export.trace_errors import refusal
 from runtime.errors import InputRejectedError
 
 ATEN: Final = torch.ops.aten

@@ -9,7 +9,7 @@ from torch import fx
 from compress.int8.axes import shape_of
 from compress.int8.capture import ATEN, parameter
 from compress.int8.folding import CONVOLUTION, calls
-from compress.quantizer import padding_of
+from compress.int8.operators import padding_of
 
 # Stride, padding, dilation, rounding up: torch's defaults of a pool.
 _DEFAULTS: Final[tuple[Any, ...]] = (None, [0, 0], [1, 1], False)

@@ -8,7 +8,7 @@ from torch import fx
 
 from compress.int8.capture import ATEN
 from compress.int8.grids import Grid
-from compress.quantizer import (
+from compress.int8.operators import (
     inputs_of,
     is_fused,
     is_weighted,

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.int8.capture import ATEN, add_buffer, add_parameter
-from compress.quantizer import rule_of
+from compress.int8.operators import rule_of
 
 # Stride, padding, rounding up, counting of padding, divisor: torch's defaults.
 _DEFAULTS: Final[tuple[Any, ...]] = (None, [0, 0], False, True, None)

@@ -13,7 +13,7 @@ from typing import Final
 from torch import fx
 
 from compress.int8.capture import ATEN
-from compress.quantizer import inputs_of, is_weighted, rule_of
+from compress.int8.operators import inputs_of, is_weighted, rule_of
 
 _MEAN: Final = ATEN.adaptive_avg_pool2d.default
 _CONCAT: Final = ATEN.cat.default

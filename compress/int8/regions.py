@@ -3,7 +3,7 @@
 from torch import fx
 
 from compress.int8.capture import ATEN
-from compress.quantizer import is_weighted, rule_of
+from compress.int8.operators import is_weighted, rule_of
 
 
 def cuts(graph: fx.GraphModule) -> list[frozenset[str]]:

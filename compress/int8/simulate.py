@@ -24,7 +24,7 @@ from compress.int8.grids import (
     bias_steps,
     weight_steps,
 )
-from compress.quantizer import (
+from compress.int8.operators import (
     Rule,
     bias_of,
     inputs_of,

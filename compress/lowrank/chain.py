@@ -9,8 +9,8 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 from compress.lowrank.layers import weight_of
-from export.onnx_graph import INPUT, OUTPUT
-from export.operators import OPSET
+from export.onnx.graph import INPUT, OUTPUT
+from export.onnx.operators import OPSET
 
 _MATRIX_AXES: Final = 2
 

@@ -7,10 +7,10 @@ from typing import Final
 
 from torch import nn
 
-from compress.census import count_params
+from compress.context.progress import passed
+from compress.evaluation.costs import count_params
 from compress.lowrank.layers import Split, weight_of
-from compress.passes import passed
-from compress.surgery.record import Factorised
+from compress.models.surgery.record import Factorised
 from runtime.errors import RecipeError
 
 # Latencies, ms, of the candidates for a layer's place, the layer itself first.

@@ -16,8 +16,8 @@ from compress.lowrank.products import (
     tucker2,
     weighed,
 )
-from compress.surgery.factorise import factors
-from compress.surgery.record import Factorised
+from compress.models.surgery.factorize import factors
+from compress.models.surgery.record import Factorised
 from runtime.errors import RecipeError
 
 Kind = Literal["linear", "conv1x1", "tucker2"]

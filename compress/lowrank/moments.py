@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from compress.int8.calibrate import Batches
+from compress.context.progress import passed
 from compress.lowrank.layers import weight_of
 from compress.lowrank.responses import rows_of, watched
-from compress.passes import passed
+from compress.quantization.calibrate import Batches
 
 # Responses on few images span few directions. What they say is blended with what the
 # weights would give on inputs that are alike in all directions, as by so many images;

@@ -7,9 +7,9 @@ from typing import Final, cast
 import torch
 from torch import Tensor, nn
 
-from compress.int8.calibrate import Batches
+from compress.context.progress import rounds
 from compress.lowrank.layers import weight_of
-from compress.passes import rounds
+from compress.quantization.calibrate import Batches
 
 # How firmly a fit holds on to what it starts from, a share of the mean energy.
 _RIDGE: Final = 1e-3

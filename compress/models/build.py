@@ -6,11 +6,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from compress.context.console import Screen
 from compress.models import meta
 from compress.models.construct import skeleton
 from compress.models.factory import where
 from compress.models.heads import known_classes, load_
-from compress.models.keras_model import is_keras, plan_of, read_keras
+from compress.models.keras.model import is_keras, plan_of, read_keras
 from compress.models.memory_format import memory_format_of
 from compress.models.model import Model
 from compress.models.names import Resolved, resolve
@@ -22,7 +23,6 @@ from compress.models.pretrained import (
 from compress.models.sizing import choose_size, preprocess_for, preprocess_of_factory
 from compress.models.spec import ModelSpec
 from compress.models.state import install_, load_state
-from compress.screen import Screen
 from runtime.errors import RecipeError
 
 __all__ = ["build", "fits", "skeleton"]

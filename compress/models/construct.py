@@ -6,9 +6,9 @@ from compress.models.factory import from_factory
 from compress.models.names import Resolved, resolve
 from compress.models.spec import ModelSpec
 from compress.models.stem import small_stem_
+from compress.models.surgery.rebuild import rebuilt
+from compress.models.surgery.record import UNTOUCHED
 from compress.models.width import widened
-from compress.surgery.rebuild import rebuilt
-from compress.surgery.record import UNTOUCHED
 from runtime.errors import RecipeError
 
 
@@ -28,8 +28,8 @@ def _whole(spec: ModelSpec, *, classes: int, size: int) -> nn.Module:
     if spec.factory is not None:
         return from_factory(spec.factory, classes=classes)
     if spec.plan is not None:
-        from compress.nets.keras_net import KerasNet
-        from compress.nets.keras_plan import Plan
+        from compress.models.keras.net import KerasNet
+        from compress.models.keras.plan import Plan
 
         return KerasNet(Plan.from_record(spec.plan).with_outputs(classes))
     resolved = resolve(spec.name)
@@ -52,9 +52,9 @@ def _plain(resolved: Resolved, *, classes: int, size: int, width: float) -> nn.M
 
 
 def _own(name: str, *, classes: int, width: float) -> nn.Module:
-    """One of compress.nets."""
-    from compress.nets.cifar_resnet import CifarResNet
-    from compress.nets.lenet import LeNet5
+    """One of compress.models.nets."""
+    from compress.models.nets.cifar_resnet import CifarResNet
+    from compress.models.nets.lenet import LeNet5
 
     if name == "lenet5":
         return LeNet5(classes=classes, width=width)
@@ -64,7 +64,7 @@ def _own(name: str, *, classes: int, width: float) -> nn.Module:
 
 def _torchvision(resolved: Resolved, *, classes: int, size: int) -> nn.Module:
     """One of torchvision.models."""
-    from compress.vision import torchvision
+    from compress.context.vision import torchvision
 
     options: dict[str, object] = {}
     if resolved.name in ("googlenet", "inception_v3"):
@@ -79,7 +79,7 @@ def _torchvision(resolved: Resolved, *, classes: int, size: int) -> nn.Module:
 
 def _timm(resolved: Resolved, *, classes: int, size: int) -> nn.Module:
     """One of timm's architectures, for this size where it is built for one size."""
-    from compress.vision import timm
+    from compress.context.vision import timm
 
     options: dict[str, object] = {}
     if (

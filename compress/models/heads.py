@@ -5,11 +5,11 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from compress.context.console import Screen
 from compress.models.construct import skeleton
 from compress.models.naming import named_as
 from compress.models.spec import ModelSpec
 from compress.models.state import install_
-from compress.screen import Screen
 
 _Shapes = dict[str, tuple[int, ...]]
 

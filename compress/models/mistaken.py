@@ -75,7 +75,7 @@ def _path(name: str) -> str | None:
 
 def _kind(name: str) -> str | None:
     """What else than a classifier `name` is called after."""
-    from compress.vision import torchvision
+    from compress.context.vision import torchvision
 
     plain = name.rpartition("/")[2].lower()
     for module, kind, spelled in _KINDS:

@@ -7,7 +7,7 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, nn
 
 from compress.models.spec import ModelSpec
-from compress.surgery.record import Surgery
+from compress.models.surgery.record import Surgery
 from runtime.preprocess import Preprocess
 
 

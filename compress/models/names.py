@@ -158,7 +158,7 @@ def matching(pattern: str) -> tuple[Resolved, ...]:
 @cache
 def timm_names() -> tuple[str, ...]:
     """Every architecture of timm."""
-    from compress.vision import timm
+    from compress.context.vision import timm
 
     return tuple(timm.list_models())
 
@@ -166,7 +166,7 @@ def timm_names() -> tuple[str, ...]:
 @cache
 def torchvision_names() -> frozenset[str]:
     """Every image classifier of torchvision."""
-    from compress.vision import torchvision
+    from compress.context.vision import torchvision
 
     return frozenset(torchvision.models.list_models(module=torchvision.models))
 
@@ -197,14 +197,14 @@ def _found(source: str, name: str) -> tuple[Source, str] | None:
 
 def _tag_exists(name: str) -> bool:
     """Whether `name` has no tag, or one of published weights of its architecture."""
-    from compress.vision import timm
+    from compress.context.vision import timm
 
     return "." not in name or name in timm.list_pretrained()
 
 
 def _own_size(source: Source, name: str) -> int:
     """The input side a network was published for, pixels."""
-    from compress.vision import timm, torchvision
+    from compress.context.vision import timm, torchvision
 
     if source == "edgepress":
         return OWN_SIZE

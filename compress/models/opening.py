@@ -4,19 +4,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compress.checkpoint import (
+from compress.context.context import Job
+from compress.data.dataset import Catalogue
+from compress.models.build import build, fits
+from compress.models.checkpoint import (
     TENSORS,
     is_model,
     load_model,
     saved_classes,
     saved_precision,
 )
-from compress.data.catalogue import Catalogue
-from compress.job import Job
-from compress.models.build import build, fits
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.stages.stage import CALLED, Stage
+from compress.recipe.stage import CALLED, Stage
 from runtime.errors import RecipeError
 
 

@@ -9,8 +9,8 @@ from typing import Final
 import torch
 from torch import Tensor
 
+from compress.context.console import Screen
 from compress.models.names import Resolved
-from compress.screen import Screen
 from runtime.errors import RecipeError
 
 PRETRAINED: Final = "pretrained"
@@ -20,7 +20,7 @@ _OFFLINE: Final = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 def pretrained_classes(resolved: Resolved) -> int:
     """How many classes the published weights of a network tell apart."""
-    from compress.vision import timm
+    from compress.context.vision import timm
 
     if resolved.source == "timm":
         return int(timm.get_pretrained_cfg(resolved.name).num_classes)
@@ -58,7 +58,7 @@ def pretrained_state(
 
 def _fetched(resolved: Resolved, size: int) -> dict[str, Tensor]:
     """Ask the hub of the network's library."""
-    from compress.vision import timm, torchvision
+    from compress.context.vision import timm, torchvision
 
     if resolved.source == "torchvision":
         weights = torchvision.models.get_model_weights(resolved.name).DEFAULT
@@ -77,7 +77,7 @@ def _fetched(resolved: Resolved, size: int) -> dict[str, Tensor]:
 
 def _is_cached(resolved: Resolved) -> bool:
     """Whether the weights are on this machine already; never asks the network."""
-    from compress.vision import timm, torchvision
+    from compress.context.vision import timm, torchvision
 
     checkpoints = Path(torch.hub.get_dir()) / "checkpoints"
     if resolved.source == "torchvision":

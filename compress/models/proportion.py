@@ -7,7 +7,7 @@ from safetensors import SafetensorError, safe_open
 
 from compress.models.construct import skeleton
 from compress.models.spec import ModelSpec
-from compress.surgery.record import UNTOUCHED
+from compress.models.surgery.record import UNTOUCHED
 from runtime.errors import InputRejectedError
 
 # A network that was cut is built whole first, and may have been twenty times as large;

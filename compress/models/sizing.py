@@ -6,11 +6,11 @@ from typing import Final
 import torch
 from torch import nn
 
+from compress.context.console import Screen
 from compress.models import meta
 from compress.models.construct import skeleton
 from compress.models.names import OWN_SIZE, Resolved
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
 from runtime.errors import RecipeError
 from runtime.preprocess import IMAGENET_MEAN, IMAGENET_STD, Preprocess
 
@@ -74,7 +74,7 @@ def preprocess_for(
 
     Only images at least as large as the network's own input are cropped.
     """
-    from compress.vision import timm, torchvision
+    from compress.context.vision import timm, torchvision
 
     small = native_size is not None and native_size < resolved.size
     if resolved.source == "edgepress":

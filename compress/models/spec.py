@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from compress.surgery.record import UNTOUCHED, Surgery
+from compress.models.surgery.record import UNTOUCHED, Surgery
 
 
 class CodePath(str):
@@ -81,7 +81,7 @@ class ModelSpec(BaseModel):
 
     @property
     def plan(self) -> Mapping[str, object] | None:
-        """The layers that a Keras file held, as plain data (compress.nets.keras_plan).
+        """The layers that a Keras file held, as plain data (`compress.models.keras`).
 
         They travel with the spec, so that the file itself is not needed again.
         """

@@ -64,7 +64,7 @@ def widened(resolved: Resolved, *, classes: int, width: float) -> nn.Module:
 
 def _timm(name: str, classes: int, width: float) -> nn.Module | None:
     """From timm's generators, or from the public argument that sets the channels."""
-    from compress.vision import timm
+    from compress.context.vision import timm
 
     generator = _generator(name)
     if generator is not None:
@@ -118,7 +118,7 @@ def _generator(name: str) -> _Generator | None:
 
 def _torchvision(name: str, classes: int, width: float) -> nn.Module | None:
     """From torchvision's public arguments."""
-    from compress.vision import torchvision
+    from compress.context.vision import torchvision
 
     models = torchvision.models
     net: nn.Module

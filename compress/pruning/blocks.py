@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from compress.passes import passed, rounds
-from compress.surgery.rebuild import rebuilt
-from compress.surgery.record import Surgery
+from compress.context.progress import passed, rounds
+from compress.models.surgery.rebuild import rebuilt
+from compress.models.surgery.record import Surgery
 from compress.training.statistics import Batches
 from runtime.errors import RecipeError
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from compress.pruning.budget import MOST, beyond_reach
 from compress.pruning.graph import groups_of
+from compress.pruning.group_check import Proved, proved
 from compress.pruning.keep import spared
 from compress.pruning.layout import Layout, asked_for
-from compress.pruning.proof import Proved, proved
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from compress.models.model import Model
     from compress.pruning.group import Group
-    from compress.stages.prune import Prune
+    from compress.recipe.prune import Prune
 
 
 def may_be_cut(

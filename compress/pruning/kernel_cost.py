@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from compress.aim import Aim
+from compress.context.aim import Aim
 from compress.pruning.layout import Kept, Layer, Layout
 from runtime.machine import Machine, this_machine
 

@@ -10,12 +10,12 @@ from typing import Final
 import numpy as np
 import onnx
 
-from compress.passes import passed
+from compress.context.cache import hold, places, room_for
+from compress.context.progress import passed
+from compress.pruning.kernel_latency import MULTIPLE
 from compress.pruning.latency_table import LatencyTable, tabulated
 from compress.pruning.layout import Kept, Layout
-from compress.pruning.staircase import MULTIPLE
 from compress.pruning.stopwatch import Stopwatch
-from compress.shared import hold, places, room_for
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, write_json
 

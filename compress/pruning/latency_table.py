@@ -9,8 +9,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 from scipy.optimize import nnls
 
+from compress.pruning.kernel_latency import BLOCKS, Numbers, coefficients, kind, terms
 from compress.pruning.layout import Layer
-from compress.pruning.staircase import BLOCKS, Numbers, coefficients, kind, terms
 
 # How firmly a layer is held to what its kind takes, against its own few timings.
 _FIRMNESS: Final = 0.12

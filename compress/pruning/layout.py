@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from compress.census import count_macs, count_params
+from compress.evaluation.costs import count_macs, count_params
 from compress.models import meta
 
 if TYPE_CHECKING:
     from compress.pruning.budget import Cost
     from compress.pruning.group import Group
-    from compress.stages.prune import Prune
+    from compress.recipe.prune import Prune
 
 # How many units each group keeps, in the order of the groups.
 Kept = Sequence[int]
@@ -63,7 +63,7 @@ class Layout:
 
     def __init__(self, net: nn.Module, groups: Sequence[Group], *, size: int) -> None:
         """`groups` of `net`, at work on [1, 3, size, size]."""
-        from compress.census import count_macs, count_params
+        from compress.evaluation.costs import count_macs, count_params
 
         self.groups = groups
         self.whole = _layers(net, size)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 if TYPE_CHECKING:
     from compress.models.model import Model
-    from compress.stages.prune import Prune
+    from compress.recipe.prune import Prune
 
 # In the stage's folder as `written` has it, and beside each cut as a `Cut`.
 RECORD: Final = "pruning.json"
@@ -50,8 +50,8 @@ def written(
     first cut and after the last, in the order of the layers; spared: those that stayed
     whole as the most sensitive; latency: what was promised of it.
     """
-    from compress.census import count_macs, count_params
-    from compress.promise import Promise
+    from compress.context.latency_target import Promise
+    from compress.evaluation.costs import count_macs, count_params
 
     promise = None
     if taken := cuts[-1].latency:

@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from compress.passes import passed, rounds
+from compress.context.progress import passed, rounds
 from compress.pruning.cutting import Left
 from compress.pruning.least_squares import LeastSquares, fits
 from compress.training.statistics import Batches, Moments, norms_of

@@ -8,14 +8,15 @@ from typing import Final
 
 import torch
 
-from compress.census import accuracy
-from compress.data.catalogue import Catalogue, find
+from compress.context.console import Screen
+from compress.context.context import Job, cache_folder
+from compress.context.device import check_device
+from compress.data.calibration import drawn
 from compress.data.data import Images
+from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
-from compress.device import check_device
-from compress.int8.calibration import drawn
+from compress.evaluation.costs import accuracy
 from compress.int8.simulate import QuantizedNet
-from compress.job import Job, cache_folder
 from compress.models.model import Model
 from compress.models.opening import open_model
 from compress.models.spec import ModelSpec
@@ -24,10 +25,9 @@ from compress.pruning.criteria import Criterion, scores
 from compress.pruning.cutting import cut
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Group
-from compress.pruning.proof import proved
+from compress.pruning.group_check import proved
 from compress.report import charts
 from compress.report.columns import aligned, rule
-from compress.screen import Screen
 from runtime.errors import Exit, RecipeError
 
 PLOT: Final = "sensitivity.svg"

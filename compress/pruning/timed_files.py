@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
-from compress.int8.ptq import Methods, quantised
-from compress.int8.rewrites import canonical_
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.pruning.cutting import cut
 from compress.pruning.resizing import NotResizableError, resized
-from export.lower import lowered
+from compress.quantization.ptq import Methods, quantised
+from export.onnx.lower import lowered
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine
 from runtime.target import int8_target
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import onnx
     from torch import nn
 
-    from compress.aim import Aim
+    from compress.context.aim import Aim
     from compress.pruning.latency import Make
     from compress.pruning.layout import Kept, Layout
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from compress.report import charts, pruning, units
-from compress.report.contest import Entry
+from compress.report.comparison import Entry
 from compress.report.records import each, number, numbers, text
 from compress.report.report import Report
 

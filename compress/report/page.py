@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from compress.report import charts, figures, int8, int8_tables, limits, pruning, units
-from compress.report.contest import Gain, entries, gain, interval
+from compress.report.comparison import Gain, entries, gain, interval
 from compress.report.printed import notes, ratios, subject
 from compress.report.records import (
     Record,

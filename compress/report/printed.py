@@ -5,7 +5,7 @@ from typing import Final
 
 from compress.report import factorisation, int8, limits, pruning, sparsity, units
 from compress.report.columns import aligned, piped, rule, width, wrapped
-from compress.report.contest import Entry, Gain, entries, gain
+from compress.report.comparison import Entry, Gain, entries, gain
 from compress.report.records import Record, inner, number, sentences, text
 from compress.report.report import Report
 

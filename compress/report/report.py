@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Final
 
-from compress.folder import REPORT
+from compress.pipeline.run_directory import REPORT
 from compress.report.records import (
     Record,
     checked_record,
@@ -52,7 +52,7 @@ class Report:
     delivered, `runtime.checks.Check.as_record`; ship: one file for each target,
     {target, path, reason}; refused: files that were asked for and cannot be
     written, {file, reason}; trained: whether the network ever learned; made: date,
-    command, version and revision, `compress.provenance`. next: the
+    command, version and revision, `compress.pipeline.provenance`. next: the
     command to run next. verdict and exit_code follow from these.
     """
 

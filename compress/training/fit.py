@@ -8,22 +8,22 @@ from dataclasses import asdict, replace
 import torch
 from torch import Tensor
 
-from compress.census import accuracy
-from compress.checkpoint import weights_digest
+from compress.context.console import counted
+from compress.context.context import Job
 from compress.data.batches import batch_count, batches
 from compress.data.data import Batch, Data, Images
+from compress.evaluation.costs import accuracy
 from compress.int8.simulate import QuantizedNet
-from compress.job import Job
 from compress.models import meta
+from compress.models.checkpoint import weights_digest
 from compress.models.model import Model
 from compress.models.names import family
-from compress.screen import counted
+from compress.recipe.training import Training
 from compress.sparsity.goal import Thinning
-from compress.sparsity.held import held
 from compress.training.interrupt import Stop, stopping_politely
 from compress.training.learner import Learner
+from compress.training.masked import held
 from compress.training.mixing import mixed
-from compress.training.options import Training
 from compress.training.penalty import Penalty
 from compress.training.resume import STATE, Progress
 from compress.training.scarce import doubt_of

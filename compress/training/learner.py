@@ -11,15 +11,15 @@ from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from compress.recipe.training import Training
 from compress.sparsity.masks import apply_, masks_of
-from compress.training.optimise import (
+from compress.training.optimizer import (
     as_before_,
     make_ready_,
     optimizer_for,
     set_rate_,
     train_mode_,
 )
-from compress.training.options import Training
 from compress.training.resume import Progress, load_state, save_state
 from runtime.errors import RecipeError
 

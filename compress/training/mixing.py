@@ -2,9 +2,9 @@
 
 import torch
 
+from compress.context.vision import torchvision
 from compress.data.data import Batch
-from compress.training.options import Training
-from compress.vision import torchvision
+from compress.recipe.training import Training
 
 
 def mixed(batch: Batch, options: Training, *, classes: int) -> Batch:

@@ -8,7 +8,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from compress.checkpoint import detached, read_tensors_and_record, write_tensors
+from compress.models.checkpoint import detached, read_tensors_and_record, write_tensors
 from runtime.errors import InputRejectedError
 from runtime.typed import record_as
 

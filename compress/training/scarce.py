@@ -4,7 +4,7 @@ from typing import Final
 
 from compress.data.data import Images
 from compress.models.model import Model
-from compress.training.options import Training
+from compress.recipe.training import Training
 
 # With random weights; the digits, which networks do learn from scratch, have 143.
 _FEW_OF_A_CLASS: Final = 100

@@ -6,12 +6,12 @@ from typing import Final
 
 from torch import nn
 
+from compress.context.context import Job
 from compress.data.data import Images
-from compress.job import Job
 from compress.models.model import Model
+from compress.recipe.training import Training
 from compress.sparsity.goal import Thinning
 from compress.training.learner import Learner
-from compress.training.options import Training
 from compress.training.statistics import (
     Gathering,
     norms_of,

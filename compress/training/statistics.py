@@ -16,10 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from compress.context.progress import Counted, passed
 from compress.data.batches import PLAIN_VIEW, batches
 from compress.data.data import Images
 from compress.models.model import Model
-from compress.passes import Counted, passed
 
 # Gives float32 [n, 3, size, size] batches, the same ones each time it is called.
 Batches = Callable[[], Iterator[Tensor]]

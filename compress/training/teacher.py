@@ -3,16 +3,16 @@
 from dataclasses import replace
 from typing import Final
 
-from compress.checkpoint import is_model, load_model, save_model, weights_digest
-from compress.data.catalogue import Catalogue
-from compress.job import Job, is_main_process
+from compress.context.cache import hold, making, places
+from compress.context.console import counted
+from compress.context.context import Job, is_main_process
+from compress.data.dataset import Catalogue
+from compress.models.checkpoint import is_model, load_model, save_model, weights_digest
 from compress.models.model import Model
 from compress.models.names import family
 from compress.models.opening import is_trained_for, open_model
 from compress.models.spec import ModelSpec
-from compress.screen import counted
-from compress.shared import hold, making, places
-from compress.stages.finetune import FineTune
+from compress.recipe.finetune import FineTune
 from compress.training.resume import forget_state
 from compress.training.views import training_images
 from runtime.errors import InputRejectedError

@@ -6,7 +6,7 @@ from typing import Final
 
 from compress.data.augment import Augment, default_augment
 from compress.data.data import Data, Images
-from compress.training.options import Training
+from compress.recipe.training import Training
 from runtime.errors import InputRejectedError
 
 # The share of the epochs after which a progressive run sees full resolution.

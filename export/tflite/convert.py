@@ -6,8 +6,8 @@ from typing import Final, Literal
 import torch
 from torch import Tensor, nn
 
-from export.refusal import refusal
 from export.tflite.reshapes import reshaping
+from export.trace_errors import refusal
 from runtime.errors import InputRejectedError, MissingDependencyError
 from runtime.quiet import silence
 from runtime.requirements import pip_line

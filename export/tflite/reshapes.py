@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.overrides import TorchFunctionMode
 
-from export.broadcasts import broadcasts_are_implied_
+from export.onnx.broadcasts import broadcasts_are_implied_
 from runtime.quiet import silence
 
 ATEN: Final = torch.ops.aten

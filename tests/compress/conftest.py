@@ -54,7 +54,7 @@ def started() -> Started:
     """Run `compress WORDS` in a process; `before` is Python that it runs first."""
 
     def start(*words: str, before: str = "") -> subprocess.CompletedProcess[str]:
-        code = f"{before}\nimport sys\nfrom compress.cli import entry\nentry()"
+        code = f"{before}\nimport sys\nfrom compress.cli.main import entry\nentry()"
         return subprocess.run(
             [sys.executable, "-c", code, *words],
             capture_output=True,
@@ -91,10 +91,10 @@ def draw_folder() -> Callable[..., Path]:
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     """The folder of an untrained network for the four classes that are drawn."""
-    from compress.checkpoint import save_model
+    from compress.context.console import Screen
     from compress.models.build import build
+    from compress.models.checkpoint import save_model
     from compress.models.spec import ModelSpec
-    from compress.screen import Screen
 
     model = build(
         ModelSpec(name="lenet5"),

@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from compress.cli import main
-from compress.nets.lenet import LeNet5
+from compress.cli.main import main
+from compress.models.nets.lenet import LeNet5
 from runtime.errors import Exit
 from runtime.requirements import pip_line
 

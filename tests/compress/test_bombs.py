@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from compress.cli import main
+from compress.cli.main import main
 from runtime.artifact import Artifact
 from runtime.errors import Exit, InputRejectedError
 from runtime.files import sha256_of

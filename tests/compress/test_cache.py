@@ -12,11 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli import main
-from compress.data.catalogue import find
+from compress.cli.main import main
+from compress.context.console import Screen
 from compress.data.data import Images
+from compress.data.dataset import find
 from compress.data.spec import DataSpec
-from compress.screen import Screen
 from runtime.errors import Exit
 from runtime.files import write_json
 from runtime.preprocess import Preprocess
@@ -28,7 +28,7 @@ NOBODY = 65534
 HOLDER = """
 import sys, time
 from pathlib import Path
-from compress.shared import hold
+from compress.context.cache import hold
 kept = hold(Path(sys.argv[1]))
 print("held", flush=True)
 time.sleep(600)

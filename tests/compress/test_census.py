@@ -5,15 +5,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.census import (
+from compress.data.data import Images
+from compress.evaluation.costs import (
     accuracy,
     activation_bytes,
     census,
     count_macs,
     training_bytes,
 )
-from compress.data.data import Images
-from compress.models.liveness import Step, peak
+from compress.evaluation.liveness import Step, peak
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from runtime.preprocess import Preprocess

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from compress.chance import above_chance
+from compress.evaluation.chance_level import above_chance
 
 
 def test_chance_is_what_shuffled_answers_get() -> None:

@@ -9,7 +9,9 @@ from types import ModuleType
 import pytest
 import torch
 
-from compress.checkpoint import (
+from compress.context.console import Screen
+from compress.models.build import build
+from compress.models.checkpoint import (
     RECORD,
     TENSORS,
     is_model,
@@ -17,10 +19,8 @@ from compress.checkpoint import (
     save_model,
     weights_digest,
 )
-from compress.models.build import build
 from compress.models.model import Model
 from compress.models.spec import CodePath, ModelSpec
-from compress.screen import Screen
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import read_json, sha256_of, write_json
 

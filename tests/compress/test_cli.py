@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from compress import cli
-from compress.answer import Facts
-from compress.cli import VERBS, main
-from compress.verbs import doctor
+from compress.cli import main as cli
+from compress.cli.main import VERBS, main
+from compress.cli.verbs import doctor
+from compress.context.answer import Facts
 from runtime import errors
 from runtime.errors import Exit
 
@@ -35,7 +35,7 @@ def test_quick_answers_load_no_heavy_library(words: list[str]) -> None:
     """What a shell completion or an impatient user asks for must not wait for torch."""
     code = (
         "import sys\n"
-        "from compress.cli import main\n"
+        "from compress.cli.main import main\n"
         f"assert main({words!r}) == 0\n"
         "heavy = {'numpy', 'torch', 'pydantic', 'yaml', 'rich', 'onnxruntime', 'PIL'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)"
@@ -50,7 +50,7 @@ def test_quick_answers_load_no_heavy_library(words: list[str]) -> None:
 def test_the_flags_of_a_recipe_are_known_without_torch() -> None:
     code = (
         "import sys\n"
-        "from compress.cli import main\n"
+        "from compress.cli.main import main\n"
         "assert main(['distill', '--help']) == 0\n"
         "print(sorted({'numpy', 'torch', 'timm'} & set(sys.modules)), file=sys.stderr)"
     )
@@ -344,7 +344,7 @@ def test_an_answer_can_be_kept(
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_examples_that_its_own_parser_accepts(verb: str) -> None:
     """Word for word; quotes and folders are those of a shell."""
-    module = importlib.import_module(f"compress.verbs.{verb}")
+    module = importlib.import_module(f"compress.cli.verbs.{verb}")
     parser = cli.parser_of(verb, module)
 
     assert module.EXAMPLES

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import tomllib
 
-from compress.diagnosis import diagnose
-from compress.extras import EXTRAS, missing_extra
-from compress.screen import Screen
-from compress.verbs import doctor
+from compress.cli.verbs import doctor
+from compress.context.console import Screen
+from compress.context.environment import diagnose
+from compress.context.extras import EXTRAS, missing_extra
 from runtime.requirements import pip_line
 
 ROOT = Path(__file__).parents[2]
@@ -98,7 +98,7 @@ def test_tflite_runtime_stands_in_for_its_successor() -> None:
 def test_a_package_of_which_only_metadata_is_left_counts_as_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("compress.diagnosis.find_spec", lambda _: None)
+    monkeypatch.setattr("compress.context.environment.find_spec", lambda _: None)
     found = diagnose(lambda _: "1.0")
     assert "onnx" in found.missing
     assert "1.0 is registered, but cannot load" in found.as_text()
@@ -115,7 +115,7 @@ def test_the_verb_answers_in_text_and_json() -> None:
 def test_the_doctor_imports_none_of_its_patients() -> None:
     """Not even numpy; and the module by itself not even its own work."""
     code = (
-        "import sys, compress.verbs.doctor as d, compress.verbs.profile\n"
+        "import sys, compress.cli.verbs.doctor as d, compress.cli.verbs.profile\n"
         "early = {'json', 'numpy', 'importlib.metadata'} & set(sys.modules)\n"
         "d.execute(None, None).as_text()\n"
         "late = {'torch', 'numpy', 'onnxruntime', 'onnx', 'rich'} & set(sys.modules)\n"

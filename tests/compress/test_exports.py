@@ -6,11 +6,11 @@ from typing import cast
 import pytest
 from torch import nn
 
-from compress.exports import Wanted, wanted
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.recipe import Export
+from compress.pipeline.export_plan import Wanted, wanted
+from compress.recipe.recipe import Export
 from runtime.errors import RecipeError
 from runtime.machine import this_machine
 from runtime.preprocess import Preprocess

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli import main
+from compress.cli.main import main
 from runtime.errors import Exit
 
 MODEL = "artifacts/model-lenet5.onnx"

@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 import pytest
 from pydantic import BaseModel, Field
 
-from compress.arguments import Parser, meant, whole
-from compress.flags import add_flags, flag_of, given
-from compress.stages import STAGES
-from compress.verbs import distill, export, finetune
-from compress.verbs import eval as evaluation
+from compress.cli.arguments import Parser, meant, whole
+from compress.cli.flags import add_flags, flag_of, given
+from compress.cli.verbs import distill, export, finetune
+from compress.cli.verbs import eval as evaluation
+from compress.recipe.stages import STAGES
 from runtime.errors import RecipeError
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from compress.folder import claimed, write_manifest
-from compress.recipe import Recipe, read_recipe
+from compress.pipeline.run_directory import claimed, write_manifest
+from compress.recipe.recipe import Recipe, read_recipe
 from runtime.errors import RecipeError
 
 RECIPE = Recipe.model_validate({"name": "r", "model": "lenet5"})
@@ -65,8 +65,8 @@ def test_a_second_process_is_told_to_wait(tmp_path: Path) -> None:
     """The lock is the operating system's, so a killed process leaves none behind."""
     code = (
         "import sys; from pathlib import Path\n"
-        "from compress.folder import claimed\n"
-        "from compress.recipe import Recipe\n"
+        "from compress.pipeline.run_directory import claimed\n"
+        "from compress.recipe.recipe import Recipe\n"
         "from runtime.errors import RecipeError\n"
         "recipe = Recipe.model_validate({'name': 'r', 'model': 'lenet5'})\n"
         "try:\n"

@@ -11,10 +11,10 @@ import pytest
 from onnx import TensorProto, helper
 from pydantic import ValidationError
 
-from compress.cli import main
+from compress.cli.main import main
+from compress.cli.verbs.one_stage import folder_of
 from compress.models.spec import CodePath, ModelSpec
-from compress.recipe import Recipe
-from compress.verbs.one_stage import folder_of
+from compress.recipe.recipe import Recipe
 from runtime.errors import Exit
 from runtime.files import sha256_of
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.journal import append, events, points
+from compress.context.journal import append, events, points
 from runtime.errors import RecipeError
 
 

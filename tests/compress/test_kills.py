@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli import main
+from compress.cli.main import main
 from runtime.errors import Exit
 
 ROOT = Path(__file__).parents[2]
@@ -19,9 +19,10 @@ ROOT = Path(__file__).parents[2]
 SERVER = """
 import json, os, signal, sys
 from pathlib import Path
-import compress.run, compress.prove, compress.stages.finetune, export.to_onnx, onnx
+import compress.pipeline.run, compress.pipeline.deliver, compress.recipe.finetune
+import export.to_onnx, onnx
 import onnxruntime, torch.onnx
-from compress.cli import main
+from compress.cli.main import main
 
 words, places = json.loads(sys.argv[1]), json.loads(sys.argv[2])
 replace = Path.replace

@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.cli import main
+from compress.cli.main import main
 from runtime.errors import Exit
 
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from compress.checkpoint import load_model, save_model
-from compress.cli import main
+from compress.cli.main import main
+from compress.context.console import Screen
 from compress.models.build import build
+from compress.models.checkpoint import load_model, save_model
 from compress.models.factory import from_factory
 from compress.models.memory_format import memory_format_of
+from compress.models.nets.lenet import LeNet5
 from compress.models.spec import ModelSpec
-from compress.nets.lenet import LeNet5
-from compress.screen import Screen
 from runtime.errors import Exit, InputRejectedError
 from runtime.files import SEAL
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from compress import measuring
-from compress.cli import main
-from compress.measuring import parted
+from compress.cli.main import main
+from compress.devices import measuring
+from compress.devices.measuring import parted
 from runtime.artifact import Artifact
 from runtime.errors import DeviceError, Exit, RecipeError
 from runtime.machine import Machine, this_machine
@@ -188,7 +188,7 @@ def test_emulated_times_that_come_back_are_refused(
     from tests.compress.devices.test_remote import net
 
     plug(Board(emulator="qemu-aarch64"))
-    from compress.screen import Screen
+    from compress.context.console import Screen
 
     with pytest.raises(DeviceError, match="is emulated"):
         measuring.measured(

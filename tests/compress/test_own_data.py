@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from compress.answer import Facts
-from compress.cli import main
+from compress.cli.main import main
+from compress.context.answer import Facts
 from compress.data.spec import DataSpec
-from compress.recipe import Recipe
+from compress.recipe.recipe import Recipe
 from runtime.errors import Exit
 
 Draw = Callable[..., Path]
@@ -125,7 +125,7 @@ def test_every_recipe_that_begins_with_a_run_names_its_data(
         recipes.append(recipe)
         return Facts(text="", facts={})
 
-    monkeypatch.setattr("compress.run.run", noted)
+    monkeypatch.setattr("compress.pipeline.run.run", noted)
 
     assert main([*words, str(run), "--train-images", "20"]) == Exit.FIT
 

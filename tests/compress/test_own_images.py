@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import ExifTags, Image
 
-from compress.cli import main
+from compress.cli.main import main
 from runtime.artifact import Artifact
 from runtime.errors import Exit
 

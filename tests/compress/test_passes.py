@@ -8,11 +8,11 @@ from operator import length_hint
 import numpy as np
 import pytest
 
-from compress import screen as screens
+from compress.context import console as screens
+from compress.context.console import Screen
+from compress.context.progress import Counted, heard_by, passed, rounds
 from compress.data.batches import evaluation_batches
 from compress.data.data import Images
-from compress.passes import Counted, heard_by, passed, rounds
-from compress.screen import Screen
 
 
 class Clock:

@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from compress.exports import Wanted, write
+from compress.context.console import Screen
+from compress.context.context import Job
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
-from compress.int8.ptq import Methods, quantised
-from compress.int8.rewrites import canonical_
 from compress.int8.simulate import QuantizedNet
-from compress.job import Job
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.placing import placed
-from compress.recipe import Export
-from compress.screen import Screen
+from compress.pipeline.export_plan import Wanted, write
+from compress.pipeline.mixed_precision import placed
+from compress.quantization.ptq import Methods, quantised
+from compress.recipe.recipe import Export
 from export.placement import Effort
 from export.tflite.reading import operators
 from runtime.preprocess import Preprocess
@@ -67,7 +67,7 @@ def test_a_tflite_file_is_placed_by_what_litert_takes(
 ) -> None:
     """Each candidate is a file of its own; the chosen one is what is written."""
     monkeypatch.setattr(
-        "compress.placing.FEW",
+        "compress.pipeline.mixed_precision.FEW",
         Effort(slice_seconds=0, final_seconds=0, beginnings=1, parts=0),
     )
     asked = Wanted(role="model", model=model, format="tflite", dtype="int8")

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from compress.cli import main
-from compress.plain_yaml import yaml_value
+from compress.cli.main import main
+from compress.recipe.plain_yaml import yaml_value
 from runtime.errors import EdgepressError, Exit, RecipeError
 
 # Nine lists of nine of the one before: 3^18 values in half a kilobyte.

@@ -9,9 +9,9 @@ from typing import Literal, cast
 import pytest
 from torch import Tensor, nn
 
-from compress.cli import main
-from compress.promise import Promise
-from compress.pruning.deadline import Deadline, Timely
+from compress.cli.main import main
+from compress.context.latency_target import Promise
+from compress.pruning.latency_search import Deadline, Timely
 from compress.pruning.layout import Layout
 from runtime.bootstrap import Estimate
 from runtime.errors import Exit

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.provenance import revision_of
+from compress.pipeline.provenance import revision_of
 
 
 def git(folder: Path, *words: str) -> str:

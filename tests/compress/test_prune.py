@@ -9,10 +9,10 @@ from types import ModuleType
 import pytest
 import torch
 
-from compress.checked import keys_of, record_from
-from compress.checkpoint import load, load_model
-from compress.cli import main
-from compress.recipe import Recipe
+from compress.cli.main import main
+from compress.context.validation import keys_of, record_from
+from compress.models.checkpoint import load, load_model
+from compress.recipe.recipe import Recipe
 from runtime.errors import Exit, RecipeError
 
 NET = "cifar_resnet20"
@@ -227,7 +227,7 @@ def test_every_phase_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With no patience at all, each step of each pass is a line of its own."""
-    monkeypatch.setattr("compress.screen.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("compress.context.console.LINE_SECONDS", 0.0)
     words = ("--model", str(trained), "--data", str(data), "--macs", "0.7", *SMALL)
     more = ("--blocks", "1", "--criterion", "missed", "--epochs", "0")
     main(["prune", *words, *more, "--out", str(tmp_path / "run")])

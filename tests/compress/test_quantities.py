@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from compress.arguments import Parser
-from compress.checked import keys_of, record_from
-from compress.cli import main
-from compress.quantities import Given
-from compress.recipe import Export, Limits, Recipe
-from compress.stages import STAGES
-from compress.stages.prune import Prune
-from compress.verbs import prune
-from compress.verbs.one_stage import MODEL, recipe_of
+from compress.cli.arguments import Parser
+from compress.cli.main import main
+from compress.cli.verbs import prune
+from compress.cli.verbs.one_stage import MODEL, recipe_of
+from compress.context.validation import keys_of, record_from
+from compress.recipe.prune import Prune
+from compress.recipe.quantities import Given
+from compress.recipe.recipe import Export, Limits, Recipe
+from compress.recipe.stages import STAGES
 from runtime.errors import Exit, RecipeError
 
 

@@ -10,8 +10,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from compress.cli import main
-from compress.folder import write_manifest
+from compress.cli.main import main
+from compress.pipeline.run_directory import write_manifest
 from runtime.artifact import Artifact
 from runtime.checking import check_files
 from runtime.errors import Exit
@@ -487,7 +487,7 @@ def test_every_phase_says_how_far_it_is(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """With no patience at all, each step of each pass is a line of its own."""
-    monkeypatch.setattr("compress.screen.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("compress.context.console.LINE_SECONDS", 0.0)
     words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
     more = ("--learn-rounding", "--json", "--out", str(tmp_path / "run"))
     main(["quantize", *words, *more])
@@ -516,7 +516,7 @@ def test_quiet_has_no_phases(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("compress.screen.LINE_SECONDS", 0.0)
+    monkeypatch.setattr("compress.context.console.LINE_SECONDS", 0.0)
     words = ("--model", str(trained), "--data", str(data), "--calib-images", "32")
     main(["quantize", *words, "-q", "--out", str(tmp_path / "run")])
     assert capsys.readouterr().err == ""

@@ -9,19 +9,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.checked import keys_of, record_from
-from compress.cli import main
-from compress.exports import wanted, write
+from compress.cli.main import main
+from compress.context.console import Screen
+from compress.context.validation import keys_of, record_from
 from compress.models.build import build
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from compress.pipeline.export_plan import wanted, write
+from compress.pipeline.reachable import check_reachable, weights_left
 from compress.pruning.budget import Ranking, allowed_units, pools_of
 from compress.pruning.floor import may_be_cut
 from compress.pruning.layout import Layout, asked_for
-from compress.reachable import check_reachable, weights_left
-from compress.recipe import Export, Recipe
-from compress.screen import Screen
-from compress.stages.prune import Prune
+from compress.recipe.prune import Prune
+from compress.recipe.recipe import Export, Recipe
 from runtime.errors import Exit, RecipeError
 
 NET = "resnet20"
@@ -235,7 +235,7 @@ def test_it_is_refused_before_anything_is_trained(  # noqa: PLR0913, PLR0917  # 
     def decoded(*_: object, **__: object) -> None:
         raise AssertionError("images were decoded")
 
-    monkeypatch.setattr("compress.data.catalogue.open_images", decoded)
+    monkeypatch.setattr("compress.data.dataset.open_images", decoded)
     data = draw_folder(tmp_path / "data")
     path = tmp_path / "r.yaml"
     path.write_text(

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from compress.checked import keys_of, record_from
-from compress.recipe import Recipe, read_recipe, written
-from compress.stages import STAGES
-from compress.stages.distill import Distill
+from compress.context.validation import keys_of, record_from
+from compress.recipe.distill import Distill
+from compress.recipe.recipe import Recipe, read_recipe, written
+from compress.recipe.stages import STAGES
 from runtime.errors import RecipeError
 
 WHOLE = {

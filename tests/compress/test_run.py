@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli import main
+from compress.cli.main import main
 from runtime.artifact import Artifact
 from runtime.checking import check_files
 from runtime.errors import Exit, InputRejectedError
@@ -285,11 +285,11 @@ def test_a_missed_budget_is_the_verdict(whole: Whole, tmp_path: Path) -> None:
 STAGES = {
     "decoding": "compress.data.pixels.decoded_images",
     "teacher training": "compress.training.losses.classification_loss",
-    "teacher's answers": "compress.training.answers.batches",
+    "teacher's answers": "compress.training.teacher_cache.batches",
     "student training": "compress.training.losses.distillation_loss",
     "export": "torch.onnx.export",
-    "proof": "compress.parity.parity_of",
-    "measurement": "compress.prove.measure_together",
+    "proof": "compress.pipeline.file_judge.parity_of",
+    "measurement": "compress.pipeline.deliver.measure_together",
     "report": "compress.report.report.write_text",
 }
 

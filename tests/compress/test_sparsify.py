@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from compress.checkpoint import load_model
-from compress.cli import main
+from compress.cli.main import main
+from compress.models.checkpoint import load_model
+from compress.recipe.stages import STAGES, keeps_answers
 from compress.sparsity.goal import weights_of, zeros_in
-from compress.stages import STAGES, keeps_answers
 from runtime.errors import Exit
 
 pytestmark = pytest.mark.usefixtures("own_cache")

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli import main
-from compress.exports import wanted
+from compress.cli.main import main
 from compress.models.model import Model
-from compress.recipe import Export
+from compress.pipeline.export_plan import wanted
+from compress.recipe.recipe import Export
 from runtime.errors import Exit, RecipeError
 from runtime.target import TARGETS, target
 from tests.compress.test_exports import quantised

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from compress.cli import main
+from compress.cli.main import main
 from compress.data import table
 from compress.data.walk import below
 from runtime.errors import Exit
@@ -24,7 +24,7 @@ PEAK = (
     "import atexit, re, sys\n"
     "atexit.register(lambda: print(re.search(r'VmHWM:\\s+(\\d+) kB', "
     "open('/proc/self/status').read())[1], file=sys.stderr))\n"
-    "from compress.cli import entry\nentry()"
+    "from compress.cli.main import entry\nentry()"
 )
 
 

@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compress import outcome
-from compress.cli import main
-from compress.evidence import Evidence
-from compress.parity import stride
-from compress.recipe import Limits
-from compress.shipping import advice, shipped
-from compress.verdict import checks_of
-from export.verify import Parity
+from compress.cli.main import main
+from compress.pipeline import outcome
+from compress.pipeline.evidence import Evidence
+from compress.pipeline.file_judge import stride
+from compress.pipeline.shipping import advice, shipped
+from compress.pipeline.verdict import checks_of
+from compress.recipe.recipe import Limits
+from export.parity import Parity
 from runtime.errors import Exit, InputRejectedError
 
 # What to ask for so that a file keeps a limit, and so that it does not.

@@ -10,14 +10,14 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, nn
 
-from compress.int8.calibrate import scheme_of, seen_ranges
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.grids import Scheme
 from compress.int8.plan import planned
 from compress.int8.pools import averages_are_convolutions_
-from compress.int8.rewrites import canonical_
 from compress.int8.rules import pixel_levels
 from compress.int8.simulate import QuantizedNet, with_qdq
+from compress.quantization.calibrate import scheme_of, seen_ranges
 from export.to_tflite import to_tflite
 from runtime.artifact import Artifact
 from runtime.preprocess import Preprocess

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.vision import timm, torchvision
+from compress.context.vision import timm, torchvision
 from export.to_onnx import to_onnx
 from runtime.preprocess import Preprocess
 from runtime.session import open_session

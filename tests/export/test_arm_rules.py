@@ -7,8 +7,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.linting import linted
-from export.arm_rules import overflow_of_file, overflowing, refuse_overflow
+from compress.evaluation.linting import linted
+from export.onnx.arm_rules import overflow_of_file, overflowing, refuse_overflow
 from runtime.errors import Exit, InputRejectedError
 
 CHANNELS = 64

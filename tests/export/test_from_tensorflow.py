@@ -94,8 +94,8 @@ def test_a_file_of_keras_2_converts_although_keras_3_does_not_load_it(
     """Keras 2.8 wrote `groups` for a DepthwiseConv2D; the oracle is our own network."""
     import torch
 
-    from compress.models.keras_model import translated
-    from compress.nets.keras_net import KerasNet
+    from compress.models.keras.model import translated
+    from compress.models.keras.net import KerasNet
 
     file = shared_data / "weights/mobilenet_v1_0.25_224.h5"
     found = translated(file)

@@ -7,7 +7,7 @@ import h5py
 import numpy as np
 import pytest
 
-from compress.cli import main
+from compress.cli.main import main
 from export.hdf5 import try_out
 from runtime.contained import Limits, contained
 from runtime.errors import DeviceError, Exit, InputRejectedError

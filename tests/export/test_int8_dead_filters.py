@@ -18,15 +18,15 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, nn
 
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
-from compress.int8.ptq import quantised
-from compress.int8.qat import QatNet
-from compress.int8.rewrites import canonical_
 from compress.int8.rules import pixel_levels
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from export.lower import lowered
+from compress.quantization.ptq import quantised
+from compress.quantization.qat import QatNet
+from export.onnx.lower import lowered
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine
 from runtime.preprocess import Preprocess

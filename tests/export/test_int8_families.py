@@ -17,13 +17,13 @@ import torch
 from step_by_step import followed
 from torch import nn
 
-from compress.int8.census import float_operators
+from compress.context.vision import timm, torchvision
+from compress.int8.float_operators import float_operators
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.models.construct import skeleton
 from compress.models.spec import ModelSpec
-from compress.vision import timm, torchvision
-from export.lower import int8_macs_fraction, lowered
-from export.relaid import relaid
+from export.onnx.lower import int8_macs_fraction, lowered
+from export.onnx.relayout import relaid
 from export.tflite import reading
 from export.to_onnx import qdq_model
 from runtime.artifact import Artifact

@@ -13,7 +13,7 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, nn
 
 from compress.int8.simulate import with_qdq
-from export.lower import lowered
+from export.onnx.lower import lowered
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine
 from runtime.session import open_session

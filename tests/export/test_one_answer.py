@@ -14,14 +14,14 @@ import pytest
 import torch
 from test_arm_rules import CHANNELS, convolution
 
+from compress.context.console import Screen
+from compress.context.vision import timm
 from compress.devices.arm_answers import WHEELS, arm_answers
 from compress.devices.emulated import qemu, root, site
 from compress.int8.simulate import with_qdq
 from compress.models.build import build
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
-from compress.vision import timm
-from export.lower import lowered
+from export.onnx.lower import lowered
 from export.to_onnx import qdq_model
 from runtime.answers import answers_of
 from runtime.errors import DeviceError, MissingDependencyError

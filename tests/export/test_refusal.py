@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import ATEN, captured
-from compress.int8.rewrites import canonical_
-from export.refusal import refusal
 from export.to_onnx import to_onnx
 from export.to_tflite import to_tflite
+from export.trace_errors import refusal
 from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from compress.int8.simulate import with_qdq
-from export.relaid import relaid
+from export.onnx.relayout import relaid
 from export.to_onnx import to_onnx
 from runtime.machine import this_machine
 from runtime.preprocess import Preprocess

@@ -11,11 +11,11 @@ import pytest
 import torch
 from torch import nn
 
+from compress.context.vision import timm, torchvision
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.int8.symmetric import mirrored
-from compress.vision import timm, torchvision
-from export.lower import lowered
-from export.tensorrt_rules import breaches
+from compress.quantization.symmetric import mirrored
+from export.onnx.lower import lowered
+from export.onnx.tensorrt_rules import breaches
 from export.to_onnx import qdq_model
 from runtime.target import target
 

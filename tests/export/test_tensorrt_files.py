@@ -10,18 +10,18 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
-from compress.int8.recenter import recentered
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.int8.symmetric import (
+from compress.quantization.recenter import recentered
+from compress.quantization.symmetric import (
     grids_of,
     halved,
     mirrored,
     on_grids_of,
     symmetric,
 )
-from export.exact import proving_session
-from export.lower import int8_macs_fraction
-from export.tensorrt_rules import breaches
+from export.onnx.exact_sums import proving_session
+from export.onnx.lower import int8_macs_fraction
+from export.onnx.tensorrt_rules import breaches
 from export.to_onnx import to_onnx
 from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError

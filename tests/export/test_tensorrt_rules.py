@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.tensorrt_rules import (
+from export.onnx.tensorrt_rules import (
     RULES,
     breaches,
     breaches_of_file,

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from export.verify import Parity, Scores, compare, parity_checks
+from export.parity import Parity, Scores, compare, parity_checks
 from runtime.errors import InputRejectedError, ParityError
 
 

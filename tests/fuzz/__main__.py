@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from forked import Outcome, forked
 from seeds import Seed, made
 
-from compress.cli import main as compress
+from compress.cli.main import main as compress
 
 
 class Case(NamedTuple):
@@ -123,8 +123,12 @@ def ready() -> None:
 
     torch.set_num_threads(1)
     for verb in ("eval", "profile", "show", "verify", "run"):
-        importlib.import_module(f"compress.verbs.{verb}")
-    for name in ("compress.evaluate", "compress.run", "compress.verification"):
+        importlib.import_module(f"compress.cli.verbs.{verb}")
+    for name in (
+        "compress.evaluation.evaluate",
+        "compress.pipeline.run",
+        "compress.evaluation.verification",
+    ):
         importlib.import_module(name)
     with contextlib.redirect_stdout(io.StringIO()):
         compress(["models", "lenet5", "-q"])

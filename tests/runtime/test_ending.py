@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli import main as compress
+from compress.cli.main import main as compress
 from runtime import __main__ as entry
 from runtime import ending, profile
 from runtime.errors import Exit
@@ -21,9 +21,9 @@ _SLOW = (
     "sys.exit(main(['x.onnx']))\n"
 )
 _SLOW_VERB = (
-    "import sys, time, compress.verbs.doctor as d\n"
+    "import sys, time, compress.cli.verbs.doctor as d\n"
     "d.execute = lambda *_: (print('ready', flush=True), time.sleep(60))\n"
-    "from compress.cli import main\n"
+    "from compress.cli.main import main\n"
     "sys.exit(main(['doctor']))\n"
 )
 

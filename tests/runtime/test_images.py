@@ -12,8 +12,8 @@ from PIL import Image
 
 from compress.data.decode import Geometry
 from compress.models.model import Model
+from compress.models.nets.lenet import LeNet5
 from compress.models.spec import ModelSpec
-from compress.nets.lenet import LeNet5
 from runtime.errors import Exit, InputRejectedError, MissingDependencyError
 from runtime.images import fed_image
 from runtime.picture import opened, plain

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compress.data.catalogue import Catalogue, find
+from compress.context.console import Screen
+from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
-from compress.screen import Screen
 
 Find = Callable[..., Catalogue]
 

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compress.context.vision import torchvision
 from compress.data.augment import Augment, augmented, default_augment
 from compress.data.data import Data, Images
-from compress.vision import torchvision
 
 v2 = torchvision.transforms.v2
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from compress.data.catalogue import Catalogue
-from compress.vision import torchvision
+from compress.context.vision import torchvision
+from compress.data.dataset import Catalogue
 from runtime.errors import RecipeError
 from runtime.preprocess import Preprocess
 

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compress.data.catalogue import Catalogue
+from compress.data.dataset import Catalogue
 from compress.data.listing import Listing
 from runtime.errors import InputRejectedError, RecipeError
 

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from compress.cli import main
+from compress.cli.main import main
+from compress.context.vision import torchvision
 from compress.data.batches import evaluation_batches
-from compress.data.catalogue import Catalogue
+from compress.data.dataset import Catalogue
 from compress.data.decode import Geometry
-from compress.vision import torchvision
 from runtime.depth import eight_bits
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.preprocess import Preprocess

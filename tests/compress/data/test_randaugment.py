@@ -1,8 +1,8 @@
 import pytest
 import torch
 
+from compress.context.vision import torchvision
 from compress.data.randaugment import OPERATIONS
-from compress.vision import torchvision
 
 v2 = torchvision.transforms.v2
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compress.data.catalogue import Catalogue
+from compress.data.dataset import Catalogue
 from runtime.preprocess import Preprocess
 
 Look = Callable[..., Catalogue]

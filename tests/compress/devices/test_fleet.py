@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from loopback import Sshd
 
-from compress.cli import main
+from compress.cli.main import main
 from compress.devices.address import Address
 from compress.devices.fleet import Errand, profile_fleet
 from compress.devices.inventory import Board, add

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli import main
+from compress.cli.main import main
 from compress.devices.address import Address
 from compress.devices.inventory import Board, add, boards, inventory_file
 from compress.devices.table import device

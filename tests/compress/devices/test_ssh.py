@@ -22,7 +22,7 @@ import pytest
 from loopback import Sshd, linear_net
 from proxy import proxy
 
-from compress.cli import main
+from compress.cli.main import main
 from compress.devices import ssh, wire
 from compress.devices.inventory import Board, add
 from compress.devices.parcel import runtime_piece

@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from compress.int8.calibrate import scheme_of, seen_ranges
+from compress.context.console import Screen
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.plan import Plan, planned
-from compress.int8.rewrites import canonical_
 from compress.int8.simulate import QuantizedNet
 from compress.models.build import build
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
+from compress.quantization.calibrate import scheme_of, seen_ranges
 
 CLASSES = tuple("abcdefghij")
 

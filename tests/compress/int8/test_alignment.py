@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from compress.int8.alignment import aligned
+from compress.evaluation.alignment import aligned
 
 
 def same(one: str, other: str) -> bool:

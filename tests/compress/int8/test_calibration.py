@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
+from compress.context.context import Job
+from compress.data.calibration import _warn_of_overlap, chosen_images
 from compress.data.data import Data, Images
-from compress.int8.calibration import _warn_of_overlap, chosen_images
-from compress.int8.ptq import quantised as quantised_by
-from compress.job import Job
+from compress.quantization.ptq import quantised as quantised_by
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from compress.data.catalogue import Catalogue
+    from compress.data.dataset import Catalogue
 
 
 def drawn(labels: list[int], *, seed: int = 0) -> Images:

@@ -4,13 +4,13 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, nn
 
-from compress.census import count_macs
-from compress.int8.calibrate import scheme_of, seen_ranges
+from compress.evaluation.costs import count_macs
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
-from compress.int8.census import float_operators, macs_of
+from compress.int8.float_operators import float_operators, macs_of
 from compress.int8.plan import planned
-from compress.int8.rewrites import canonical_
 from compress.int8.simulate import QuantizedNet
+from compress.quantization.calibrate import scheme_of, seen_ranges
 
 
 class Attentive(nn.Module):

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from compress.jitter import unsteadiness
+from compress.evaluation.jitter import unsteadiness
 
 
 def test_where_every_operator_is_whole_numbers_noise_does_nothing(

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
-from compress.int8.doctor import RUNGS, TRAINED, Limits, heal
-from compress.int8.judge import Judge, Verdict, judge_of
-from compress.int8.ptq import Methods
-from compress.int8.rewrites import canonical_
 from compress.int8.simulate import QuantizedNet
+from compress.quantization.accuracy_recovery import RUNGS, TRAINED, Limits, heal
+from compress.quantization.evaluator import Judge, Verdict, judge_of
+from compress.quantization.ptq import Methods
 from runtime.errors import InputRejectedError
 
 PLAIN = Methods(ranges="minmax", equalise=False)
@@ -111,12 +111,12 @@ def test_a_rung_that_makes_things_worse_is_not_built_upon(
     def quantised(
         graph: fx.GraphModule, images: Callable[[], object], **more: object
     ) -> QuantizedNet:
-        from compress.int8.ptq import quantised as real
+        from compress.quantization.ptq import quantised as real
 
         asked.append(more["methods"])  # type: ignore[arg-type]
         return real(graph, images, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("compress.int8.doctor.quantised", quantised)
+    monkeypatch.setattr("compress.quantization.accuracy_recovery.quantised", quantised)
 
     climbed(graph, 0.05, 0.04, 0.08, 0.03, 0.0)
 

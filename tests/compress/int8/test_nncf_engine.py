@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.int8.nncf_engine import Control, nncf_quantised
-from export.lower import int8_macs_fraction, lowered
+from compress.quantization.nncf import Control, nncf_quantised
+from export.onnx.lower import int8_macs_fraction, lowered
 from export.to_onnx import to_onnx
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess

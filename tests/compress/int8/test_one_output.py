@@ -7,11 +7,11 @@ from subprocess import CompletedProcess
 import torch
 from torch import Tensor, nn
 
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
-from compress.int8.doctor import Limits, heal
-from compress.int8.influence import influences
-from compress.int8.judge import judge_of
-from compress.int8.rewrites import canonical_
+from compress.quantization.accuracy_recovery import Limits, heal
+from compress.quantization.evaluator import judge_of
+from compress.quantization.output_sensitivity import influences
 from compress.training.losses import distillation_loss
 
 IMAGES = torch.randn(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))

@@ -6,12 +6,22 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from compress.int8.calibrate import Seen
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured, parameter
-from compress.int8.correct import corrected, lasting_shift, with_weights_corrected
-from compress.int8.equalise import equalised, ties
 from compress.int8.grids import Scheme, snapped_weight, weight_scales
-from compress.int8.influence import (
+from compress.int8.operators import bias_of, weight_of, weighted
+from compress.int8.plan import planned
+from compress.int8.rules import grids_of
+from compress.int8.simulate import simulated
+from compress.quantization.adaptive_rounding import rounded_weight
+from compress.quantization.bias_correction import (
+    corrected,
+    lasting_shift,
+    with_weights_corrected,
+)
+from compress.quantization.calibrate import Seen
+from compress.quantization.equalization import equalised, ties
+from compress.quantization.output_sensitivity import (
     REACHES,
     Influence,
     Influences,
@@ -20,14 +30,8 @@ from compress.int8.influence import (
     evenly,
     influences,
 )
-from compress.int8.plan import planned
-from compress.int8.ptq import Methods, quantised, ranges_of
-from compress.int8.ranges import chosen_ranges
-from compress.int8.rewrites import canonical_
-from compress.int8.rounding import rounded_weight
-from compress.int8.rules import grids_of
-from compress.int8.simulate import simulated
-from compress.quantizer import bias_of, weight_of, weighted
+from compress.quantization.ptq import Methods, quantised, ranges_of
+from compress.quantization.ranges import chosen_ranges
 
 
 def graph_of(net: nn.Module) -> fx.GraphModule:

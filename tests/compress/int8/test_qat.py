@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from compress.int8.at_rest import rebuilt, record_of, tensors_of
 from compress.int8.capture import ATEN
 from compress.int8.means import counts_of
-from compress.int8.qat import QatNet
+from compress.int8.operators import inputs_of, rule_of
 from compress.int8.rules import MEAN
-from compress.model_record import Int8Record
 from compress.models.model import Model
+from compress.models.record import Int8Record
 from compress.models.spec import ModelSpec
-from compress.quantizer import inputs_of, rule_of
+from compress.quantization.qat import QatNet
 from runtime.preprocess import Preprocess
 from runtime.typed import record_as
 

@@ -4,7 +4,7 @@ import torch
 
 from compress.int8.grids import Grid, bias_steps, snapped_weight, weight_scales
 from compress.int8.kernels import quantize
-from compress.int8.qat_rounding import (
+from compress.quantization.fake_quantize import (
     Learnt,
     fake_quantized,
     fake_quantized_bias,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import ATEN, captured
 from compress.int8.norms import BATCH_NORM
-from compress.int8.rewrites import canonical_
-from compress.quantizer import TABLE, check_arguments, rule_of
+from compress.int8.operators import TABLE, check_arguments, rule_of
 from runtime.errors import InputRejectedError
 
 # One of each kind of graph; the whole model table is in test_int8_families.py.

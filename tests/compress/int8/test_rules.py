@@ -7,8 +7,8 @@ import torch
 
 from compress.int8.capture import ATEN
 from compress.int8.grids import Grid
+from compress.int8.operators import inputs_of, is_fused, rule_of
 from compress.int8.rules import pixel_levels
-from compress.quantizer import inputs_of, is_fused, rule_of
 
 NETS = ("mobilenetv3_small_050", "resnet18", "shufflenet_v2_x0_5")
 

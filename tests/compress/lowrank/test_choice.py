@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.census import count_params
+from compress.evaluation.costs import count_params
 from compress.lowrank.choice import by_energy, by_latency, split_up
 from compress.lowrank.layers import Split, spectra_of
 from runtime.errors import RecipeError

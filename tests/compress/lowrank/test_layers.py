@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from compress.lowrank.layers import Split, kind_of, spectra_of, splittable
 from compress.lowrank.moments import Moments, moments_of
 from compress.lowrank.responses import refitted_, rows_of, shapes_of
-from compress.surgery.record import Factorised
+from compress.models.surgery.record import Factorised
 from runtime.errors import RecipeError
 
 

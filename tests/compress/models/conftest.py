@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compress.screen import Screen
+from compress.context.console import Screen
 
 
 @pytest.fixture

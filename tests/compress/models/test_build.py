@@ -7,13 +7,13 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from compress.census import count_macs, count_params
+from compress.context.console import Screen
+from compress.evaluation.costs import count_macs, count_params
 from compress.models import meta
 from compress.models.build import build, fits, skeleton
 from compress.models.names import resolve
 from compress.models.sizing import choose_size, preprocess_for
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
 from runtime.errors import InputRejectedError, RecipeError
 
 TEN = tuple("abcdefghij")

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from compress.context.console import Screen
 from compress.models.build import build
 from compress.models.spec import CodePath, ModelSpec
-from compress.screen import Screen
 from runtime.errors import RecipeError
 
 TEN = tuple("abcdefghij")

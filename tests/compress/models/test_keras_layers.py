@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from compress.models.keras_model import translated
-from compress.nets.keras_net import KerasNet
+from compress.models.keras.model import translated
+from compress.models.keras.net import KerasNet
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -12,18 +12,18 @@ import numpy as np
 import pytest
 import torch
 
-from compress.checkpoint import RECORD, load_model, save_model, weights_digest
-from compress.data.catalogue import find
+from compress.context.console import Screen
+from compress.context.context import Job
+from compress.data.dataset import find
 from compress.data.spec import DataSpec
-from compress.job import Job
 from compress.models.build import build, fits
-from compress.models.keras_model import translated
+from compress.models.checkpoint import RECORD, load_model, save_model, weights_digest
+from compress.models.keras.model import translated
+from compress.models.keras.net import KerasNet
+from compress.models.keras.plan import Plan
 from compress.models.model import Model
 from compress.models.opening import is_trained_for, open_model
 from compress.models.spec import ModelSpec
-from compress.nets.keras_net import KerasNet
-from compress.nets.keras_plan import Plan
-from compress.screen import Screen
 from export.to_onnx import to_onnx
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import read_json
@@ -56,7 +56,7 @@ def test_a_real_network_of_keras_2_is_right_as_often_as_it_should_be(
     mobilenet: Path, shared_data: Path, screen: Screen, told: Callable[[], str]
 ) -> None:
     """650 images of ImageNet; its authors say 49.8 % of all 50,000, at 0.25 and 224."""
-    from compress.census import accuracy
+    from compress.evaluation.costs import accuracy
 
     model = opened(ModelSpec(name=str(mobilenet)), screen)
     source = f"folder:{shared_data / 'images/imagenet_val_a.zip'}"

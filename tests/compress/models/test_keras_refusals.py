@@ -10,7 +10,7 @@ import h5py
 import numpy as np
 import pytest
 
-from compress.models.keras_model import translated
+from compress.models.keras.model import translated
 from runtime.errors import InputRejectedError, MissingDependencyError, RecipeError
 
 Record = dict[str, object]
@@ -113,7 +113,7 @@ def test_a_corrupt_file_is_rejected_or_still_a_network(
 
     Read at once in this process, which is what has to hold where HDF5 is new.
     """
-    monkeypatch.setattr("compress.models.keras_file.try_out", lambda _: None)
+    monkeypatch.setattr("compress.models.keras.file.try_out", lambda _: None)
     path = tmp_path / name
     content = (h5(path, network()) if name == "a.h5" else zipped(path)).read_bytes()
     rng = np.random.default_rng(0)
@@ -322,7 +322,7 @@ def test_a_file_that_is_not_there_is_a_slip_of_the_pen(tmp_path: Path) -> None:
 def test_without_h5py_the_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("compress.extras.find_spec", lambda _: None)
+    monkeypatch.setattr("compress.context.extras.find_spec", lambda _: None)
 
     with pytest.raises(MissingDependencyError, match="pip install 'h5py>="):
         translated(h5(tmp_path / "a.h5", network()))

@@ -7,18 +7,18 @@ import sys
 
 import pytest
 
-from compress.models.listing import list_models
+from compress.cli.verbs import models
+from compress.context.console import Screen
+from compress.evaluation.listing import list_models
 from compress.models.zoo import ZOO
-from compress.screen import Screen
-from compress.verbs import models
 from runtime.errors import RecipeError
 
 
 def test_the_usual_list_needs_no_torch() -> None:
     """The table is literal, so that listing costs nothing."""
     code = (
-        "import sys, argparse; from compress.screen import Screen; "
-        "from compress.verbs.models import execute; "
+        "import sys, argparse; from compress.context.console import Screen; "
+        "from compress.cli.verbs.models import execute; "
         "print(execute(argparse.Namespace(pattern=None), Screen()).as_json()); "
         "sys.exit('torch' in sys.modules)"
     )

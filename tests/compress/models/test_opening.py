@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from compress.checkpoint import save_model
-from compress.data.catalogue import Catalogue, find
+from compress.context.console import Screen
+from compress.context.context import Job
+from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
-from compress.job import Job
+from compress.models.checkpoint import save_model
 from compress.models.opening import is_trained_for, open_model
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
 from runtime.errors import RecipeError
 
 

@@ -11,11 +11,11 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
+from compress.context.console import Screen
 from compress.models.build import build, fits
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.models.state import load_state
-from compress.screen import Screen
 from runtime.preprocess import IMAGENET_MEAN, IMAGENET_STD
 
 # What Caffe's networks expect: BGR pixels from 0 to 255, less these (ImageNet's means).

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
+from compress.context.console import Screen
+from compress.context.vision import timm
 from compress.models.build import build
 from compress.models.naming import named_as
+from compress.models.nets.lenet import LeNet5
 from compress.models.spec import ModelSpec
 from compress.models.state import load_state
-from compress.nets.lenet import LeNet5
-from compress.screen import Screen
-from compress.vision import timm
 from runtime.errors import InputRejectedError, RecipeError
 
 Told = Callable[[], str]

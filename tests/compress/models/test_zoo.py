@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import nn
 
-from compress.census import count_macs, count_params
+from compress.context.vision import torchvision
+from compress.evaluation.costs import count_macs, count_params
 from compress.models.build import skeleton
 from compress.models.names import resolve
 from compress.models.spec import ModelSpec
 from compress.models.zoo import ZOO, Listed
-from compress.vision import torchvision
 
 # torchvision publishes `num_params` and `_ops` (10^9 MACs) with its weights; where it
 # has the same architecture, its numbers are the oracle: here under timm's names.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compress import cli
+from compress.cli import main as cli
 from compress.devices.emulated import root, site
 from compress.prediction.counting import LITERT, counted, lacking
 from compress.prediction.cycles import installed

@@ -7,14 +7,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compress import cli
+from compress.cli import main as cli
 from compress.prediction import predict
 from compress.prediction.asked import check_predicted
 from compress.prediction.boards import BOARDS, CALIBRATION, board, calibrations
 from compress.prediction.counting import Count
 from compress.prediction.cycles import Llvm
 from compress.prediction.laps import Operator, Runs, instructions
-from compress.recipe import read_recipe
+from compress.recipe.recipe import read_recipe
 from runtime.budget import Budget, Spent
 from runtime.errors import MissingDependencyError, RecipeError
 from runtime.files import read_json

@@ -7,15 +7,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.census import count_macs, count_params
+from compress.evaluation.costs import count_macs, count_params
+from compress.models.surgery.differences import widths_between
+from compress.models.surgery.rebuild import rebuilt
+from compress.models.surgery.record import Surgery
 from compress.pruning.cutting import cut, left_of, silenced
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Group
+from compress.pruning.group_check import proved
 from compress.pruning.layout import Layout
-from compress.pruning.proof import proved
-from compress.surgery.differences import widths_between
-from compress.surgery.rebuild import rebuilt
-from compress.surgery.record import Surgery
 from runtime.errors import InputRejectedError
 
 SIZE = 16

@@ -12,21 +12,21 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.checkpoint import load, save_model
+from compress.context.console import Screen
+from compress.context.vision import timm
 from compress.models.build import build, skeleton
+from compress.models.checkpoint import load, save_model
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from compress.models.surgery.differences import widths_between
+from compress.models.surgery.rebuild import rebuilt
+from compress.models.surgery.record import Surgery
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import scores
 from compress.pruning.cutting import cut, silenced
 from compress.pruning.graph import groups_of
+from compress.pruning.group_check import proved
 from compress.pruning.layout import Layout
-from compress.pruning.proof import proved
-from compress.screen import Screen
-from compress.surgery.differences import widths_between
-from compress.surgery.rebuild import rebuilt
-from compress.surgery.record import Surgery
-from compress.vision import timm
 from export.to_onnx import to_onnx
 from export.to_tflite import to_tflite
 from runtime.artifact import Artifact

@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.aim import Aim
+from compress.context.aim import Aim
 from compress.pruning.budget import Ranking, allowed_units, pools_of
 from compress.pruning.graph import groups_of
 from compress.pruning.kernel_cost import KernelCost, cost_for, little_gained
 from compress.pruning.layout import Layer, Layout
 from compress.pruning.tradeoff import traded
-from compress.stages.prune import Prune
+from compress.recipe.prune import Prune
 from runtime.errors import RecipeError
 from runtime.machine import Machine, this_machine
 

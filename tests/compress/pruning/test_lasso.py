@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.census import accuracy
-from compress.job import Job
+from compress.context.console import Screen
+from compress.context.context import Job
+from compress.evaluation.costs import accuracy
 from compress.models.build import build
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
@@ -19,8 +20,7 @@ from compress.pruning.cutting import silenced
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Group
 from compress.pruning.lasso import sparse_penalty
-from compress.screen import Screen
-from compress.stages.prune import Prune
+from compress.recipe.prune import Prune
 from compress.training.fit import Loss, fit
 from runtime.errors import InterruptedRunError
 
@@ -171,7 +171,7 @@ def test_a_stage_goes_on_with_what_it_has_made(
         titles.append(args[4].title)  # type: ignore[attr-defined]
         return fit(*args, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("compress.pruning.pruned.fit", watched)
+    monkeypatch.setattr("compress.pruning.iterative.fit", watched)
     made = stage(lenet, catalogue, job)  # type: ignore[arg-type]
     first = (tmp_path / "pruning.json").read_bytes()
     again = stage(lenet, catalogue, job)  # type: ignore[arg-type]

@@ -12,12 +12,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.aim import Aim
-from compress.job import Job
+from compress.context.aim import Aim
+from compress.context.context import Job
 from compress.pruning.budget import allowed_units
-from compress.pruning.deadline import Deadline, check_measurable
 from compress.pruning.graph import groups_of
 from compress.pruning.latency import latency_table, probe_widths
+from compress.pruning.latency_search import Deadline, check_measurable
 from compress.pruning.latency_table import LatencyTable, Probe, tabulated
 from compress.pruning.layout import Kept, Layer, Layout
 from compress.pruning.stopwatch import by_layer

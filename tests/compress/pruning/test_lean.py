@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import nn
 
-from compress.job import Job
+from compress.context.console import Screen
+from compress.context.context import Job
 from compress.models.model import Model
+from compress.pruning.depthwise_separable import separable, stay_whole, tried
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Group
 from compress.pruning.layout import Layout
-from compress.pruning.lean import separable, stay_whole, tried
-from compress.screen import Screen
-from compress.stages.prune import Prune
+from compress.recipe.prune import Prune
 
 SIZE = 8
 

@@ -10,19 +10,19 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.aim import Aim
-from compress.job import Job
+from compress.context.aim import Aim
+from compress.context.context import Job
+from compress.pipeline.run import aim_of
 from compress.pruning.budget import allowed_units
-from compress.pruning.deadline import Deadline
 from compress.pruning.graph import groups_of
+from compress.pruning.in_turn import scaled
 from compress.pruning.latency import probe_widths
+from compress.pruning.latency_search import Deadline
 from compress.pruning.latency_table import LatencyTable
 from compress.pruning.layout import Layout
-from compress.pruning.racing import scaled
 from compress.pruning.resizing import NotResizableError, resized
 from compress.pruning.timed_files import TimedFiles, narrowed
-from compress.recipe import Recipe
-from compress.run import aim_of
+from compress.recipe.recipe import Recipe
 from export.to_onnx import qdq_model
 from tests.compress.pruning.test_latency import Clockwork, file_of
 

@@ -11,7 +11,7 @@ from compress.pruning.budget import least_missed
 from compress.pruning.cutting import cut, left_of
 from compress.pruning.graph import groups_of
 from compress.pruning.least_squares import LeastSquares
-from compress.pruning.missed import missed
+from compress.pruning.reconstruction_error import missed
 from compress.pruning.recover import reconstructed, renormalised
 
 

@@ -15,7 +15,7 @@ import pytest
 import report_example
 from report_example import STUDENT
 
-from compress.report.contest import entries, gain
+from compress.report.comparison import entries, gain
 from compress.report.report import Report
 from compress.report.units import (
     count,

@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 from compress.models.model import Model
+from compress.models.surgery.record import Surgery
 from compress.sparsity.goal import Goal, Thinning, zeros_in
 from compress.sparsity.masks import apply_, masks_of
 from compress.sparsity.schedule import cubic
-from compress.surgery.record import Surgery
 from compress.training.fit import fit
 from compress.training.learner import Learner
 from runtime.errors import InterruptedRunError

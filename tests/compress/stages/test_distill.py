@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from compress.data.data import Data
 from compress.models.model import Model
-from compress.stages.distill import Distill
-from compress.stages.finetune import FineTune
+from compress.recipe.distill import Distill
+from compress.recipe.finetune import FineTune
 from runtime.errors import InterruptedRunError
 from runtime.preprocess import Preprocess
 

@@ -10,17 +10,17 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from compress.census import count_params
-from compress.checkpoint import load_model, save_model
-from compress.data.catalogue import Catalogue
-from compress.lowrank import factorising
+from compress.context.console import Screen
+from compress.data.dataset import Catalogue
+from compress.evaluation.costs import count_params
+from compress.lowrank import factorization as factorising
 from compress.lowrank.record import RECORD
 from compress.models.build import build
+from compress.models.checkpoint import load_model, save_model
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
-from compress.stages.factorize import Factorize
-from compress.surgery.record import Surgery, Widths
+from compress.models.surgery.record import Surgery, Widths
+from compress.recipe.factorize import Factorize
 from runtime.errors import InputRejectedError, RecipeError
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.cli import main
-from compress.stages import QUANTISING, STAGES
-from compress.stages.stage import misplaced
+from compress.cli.main import main
+from compress.recipe.stage import misplaced
+from compress.recipe.stages import QUANTISING, STAGES
 from runtime.errors import Exit
 
 # The least that each stage has to be told.

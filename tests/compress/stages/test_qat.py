@@ -13,14 +13,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from compress.context.context import Job
+from compress.data.calibration import batches_of
 from compress.data.data import Data
-from compress.int8 import qat_training
-from compress.int8.calibration import batches_of
-from compress.int8.qat import QatNet
 from compress.int8.simulate import QuantizedNet
-from compress.job import Job
 from compress.models.model import Model
-from compress.stages.qat import Qat
+from compress.quantization import qat_training
+from compress.quantization.qat import QatNet
+from compress.recipe.qat import Qat
 from runtime.errors import InterruptedRunError, RecipeError
 
 HERE = Path(__file__).parent

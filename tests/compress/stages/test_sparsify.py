@@ -10,19 +10,19 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from compress.checkpoint import load_model, save_model
+from compress.context.console import Screen
 from compress.int8.grids import weight_steps
 from compress.int8.simulate import QuantizedNet
 from compress.models.build import build
+from compress.models.checkpoint import load_model, save_model
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
+from compress.recipe.finetune import FineTune
+from compress.recipe.ptq import Ptq
+from compress.recipe.qat import Qat
+from compress.recipe.sparsify import Sparsify
 from compress.sparsity.goal import weights_of, zeros_in
 from compress.sparsity.record import RECORD
-from compress.stages.finetune import FineTune
-from compress.stages.ptq import Ptq
-from compress.stages.qat import Qat
-from compress.stages.sparsify import Sparsify
 from runtime.errors import RecipeError
 
 

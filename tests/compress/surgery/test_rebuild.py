@@ -10,14 +10,20 @@ import pytest
 import torch
 from torch import nn
 
-from compress.checkpoint import RECORD, load, load_model, save_model, weights_digest
+from compress.context.console import Screen
 from compress.models.build import build, skeleton
+from compress.models.checkpoint import (
+    RECORD,
+    load,
+    load_model,
+    save_model,
+    weights_digest,
+)
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
-from compress.surgery.differences import widths_between
-from compress.surgery.rebuild import rebuilt
-from compress.surgery.record import Factorised, Surgery, Widths
+from compress.models.surgery.differences import widths_between
+from compress.models.surgery.rebuild import rebuilt
+from compress.models.surgery.record import Factorised, Surgery, Widths
 from runtime.errors import InputRejectedError
 from runtime.files import read_json, write_json
 
@@ -260,9 +266,9 @@ def test_a_cut_model_is_quantised_saved_and_answers_alike(
     cut: Model, tmp_path: Path
 ) -> None:
     """INT8 is put back on the graph of the cut network, not of the whole one."""
+    from compress.int8.canonicalize import canonical_
     from compress.int8.capture import captured
-    from compress.int8.ptq import Methods, quantised
-    from compress.int8.rewrites import canonical_
+    from compress.quantization.ptq import Methods, quantised
 
     images = torch.rand(4, 3, 32, 32)
     graph = captured(cut.net, size=32, name="cut")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compress.data.augment import Augment
 from compress.data.batches import batches
 from compress.data.data import Batch
-from compress.training.answers import Asked
+from compress.training.teacher_cache import Asked
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 

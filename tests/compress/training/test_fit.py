@@ -19,7 +19,7 @@ from compress.training.resume import STATE
 from runtime.errors import InputRejectedError, RecipeError
 
 if TYPE_CHECKING:
-    from compress.training.options import Training
+    from compress.recipe.training import Training
 
 
 class Seen(nn.Module):

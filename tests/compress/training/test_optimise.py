@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.nets.cifar_resnet import CifarResNet
+from compress.context.vision import timm
+from compress.models.nets.cifar_resnet import CifarResNet
+from compress.recipe.training import CHOSEN, DEFAULTS, Training
 from compress.training.fit import fit
-from compress.training.optimise import he_init_, make_ready_, optimizer_for, set_rate_
-from compress.training.options import CHOSEN, DEFAULTS, Training
-from compress.vision import timm
+from compress.training.optimizer import he_init_, make_ready_, optimizer_for, set_rate_
 from runtime.errors import RecipeError
 
 

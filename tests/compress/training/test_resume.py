@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from compress.checkpoint import read_tensors_and_record, write_tensors
+from compress.models.checkpoint import read_tensors_and_record, write_tensors
 from compress.training.resume import (
     STATE,
     Progress,

@@ -7,8 +7,8 @@ from types import ModuleType
 
 import pytest
 
-from compress.cli import main
-from compress.training.options import Training
+from compress.cli.main import main
+from compress.recipe.training import Training
 from compress.training.scarce import doubt_of
 from runtime.errors import Exit
 

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from compress.data.data import Images
-from compress.int8.qat_training import prepared
 from compress.models.model import Model
+from compress.quantization.qat_training import prepared
+from compress.recipe.finetune import FineTune
+from compress.recipe.qat import Qat
+from compress.recipe.training import Training
 from compress.sparsity.goal import Goal, Thinning
-from compress.stages.finetune import FineTune
-from compress.stages.qat import Qat
 from compress.training.fit import fit
-from compress.training.options import Training
 from compress.training.statistics import arrived, plain_batches, reestimated
 from runtime.errors import InterruptedRunError
 

@@ -8,9 +8,9 @@ from types import ModuleType
 
 import pytest
 
-from compress.checkpoint import save_model
+from compress.context.context import Job
 from compress.data.data import Data
-from compress.job import Job
+from compress.models.checkpoint import save_model
 from compress.models.model import Model
 from compress.models.spec import CodePath, ModelSpec
 from compress.training.resume import STATE

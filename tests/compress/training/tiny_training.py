@@ -19,13 +19,13 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from compress.context.console import Screen
+from compress.context.context import Job
 from compress.data.data import Batch, Data, Images
-from compress.job import Job
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
+from compress.recipe.training import Training
 from compress.training.fit import fit
-from compress.training.options import Training
 from runtime.errors import InterruptedRunError, RecipeError
 from runtime.preprocess import Preprocess
 

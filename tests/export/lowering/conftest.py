@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import fx, nn
 
-from compress.int8.calibrate import scheme_of, seen_ranges
+from compress.context.vision import timm, torchvision
+from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.grids import Scheme
 from compress.int8.plan import planned
-from compress.int8.rewrites import canonical_
 from compress.int8.simulate import simulated, with_qdq
-from compress.vision import timm, torchvision
+from compress.quantization.calibrate import scheme_of, seen_ranges
 from export.to_onnx import qdq_model
 
 SIZE = 64

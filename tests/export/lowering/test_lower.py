@@ -14,7 +14,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.lower import float_left, int8_macs_fraction, lowered
+from export.onnx.lower import float_left, int8_macs_fraction, lowered
 from export.to_onnx import write_onnx
 from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError, RecipeError

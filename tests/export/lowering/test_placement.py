@@ -10,8 +10,8 @@ import torch
 
 from compress.int8.regions import cuts, gates
 from compress.int8.simulate import with_qdq
-from export.lower import int8_macs_fraction, lowered
-from export.lowering.regions import floated, opener
+from export.onnx.lower import int8_macs_fraction, lowered
+from export.onnx.lowering.regions import floated, opener
 from export.placement import Effort, placed
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine

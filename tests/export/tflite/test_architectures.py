@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from compress.context.console import Screen
 from compress.data.batches import evaluation_batches
-from compress.data.catalogue import find
+from compress.data.dataset import find
 from compress.data.spec import DataSpec
 from compress.int8.simulate import with_qdq
 from compress.models.build import build
 from compress.models.spec import ModelSpec
-from compress.screen import Screen
 from runtime.session import open_session
 
 if TYPE_CHECKING:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from compress.int8.divergence import first_difference
+from compress.evaluation.divergence import first_difference
 from compress.int8.simulate import QuantizedNet
 from export.tflite import flatbuffer
-from export.tflite.inside import looked_into
+from export.tflite.probe_outputs import looked_into
 from runtime.session import open_session
 
 if TYPE_CHECKING:

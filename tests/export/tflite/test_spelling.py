@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from compress.int8.simulate import with_qdq
 from export.tflite import qdq
 from export.tflite.integers import check_edges
+from export.tflite.legalize import spell_
 from export.tflite.reading import operators
-from export.tflite.spelling import spell_
 from runtime.errors import InputRejectedError
 from runtime.session import open_session
 

@@ -1,0 +1,1 @@
+"""How good and how heavy a model or a file is."""

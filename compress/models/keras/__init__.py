@@ -1,0 +1,1 @@
+"""Keras models: read as plain data, never code, and built in torch."""

@@ -1,0 +1,1 @@
+"""Quantization to INT8: after training (PTQ), or during it (QAT)."""

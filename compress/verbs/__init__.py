@@ -1,1 +1,0 @@
-"""One file a verb: its flags and what it does; the table is in `compress.cli`."""
