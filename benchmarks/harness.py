@@ -58,7 +58,7 @@ NETS = {
     "tflite": ("mobilenetv2_100", 1000, 224, "tflite"),
 }
 # Seconds of a trial and the share of `--trials` that a file gets.
-TRIALS = {"small": (3.0, 1.0), "onnx": (5.0, 0.3)}
+TRIALS = {"small": (20.0, 1.0), "onnx": (28.0, 0.3)}
 SLOWER = 0.02
 # The bars; a trial may take 30 s.
 MOST_ALARMS, LEAST_FOUND, CLOSE = 0.05, 0.95, 0.02

@@ -34,13 +34,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from compress.context.console import Screen
-from compress.data.calibration import batches_of
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.rules import pixel_levels
 from compress.int8.simulate import QuantizedNet, with_qdq
+from compress.models.batches import batches_of
 from compress.models.build import build
 from compress.models.model import Model
 from compress.models.spec import ModelSpec

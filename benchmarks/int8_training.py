@@ -25,9 +25,10 @@ from torch import Tensor
 
 from compress.context.context import Job
 from compress.data.batches import evaluation_batches
-from compress.data.calibration import batches_of, calibration_images
+from compress.data.calibration import calibration_images
 from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
+from compress.models.batches import batches_of
 from compress.models.checkpoint import load_model
 from compress.models.model import Model
 from compress.quantization.evaluator import Verdict, judge_of
@@ -83,7 +84,7 @@ def measured(
             yield model.prepare(batch.pixels), batch.labels
 
     judge = judge_of(model.net, shown, labels_fit=True)
-    images = calibration_images(model, data, job, source=None, count=256)
+    images = calibration_images(data, model.preprocess, job, source=None, count=256)
     fields = {"epochs": options.epochs, "lsq": options.lsq}
     stage = Qat.model_validate(fields | options.more)
     net = prepared(model, batches_of(model, images), stage)

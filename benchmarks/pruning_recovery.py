@@ -32,10 +32,11 @@ from pruning_speed import peer
 from torch import Tensor, nn
 
 from compress.context.context import Job
-from compress.data.calibration import batches_of, chosen_images
+from compress.data.calibration import calibration_images
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
 from compress.evaluation.costs import accuracy, count_macs
+from compress.models.batches import batches_of
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Place
 from compress.pruning.layout import Layout
@@ -105,7 +106,7 @@ class Contest:
 
     def theirs_renormalised(self, options: Prune) -> nn.Module:
         """The same with norms estimated anew on the images that ours recovers on."""
-        shown = chosen_images(
+        shown = calibration_images(
             self.data,
             self.model.preprocess,
             self.job,

@@ -15,9 +15,9 @@ from runtime.meters.table import open_meter
 from runtime.peaks import Peaks, measure_peaks
 from runtime.phases import edges
 from runtime.plan import Plan
-from runtime.profiling import Voice
 from runtime.roofline import Roofline
 from runtime.session import Session
+from runtime.voice import Voice
 
 
 def with_extras(

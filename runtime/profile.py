@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import argparse
 
     from runtime.profiled import Profile
-    from runtime.profiling import Voice
+    from runtime.voice import Voice
 
 __all__ = ["INSTEAD", "add_arguments", "answered", "execute", "instead", "keep"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from runtime.errors import MissingDependencyError
 from runtime.requirements import pip_line
@@ -16,14 +16,7 @@ if TYPE_CHECKING:
     from runtime.plan import Plan
     from runtime.profiled import Profile
     from runtime.session import Session
-
-
-class Voice(Protocol):
-    """Whoever passes sentences on to the user."""
-
-    def tell(self, sentence: str) -> None:
-        """Say one sentence."""
-        ...
+    from runtime.voice import Voice
 
 
 def profile_files(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:

@@ -27,7 +27,7 @@ def isolated() -> dict[str, str]:
 
 
 def test_every_folder_with_python_in_it_is_a_package_of_the_wheel() -> None:
-    """setuptools finds folders that have an `__init__.py`, and no others."""
+    """Setuptools finds folders that have an `__init__.py`, and no others."""
     found = PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]
     assert set(found) == {f"{package}*" for package in PACKAGES}
     there = {

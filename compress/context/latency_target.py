@@ -1,31 +1,20 @@
-"""A latency that a stage was asked for, held against what the run's file takes."""
+"""Latency target: what a stage was asked for, held against what its file takes."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from compress.lowrank.record import RECORD as FACTORISATION
-from compress.pipeline.run_directory import stage_folder
-from compress.pruning.record import RECORD as PRUNING
-from compress.report.records import inner, number
+from compress.context.records import inner, number
 from runtime.checks import Check
-from runtime.files import read_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from compress.recipe.recipe import Recipe
-    from compress.report.records import Record
+    from compress.context.records import Record
     from runtime.measurement import Comparison, Measurement
-
-# Of stages that can be asked for a latency.
-_RECORDS: Final = (PRUNING, FACTORISATION)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Promise:
+class LatencyTarget:
     """A stage's latency for one image on one thread, as it was asked for and foretold.
 
     share: of the latency of the network that the stage was given; None where
@@ -42,6 +31,26 @@ class Promise:
     def as_record(self) -> dict[str, object]:
         """Plain data, for the record of the stage."""
         return asdict(self)
+
+    @classmethod
+    def read(cls, record: Record, *, stage: str) -> LatencyTarget | None:
+        """What the record of a stage has under "latency"; None where it lacks a number.
+
+        The other way round: `as_record`.
+        """
+        found = inner(record, "latency")
+        wanted, predicted, whole = (
+            number(found, f"{key}_ms") for key in ("wanted", "predicted", "whole")
+        )
+        if wanted is None or predicted is None or whole is None:
+            return None
+        return cls(
+            stage=stage,
+            share=number(found, "share"),
+            wanted_ms=wanted,
+            predicted_ms=predicted,
+            whole_ms=whole,
+        )
 
     def broken(
         self, measured: Measurement | None, against: Comparison | None
@@ -73,7 +82,7 @@ class Promise:
     def check(
         self, measured: Measurement | None, against: Comparison | None, *, file: str
     ) -> Check:
-        """The promise, held against `file`; see `broken`."""
+        """The target, held against `file`; see `broken`."""
         said = self.broken(measured, against)
         shared = self.share is not None and against is not None
         if shared and against is not None:
@@ -99,33 +108,6 @@ class Promise:
             asked = _percent(share)
             foretold = _percent(self.predicted_ms / self.whole_ms)
         return f"asked for: at most {asked}, predicted: {foretold}"
-
-
-def promises(folder: Path, recipe: Recipe) -> Iterator[tuple[int, Promise]]:
-    """What the stages of a run in `folder` were asked for, with the stage's place."""
-    for place, (name, _) in enumerate(recipe.steps()):
-        for file in _RECORDS:
-            path = folder / stage_folder(place + 1, name) / file
-            found = inner(read_json(path), "latency") if path.is_file() else {}
-            promise = _read(found, stage=name) if found else None
-            if promise is not None:
-                yield place, promise
-
-
-def _read(record: Record, *, stage: str) -> Promise | None:
-    """What `as_record` wrote; one that lacks a number promises nothing."""
-    wanted, predicted, whole = (
-        number(record, f"{key}_ms") for key in ("wanted", "predicted", "whole")
-    )
-    if wanted is None or predicted is None or whole is None:
-        return None
-    return Promise(
-        stage=stage,
-        share=number(record, "share"),
-        wanted_ms=wanted,
-        predicted_ms=predicted,
-        whole_ms=whole,
-    )
 
 
 def _percent(fraction: float) -> str:

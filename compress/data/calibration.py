@@ -1,34 +1,19 @@
 """The images that ranges are measured on: never those that judge the result."""
 
-from collections.abc import Callable, Iterator
-from operator import length_hint
-from typing import Final
+from collections.abc import Iterator
 
 import numpy as np
-from torch import Tensor
 
 from compress.context.context import Job
-from compress.context.progress import Counted
-from compress.data.batches import evaluation_batches
 from compress.data.data import Images
 from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
 from compress.data.split import stratified
-from compress.models.model import Model
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 
-_BATCH: Final = 16
-
 
 def calibration_images(
-    model: Model, data: Catalogue, job: Job, *, source: str | None, count: int
-) -> Images:
-    """What `model` is calibrated on; see `chosen_images`."""
-    return chosen_images(data, model.preprocess, job, source=source, count=count)
-
-
-def chosen_images(
     data: Catalogue,
     preprocess: Preprocess,
     job: Job,
@@ -64,20 +49,6 @@ def chosen_images(
     if source is not None:
         _warn_of_overlap(images, data.images(preprocess), job)
     return images
-
-
-def batches_of(model: Model, images: Images) -> Callable[[], Iterator[Tensor]]:
-    """What gives `images` as the network reads them, batch after batch, anew each time.
-
-    Batches are float32 [n, 3, size, size]; only one of them is in memory.
-    """
-
-    def batches() -> Iterator[Tensor]:
-        shown = evaluation_batches(images, _BATCH)
-        prepared = (model.prepare(batch.pixels) for batch in shown)
-        return Counted(prepared, length_hint(shown))
-
-    return batches
 
 
 def drawn(images: Images, count: int, *, seed: int) -> Images:

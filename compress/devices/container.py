@@ -36,7 +36,7 @@ from runtime.errors import DeviceError, ParityError
 from runtime.machine import Machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
-from runtime.profiling import Voice
+from runtime.voice import Voice
 
 IMAGES: Final[dict[str, Image]] = {
     "arm64": Image(

@@ -8,7 +8,7 @@ from compress.context.answer import Answer
 from runtime.machine import Machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
-from runtime.profiling import Voice
+from runtime.voice import Voice
 
 
 class Device(Protocol):

@@ -21,7 +21,7 @@ from runtime.measurement import Measurement
 from runtime.plan import Plan
 from runtime.printable import printable
 from runtime.profiled import Profile
-from runtime.profiling import Voice
+from runtime.voice import Voice
 
 # Of a record; they are in the device's own file.
 _SAMPLES: Final = ("samples_ns", "warmup_ns")

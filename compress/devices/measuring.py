@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from compress.recipe.recipe import Export
     from runtime.machine import Machine
     from runtime.profiled import Profile
-    from runtime.profiling import Voice
+    from runtime.voice import Voice
 
 _ENGINE: Final = "trtexec"  # whose times those of other runtimes are not
 

@@ -25,9 +25,10 @@ from runtime.machine import Machine
 from runtime.plain_json import json_record
 from runtime.plan import Plan
 from runtime.profiled import Profile
-from runtime.profiling import Voice, named
+from runtime.profiling import named
 from runtime.reading import read_machine, read_profile
 from runtime.typed import record_as, shown
+from runtime.voice import Voice
 
 # Starts a program on the device: words in, what it printed out; bounded in time.
 Start = Callable[[Sequence[str]], CompletedProcess[bytes]]

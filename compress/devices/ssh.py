@@ -25,7 +25,7 @@ from runtime.errors import MissingDependencyError
 from runtime.machine import Machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
-from runtime.profiling import Voice
+from runtime.voice import Voice
 
 # They come before anything of a configuration file, and so count: no question is ever
 # asked, no unknown host taken, nothing forwarded, no connection shared or left open.

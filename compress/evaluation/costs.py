@@ -18,9 +18,9 @@ from compress.context.progress import passed
 from compress.data.batches import evaluation_batches
 from compress.data.data import Images
 from compress.evaluation.liveness import peak_bytes
-from compress.int8.simulate import QuantizedNet
 from compress.models import meta
 from compress.models.model import Model
+from compress.models.network import size_bytes_of
 
 Logits = Callable[[Tensor], Tensor]
 
@@ -72,7 +72,7 @@ def census(model: Model) -> Census:
     return Census(
         params=count_params(net),
         macs=count_macs(net, size=size),
-        size_bytes=_size_bytes(net),
+        size_bytes=size_bytes_of(net),
         activation_bytes=activation_bytes(net, size=size),
         training_bytes=training_bytes(net, size=size),
     )
@@ -155,14 +155,6 @@ def _logits_of(model: Model) -> Logits:
         return answer
 
     return logits
-
-
-def _size_bytes(net: nn.Module) -> int:
-    """Bytes of the network's state as a file would hold it."""
-    if isinstance(net, QuantizedNet):
-        return net.size_bytes()
-    state = [*net.parameters(), *net.buffers()]
-    return sum(tensor.numel() for tensor in state) * torch.float32.itemsize
 
 
 def _shadow(net: nn.Module, size: int) -> tuple[nn.Module, Callable[[int], Tensor]]:

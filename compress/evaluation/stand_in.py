@@ -14,8 +14,8 @@ def stand_in(artifact: Artifact, folder: Path) -> Artifact:
     An INT8 ONNX file of another target's layout is proven by its own graph, laid out
     for the kernels that are here (`export.onnx.relayout`); every other file runs as it
     is, and so does every file on ARM, whose kernels sum exactly, or by its exact
-    spelling (`export.onnx.exact_sums`). Emulation shows that the two answer alike to the bit
-    (`benchmarks/arm64.py`).
+    spelling (`export.onnx.exact_sums`). Emulation shows that the two answer alike to
+    the bit (`benchmarks/arm64.py`).
     """
     layout = int8_target(this_machine()).layout
     runs_here = layout is None or artifact.target in {None, layout.name}

@@ -16,25 +16,26 @@ from torch import nn
 from compress.context.console import Screen
 from compress.context.context import Job, cache_folder
 from compress.context.progress import Counted, passed
+from compress.context.records import Record, inner, sentences, text
 from compress.context.validation import record_of_file
 from compress.data.batches import evaluation_batches
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
 from compress.evaluation.divergence import first_difference
-from compress.evaluation.stand_in import stand_in
-from compress.int8.simulate import QuantizedNet
-from compress.models.model import Model
-from compress.models.opening import open_model
-from compress.models.spec import CodePath, ModelSpec
-from compress.pipeline.file_judge import (
+from compress.evaluation.scores import (
     file_answers,
     network_answers,
     tells_classes,
     thinned,
 )
-from compress.pipeline.run_directory import REPORT
+from compress.evaluation.stand_in import stand_in
+from compress.int8.simulate import QuantizedNet
+from compress.models.model import Model
+from compress.models.network import float_of, int8_of, reference_of
+from compress.models.opening import open_model
+from compress.models.spec import CodePath, ModelSpec
 from compress.quantization.symmetric import on_grids_of
-from compress.report.records import Record, inner, sentences, text
+from compress.report.record import REPORT
 from compress.report.report import Report
 from compress.report.units import percent
 from export.onnx.exact_sums import proving_session
@@ -289,7 +290,7 @@ def _pairs(
         session = proving_session(artifact, threads=threads, runtime=runtime)
         opened.enter_context(closing(session))
         net = _reference(model.net, record)
-        known = net if isinstance(net, QuantizedNet) else None
+        known = int8_of(net)
         inside = session.artifact if known else None
         floor_db = SQNR_FLOORS_DB[session.artifact.dtype or "float32"]
         name = path.name if runtime is None else f"{path.name} in {session.runtime}"
@@ -302,10 +303,9 @@ def _pairs(
 
 def _reference(net: nn.Module, record: Record) -> nn.Module:
     """The network that a file was made of."""
-    if not isinstance(net, QuantizedNet):
-        return net
-    if text(record, "dtype") != "int8":
-        return net.graph
+    int8 = int8_of(net)
+    if int8 is None or text(record, "dtype") != "int8":
+        return float_of(net)
     left = frozenset(sentences(inner(record, "placement"), "left_float"))
-    made = on_grids_of(net, inner(record, "grids"))
-    return QuantizedNet(made.graph, made.scheme.without(left))
+    made = on_grids_of(int8, inner(record, "grids"))
+    return reference_of(made, left_float=left)

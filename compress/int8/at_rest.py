@@ -5,6 +5,8 @@ about each node (weight, bias, scales, grid) is put back by the node's name.
 """
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Annotated
 
 import torch
 from torch import Tensor, fx, nn
@@ -15,10 +17,24 @@ from compress.int8.capture import add_parameter, captured, parameter, refreshed_
 from compress.int8.grids import HIGH, LOW, Grid, Scheme
 from compress.int8.operators import bias_of, weight_of, weighted
 from compress.int8.simulate import QuantizedNet
-from compress.models.record import Int8Record
 from runtime.errors import InputRejectedError, one_line
+from runtime.typed import Between
 
 Record = Mapping[str, object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Int8Record:
+    """The names that go with the tensors of a quantised network, and its last grid."""
+
+    activations: tuple[str, ...]
+    left_float: tuple[str, ...]
+    logits: (
+        tuple[
+            Annotated[float, Between(1e-30, 1e30)], Annotated[int, Between(-128, 127)]
+        ]
+        | None
+    ) = None
 
 
 def tensors_of(net: QuantizedNet) -> dict[str, Tensor]:

@@ -4,31 +4,33 @@ from __future__ import annotations
 
 import copy
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from compress.context.latency_target import Promise
+from compress.context.latency_target import LatencyTarget
 from compress.context.progress import passed
-from compress.data.calibration import batches_of, calibration_images
+from compress.data.calibration import calibration_images
 from compress.evaluation.costs import count_params
-from compress.int8.simulate import QuantizedNet
 from compress.lowrank.choice import by_energy, by_latency, split_up
 from compress.lowrank.layers import spectra_of, splittable
 from compress.lowrank.moments import moments_of
 from compress.lowrank.record import RECORD
 from compress.lowrank.responses import refitted_, shapes_of
 from compress.lowrank.timing import latencies_ms, raced
+from compress.models.batches import batches_of
 from compress.models.checkpoint import is_model, load_model, save_model
 from compress.models.construct import skeleton
+from compress.models.stage_result import Findings, StageResult
 from compress.models.surgery.differences import widths_between
 from compress.models.surgery.rebuild import rebuilt
 from compress.models.surgery.record import UNTOUCHED, Surgery
-from compress.training.distillation import taught
+from compress.training.distillation_loss import taught
 from compress.training.fit import fit
 from runtime.errors import RecipeError
-from runtime.files import write_json
+from runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -44,19 +46,14 @@ if TYPE_CHECKING:
     from compress.recipe.factorize import Factorize
 
 
-def factorised(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
-    """`model` with layers split as `options` say; findings go to `job.folder`."""
-    check(model)
-    # Split once: timed again after an interrupt, layers might get other ranks.
-    kept = job.folder / "split"
-    if is_model(kept):
-        made = load_model(kept, factory=model.spec.factory)
-    else:
-        made = split(model, data, job, options)
-        if options.epochs > 0:
-            save_model(made, kept)
+def factorize(
+    model: Model, data: Catalogue, job: Job, options: Factorize
+) -> StageResult:
+    """`model` with layers split as `options` say, and what was chosen for each."""
+    check()
+    found = split_once(model, data, job, options)
     if options.epochs == 0:
-        return made
+        return found
     opened = data.open(model.preprocess)
     loss = taught(
         model,
@@ -66,16 +63,34 @@ def factorised(model: Model, data: Catalogue, job: Job, options: Factorize) -> M
         share=options.distill,
         temperature=options.temperature,
     )
-    return fit(made, opened, loss, options, job)
+    return replace(found, model=fit(found.model, opened, loss, options, job))
 
 
-def check(model: Model) -> None:
-    """Refuse what cannot be split, or not by several processes at once."""
-    if isinstance(model.net, QuantizedNet):
-        raise RecipeError(
-            f"factorize: {model.spec.name} is INT8; split the float model it was made "
-            "from, and quantise that"
+def split_once(
+    model: Model, data: Catalogue, job: Job, options: Factorize
+) -> StageResult:
+    """What `split` gives; before a training it is kept, and taken from there.
+
+    Timed again after an interrupt, layers might get other ranks.
+    """
+    kept = job.folder / "split"
+    if is_model(kept):
+        made = load_model(kept, factory=model.spec.factory)
+        record = read_json(kept / RECORD)
+        return StageResult(
+            model=made,
+            findings=Findings(kind="factorisation", record=record),
+            latency=LatencyTarget.read(record, stage=job.title),
         )
+    found = split(model, data, job, options)
+    if options.epochs > 0 and found.findings is not None:
+        write_json(kept / RECORD, found.findings.record, sealed=True)
+        save_model(found.model, kept)
+    return found
+
+
+def check() -> None:
+    """Refuse to work in several processes at once."""
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RecipeError(
             "factorize: several processes would disturb each other's timing; run it "
@@ -83,7 +98,7 @@ def check(model: Model) -> None:
         )
 
 
-def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
+def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> StageResult:
     """`model` with its layers split and fitted to calibration images."""
     dense = copy.deepcopy(model.net).eval()
     layers = {
@@ -92,7 +107,7 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
         if not any(name.startswith(f"{done}.") for done in model.surgery.factorised)
     }
     images = calibration_images(
-        model, data, job, source=options.calib, count=options.calib_images
+        data, model.preprocess, job, source=options.calib, count=options.calib_images
     )
     batches = batches_of(model, images)
     job.screen.tell(
@@ -110,12 +125,12 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
         "latency": latency.as_record() if latency else None,
         "layers": [each.as_record() for each in chosen],
     }
-    write_json(job.folder / RECORD, record, sealed=True)
     job.screen.tell(
         f"factorize: {len(hows)} of {len(layers)} layers are products now, "
         f"{count_params(net) / count_params(model.net):.0%} of the parameters are left"
     )
-    return made
+    found = Findings(kind="factorisation", record=record)
+    return StageResult(model=made, findings=found, latency=latency)
 
 
 def chosen_for(
@@ -124,7 +139,7 @@ def chosen_for(
     batches: Batches,
     job: Job,
     options: Factorize,
-) -> tuple[Sequence[Choice], Promise | None]:
+) -> tuple[Sequence[Choice], LatencyTarget | None]:
     """What becomes of each of `layers`, which are those of `model.net`.
 
     With what is promised of the latency, where that was asked for.
@@ -156,14 +171,14 @@ def chosen_for(
         splits, share, multiple=multiple, race=race, network_ms=network_ms
     )
     saved_ms = sum((c.ms_before or 0.0) - (c.ms_after or 0.0) for c in chosen)
-    promise = Promise(
+    target = LatencyTarget(
         stage=job.title,
         share=share,
         wanted_ms=share * network_ms,
         predicted_ms=network_ms - saved_ms,
         whole_ms=network_ms,
     )
-    return chosen, promise
+    return chosen, target
 
 
 def surgery_of(model: Model, net: nn.Module, hows: Mapping[str, Factorised]) -> Surgery:

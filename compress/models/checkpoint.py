@@ -13,12 +13,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from compress.int8.at_rest import rebuilt
 from compress.models.memory_format import memory_format_of
 from compress.models.model import Model
+from compress.models.network import int8_record_of, state_of
 from compress.models.record import check_plan, model_record
+from compress.models.spec import Precision
 from compress.models.surgery.rebuild import check_runs
 from compress.models.surgery.record import UNTOUCHED, Surgery
-from compress.recipe.stage import Precision
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, sha256_of, write_json, written_whole
 from runtime.plain_json import json_record
@@ -42,7 +44,7 @@ def save_model(model: Model, folder: Path) -> None:
             "surgery": _surgery_record(model.surgery),
             "classes": list(model.classes),
             "preprocess": model.preprocess.as_record(),
-            "int8": _int8_record(model.net),
+            "int8": int8_record_of(model.net),
             "sha256": sha256_of(tensors),
         },
         sealed=True,
@@ -68,8 +70,8 @@ def saved_precision(folder: Path) -> Precision:
 def load(folder: Path | str) -> nn.Module:
     """The network of a saved model, in eval mode, on the CPU; see `load_model`.
 
-    For programs that want a module and no more:
-    `compress.models.checkpoint.load("run/01-…")` takes float32 [n, 3, size, size] images, normalised as model.json says.
+    For programs that want a module and no more: it takes float32 [n, 3, size, size],
+    normalised as model.json says.
     """
     return load_model(Path(folder)).net
 
@@ -120,8 +122,6 @@ def load_model(
     memory_format = memory_format_of(net, size=preprocess.size)
     state = read_tensors(tensors)
     if found.int8 is not None:
-        from compress.int8.at_rest import rebuilt
-
         net = rebuilt(net, found.int8, state, size=preprocess.size, name=spec.name)
     else:
         load_exactly_(net, state, origin=str(tensors))
@@ -146,33 +146,9 @@ def load_exactly_(net: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
         ) from error
 
 
-def state_of(net: nn.Module) -> dict[str, Tensor]:
-    """Everything that was learnt or decided about `net`, by name."""
-    from compress.int8.at_rest import tensors_of
-    from compress.int8.simulate import QuantizedNet
-
-    return tensors_of(net) if isinstance(net, QuantizedNet) else detached(net)
-
-
 def _surgery_record(surgery: Surgery) -> object:
     """Plain data; None for a network that is as its architecture says."""
     return None if surgery == UNTOUCHED else surgery.model_dump(mode="json")
-
-
-def _int8_record(net: nn.Module) -> object:
-    """What a quantised network needs beside its tensors; None for another one."""
-    from compress.int8.at_rest import record_of
-    from compress.int8.simulate import QuantizedNet
-
-    return record_of(net) if isinstance(net, QuantizedNet) else None
-
-
-def detached(net: nn.Module) -> dict[str, Tensor]:
-    """The state of `net` on the CPU, each tensor contiguous and its own memory."""
-    return {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in net.state_dict().items()
-    }
 
 
 def weights_digest(model: Model) -> str:

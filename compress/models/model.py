@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, nn
 
-from compress.models.spec import ModelSpec
+from compress.int8.simulate import QuantizedNet
+from compress.models.network import int8_of, precision_of
+from compress.models.spec import ModelSpec, Precision
 from compress.models.surgery.record import Surgery
 from runtime.preprocess import Preprocess
 
@@ -29,6 +31,16 @@ class Model:
     def with_net(self, net: nn.Module) -> "Model":
         """The same model around another network."""
         return replace(self, net=net)
+
+    @property
+    def precision(self) -> Precision:
+        """Whether its numbers are float, or rounded for integer kernels."""
+        return precision_of(self.net)
+
+    @property
+    def int8(self) -> QuantizedNet | None:
+        """Its network, where that is an INT8 one."""
+        return int8_of(self.net)
 
     @property
     def surgery(self) -> Surgery:

@@ -1,6 +1,5 @@
 """A model by whatever name the user gave: an architecture, a run, a saved model."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,9 @@ from compress.models.checkpoint import (
     is_model,
     load_model,
     saved_classes,
-    saved_precision,
 )
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.recipe.stage import CALLED, Stage
 from runtime.errors import RecipeError
 
 
@@ -57,27 +54,6 @@ def open_model(
 def _fed(model: Model, data: Catalogue) -> Model:
     """The model, fed the images of `data` as the user asked for."""
     return replace(model, preprocess=data.asked(model.preprocess))
-
-
-def check_start(spec: ModelSpec, steps: Sequence[tuple[str, Stage]]) -> None:
-    """Refuse a model that the first stage cannot take, before it is read.
-
-    Of an INT8 run no stage makes anything: the float model is what can still learn.
-    """
-    folder = saved_model(spec.name) if steps else None
-    if folder is None:
-        return
-    name, stage = steps[0]
-    if saved_precision(folder) == stage.takes:
-        return
-    beside = [each for each in sorted(folder.parent.iterdir()) if is_model(each)]
-    fit = [str(each) for each in beside if saved_precision(each) == stage.takes]
-    which = f": {' or '.join(fit)}" if fit else ""
-    raise RecipeError(
-        f"model: {spec.name} is quantised already, to INT8, and {name} takes "
-        f"{CALLED[stage.takes]}; name the model that it was made from{which} "
-        "(`compress quantize --mode qat` trains that in INT8)"
-    )
 
 
 def is_trained_for(spec: ModelSpec, data: Catalogue) -> bool:

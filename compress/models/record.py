@@ -2,30 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
 
 import torch
 
 from compress.context.validation import record_of_file
+from compress.int8.at_rest import Int8Record
 from compress.models.keras.plan import Plan
 from compress.models.spec import ModelSpec
 from compress.models.surgery.record import Surgery
 from runtime.preprocess import Preprocess
-from runtime.typed import Between, record_as
-
-
-@dataclass(frozen=True, kw_only=True)
-class Int8Record:
-    """The names that go with the tensors of a quantised network, and its last grid."""
-
-    activations: tuple[str, ...]
-    left_float: tuple[str, ...]
-    logits: (
-        tuple[
-            Annotated[float, Between(1e-30, 1e30)], Annotated[int, Between(-128, 127)]
-        ]
-        | None
-    ) = None
+from runtime.typed import record_as
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path, PurePath
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import (
     BaseModel,
@@ -14,6 +14,13 @@ from pydantic import (
 )
 
 from compress.models.surgery.record import UNTOUCHED, Surgery
+
+# What the numbers of a network are: learnt in float, or rounded for integer kernels.
+Precision = Literal["float", "int8"]
+CALLED: Final[dict[Precision, str]] = {
+    "float": "a float network",
+    "int8": "an INT8 network",
+}
 
 
 class CodePath(str):

@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from compress.context.records import Record
 from compress.pipeline.exported import Proof, Proven
 from compress.pipeline.reference import Reference
 from compress.pipeline.rows import Row
 from compress.prediction.prediction import Prediction
 from compress.recipe.recipe import Recipe
-from compress.report.records import Record
 from runtime.backends.table import ran_by
 from runtime.target import LOCAL as HERE
 from runtime.target import target

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from torch import nn
 
 from compress.devices.measuring import machine_for
-from compress.int8.simulate import QuantizedNet, with_qdq
+from compress.int8.simulate import with_qdq
 from compress.models.model import Model
+from compress.models.network import int8_of, reference_of
 from compress.recipe.recipe import Export
 from export.exporters import EXPORTERS, Order
 from runtime.artifact import SUFFIXES, Artifact, Dtype, Format
@@ -60,10 +61,7 @@ class Wanted:
     @property
     def reference(self) -> nn.Module:
         """The network that the file has to answer like."""
-        net = self.model.net
-        if isinstance(net, QuantizedNet) and self.dtype != "int8":
-            return net.graph
-        return net
+        return reference_of(self.model.net, dtype=self.dtype)
 
     @property
     def told(self) -> str:
@@ -89,7 +87,7 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
     A quantised network is written in INT8 unless the recipe says otherwise. INT8 of a
     network that is not quantised is a RecipeError.
     """
-    quantised = isinstance(model.net, QuantizedNet)
+    quantised = model.precision == "int8"
     dtypes = export.dtype or _dtypes(export, quantised=quantised)
     if "int8" in dtypes and not quantised:
         raise RecipeError(
@@ -184,9 +182,9 @@ def write(  # noqa: PLR0913  # what a file is made of
     model, path = asked.model, folder / asked.name
     net: nn.Module = asked.reference
     logits: Grid | None = None
-    if isinstance(net, QuantizedNet):
-        logits = net.scheme.logits
-        net = with_qdq(net.graph, net.scheme.without(left_float))
+    if (int8 := int8_of(net)) is not None:
+        logits = int8.scheme.logits
+        net = with_qdq(int8.graph, int8.scheme.without(left_float))
     order = Order(
         path=path,
         dtype=asked.dtype,

@@ -6,10 +6,11 @@ from typing import Final, NamedTuple
 
 from compress.context.console import Screen
 from compress.context.context import is_main_process
+from compress.context.records import each, text
 from compress.data.listing import named
 from compress.models.checkpoint import RECORD
-from compress.pipeline.run_directory import MANIFEST, REPORT, write_manifest
-from compress.report.records import each, text
+from compress.pipeline.run_directory import MANIFEST, write_manifest
+from compress.report.record import REPORT
 from compress.report.report import PAGE, PLAIN, Report
 from runtime.errors import InputRejectedError
 from runtime.files import read_json, sha256_of, write_text

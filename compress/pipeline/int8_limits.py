@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Final
 
+from compress.context.records import inner, number
 from compress.pipeline.evidence import Evidence
 from compress.pipeline.exported import Proven
 from compress.pipeline.reference import drop_from, float_before_int8
 from compress.recipe.ptq import Ptq
 from compress.recipe.recipe import Recipe
-from compress.report.records import inner, number
 from export.parity import sqnr_check
 from runtime.checks import Check
 from runtime.errors import Exit

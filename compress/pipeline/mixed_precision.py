@@ -78,10 +78,10 @@ def placed(asked: Wanted, export: Export, job: Job, recipe: str) -> Placed:
     nothing is timed for a device that neither this machine is nor `export` names.
     `recipe` is the digest that the file will be written with.
     """
-    net = asked.model.net
+    net = asked.model.int8
     named = any(target(name).format == asked.format for name in export.target)
     wanted = export.optimize or ("latency" if named else "none")
-    if wanted == "none" or asked.dtype != "int8" or not isinstance(net, QuantizedNet):
+    if wanted == "none" or asked.dtype != "int8" or net is None:
         return Placed()
     # One TFLite file serves every device, those that were named before this machine.
     mine = asked.target is not None or not named or export.device is not None

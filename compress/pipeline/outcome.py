@@ -1,13 +1,16 @@
 """From what a run did to what it reports: rows, files, latencies, the verdict."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Final
 
 from compress.context.context import Job
 from compress.context.journal import doubts, points
+from compress.context.records import Record
 from compress.data.dataset import Catalogue
-from compress.lowrank.record import RECORD as FACTORISATION
+from compress.lowrank.record import joined as joined_splits
 from compress.models.names import family
+from compress.models.stage_result import KINDS, Kind
 from compress.pipeline.evidence import Evidence
 from compress.pipeline.exported import Proof, Proven
 from compress.pipeline.provenance import provenance
@@ -17,18 +20,15 @@ from compress.pipeline.run_directory import JOURNAL
 from compress.pipeline.shipping import advice, shipped
 from compress.pipeline.verdict import checks_of
 from compress.prediction.asked import predictions_for
-from compress.pruning.record import RECORD as PRUNING
-from compress.quantization.record import RECORD as QUANTISATION
+from compress.pruning.record import joined as joined_cuts
 from compress.recipe.recipe import Recipe
 from compress.recipe.training import Training
-from compress.report.records import Record
 from compress.report.report import Report
-from compress.sparsity.record import RECORD as SPARSITY
 from compress.training.teacher import larger
 from compress.training.views import training_images
 from runtime.checks import Check
 from runtime.errors import Exit
-from runtime.files import gzip_bytes_of, read_json
+from runtime.files import gzip_bytes_of
 from runtime.machine import this_machine
 
 
@@ -51,7 +51,7 @@ def report_of(  # noqa: PLR0913  # what a run is made of
     measurements = [
         {**each.as_record(), "role": roles[each.file]} for each in proof.measurements
     ]
-    sparsity = _newest(job.folder, SPARSITY)
+    stages = findings_of(rows)
     found = Evidence(
         recipe=recipe,
         folder=job.folder,
@@ -59,7 +59,7 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         proof=proof,
         reference=reference or reference_of(recipe, rows),
         trained=was_trained(recipe, rows) if rows else True,
-        quantisation=quantisation or _newest(job.folder, QUANTISATION),
+        quantisation=quantisation or stages["quantisation"],
         predictions=predictions_for(
             recipe.limits(), [each.artifact for each in proof.delivered], job.screen
         ),
@@ -83,7 +83,8 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
         artifacts=tuple(
-            _artifact(each, job.folder, packed=bool(sparsity)) for each in proof.files
+            _artifact(each, job.folder, packed=bool(stages["sparsity"]))
+            for each in proof.files
         ),
         measurements=tuple(measurements),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
@@ -91,9 +92,9 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         budget=_budget(found, checks),
         curves=tuple(points(job.folder / JOURNAL)),
         quantisation=found.quantisation,
-        pruning=_newest(job.folder, PRUNING),
-        sparsity=sparsity,
-        factorisation=_newest(job.folder, FACTORISATION),
+        pruning=stages["pruning"],
+        sparsity=stages["sparsity"],
+        factorisation=stages["factorisation"],
         advice=advice(found, ship),
         doubts=doubts(job.folder / JOURNAL),
         # Measure it where it is going to run.
@@ -155,7 +156,27 @@ def _budget(found: Evidence, checks: Sequence[Check]) -> Record:
     return {"limits": limits, "reference": reference, "violations": violations}
 
 
-def _newest(folder: Path, name: str) -> Record:
-    """What the last stage that keeps such a record found; empty where there is none."""
-    written = sorted(folder.glob(f"*/{name}"))
-    return read_json(written[-1]) if written else {}
+def findings_of(rows: Sequence[Row]) -> Mapping[Kind, Record]:
+    """What the stages found, by kind; empty where none did.
+
+    Of two that cut, or two that split, one record tells of both; of others the last
+    one tells of the network as it is.
+    """
+    found: dict[Kind, list[Record]] = {kind: [] for kind in KINDS}
+    for row in chain_of(rows):
+        if row.findings is not None:
+            found[row.findings.kind].append(row.findings.record)
+    return {
+        kind: JOINED.get(kind, _last)(records) if records else {}
+        for kind, records in found.items()
+    }
+
+
+def _last(records: Sequence[Record]) -> Record:
+    return records[-1]
+
+
+JOINED: Final[Mapping[Kind, Callable[[Sequence[Record]], Record]]] = {
+    "pruning": joined_cuts,
+    "factorisation": joined_splits,
+}

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from compress.int8.simulate import QuantizedNet
 from compress.models import meta
 from compress.pipeline.export_plan import formats_of
 from compress.prediction.asked import check_can_predict
@@ -50,7 +49,7 @@ def check_reachable(recipe: Recipe, model: Model) -> None:
     """
     check_can_predict(recipe.limits())
     size = model.preprocess.size
-    if isinstance(model.net, QuantizedNet):
+    if model.precision == "int8":
         return
     if meta.outputs(meta.on_meta(model.net), size) is None:
         return  # its layers depend on what an image shows

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from compress.int8.simulate import QuantizedNet
+from compress.evaluation.scores import PARITY_IMAGES, stride
 from compress.pipeline.exported import Proven
-from compress.pipeline.file_judge import PARITY_IMAGES, stride
 from compress.pipeline.rows import Row, chain_of, last_float
 from compress.recipe.recipe import Recipe
 from compress.recipe.training import Training
@@ -57,7 +56,7 @@ def reference_of(recipe: Recipe, rows: Sequence[Row]) -> Reference | None:
         row
         for row in chain[: first + 1]
         if (row.name != "start" or row.model.trained)
-        and not (compresses and isinstance(row.model.net, QuantizedNet))
+        and not (compresses and row.model.precision == "int8")
     ]
     if compresses and names[first] == "distill":
         found += [row for row in rows if row.name == "teacher"]

@@ -4,22 +4,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from compress.context.context import Job
+from compress.context.latency_target import LatencyTarget
+from compress.context.records import Record
 from compress.data.dataset import Catalogue
 from compress.evaluation.costs import Answered, answered, census
-from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
+from compress.models.stage_result import Findings, StageResult
 from compress.recipe.stages import STAGES
-from compress.report.records import Record
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """A model and its line; given: what it answered, None where labels do not fit."""
+    """A model and its line.
+
+    given: what it answered, None where labels do not fit; findings, latency: of the
+    stage that made it.
+    """
 
     name: str
     model: Model
     record: Record
     given: Answered | None = None
+    findings: Findings | None = None
+    latency: LatencyTarget | None = None
 
     @property
     def top1(self) -> float | None:
@@ -28,18 +35,21 @@ class Row:
 
 
 def row_of(
-    name: str, model: Model, data: Catalogue, job: Job, *, seconds: float
+    name: str, found: StageResult, data: Catalogue, job: Job, *, seconds: float
 ) -> Row:
-    """Take the census of `model`; accuracy only where it knows the data's classes."""
+    """Count what a stage gave; accuracy only where it knows the data's classes."""
+    model = found.model
     job.screen.detail(f"census: {name}")
     costs = census(model)
     known = data.judges(len(model.classes))
     given = answered(model, data.images(model.preprocess)) if known else None
-    found = given.accuracy if given else None
+    right = given.accuracy if given else None
     return Row(
         name=name,
         model=model,
         given=given,
+        findings=found.findings,
+        latency=found.latency,
         record={
             "stage": name,
             "model": model.spec.name,
@@ -49,9 +59,9 @@ def row_of(
             "size_bytes": costs.size_bytes,
             "activation_bytes": costs.activation_bytes,
             "training_bytes": costs.training_bytes,
-            "top1": found.top1 if found else None,
-            "top5": found.top5 if found else None,
-            "images": found.images if found else None,
+            "top1": right.top1 if right else None,
+            "top5": right.top5 if right else None,
+            "images": right.images if right else None,
             "seconds": round(seconds, 3),
         },
     )
@@ -65,5 +75,5 @@ def chain_of(rows: Sequence[Row]) -> tuple[Row, ...]:
 def last_float(rows: Sequence[Row]) -> Row | None:
     """The float network that a quantised one at the end was made from."""
     backwards = reversed(chain_of(rows))
-    floats = (row for row in backwards if not isinstance(row.model.net, QuantizedNet))
+    floats = (row for row in backwards if row.model.precision == "float")
     return next(floats, None)

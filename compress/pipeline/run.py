@@ -4,21 +4,24 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
+from compress.context import records
 from compress.context.aim import Aim
 from compress.context.console import Screen
 from compress.context.context import Job, cache_folder, is_main_process
 from compress.context.device import check_device
 from compress.context.extras import check_installed
+from compress.context.latency_target import LatencyTarget
 from compress.context.progress import heard_by
 from compress.data.dataset import Catalogue, find
 from compress.devices.measuring import check_measuring, threads_for
-from compress.int8.simulate import QuantizedNet
 from compress.models.checkpoint import is_model, load_model, save_model
 from compress.models.model import Model
-from compress.models.opening import check_start, open_model
+from compress.models.opening import open_model
+from compress.models.stage_result import KINDS, Findings, StageResult
 from compress.pipeline.deliver import prove
 from compress.pipeline.export_plan import wanted
 from compress.pipeline.finished import conclude, settled
@@ -27,15 +30,16 @@ from compress.pipeline.reachable import check_reachable
 from compress.pipeline.rows import Row, chain_of, last_float, row_of
 from compress.pipeline.run_directory import (
     JOURNAL,
-    REPORT,
     claimed,
     stage_folder,
 )
+from compress.pipeline.stages import baselines_of, carry_out, references_of
+from compress.pipeline.start import check_start
 from compress.pipeline.target_grids import calibration_of
 from compress.recipe.recipe import Recipe
 from compress.recipe.stage import Stage
 from compress.recipe.stages import QUANTISING, keeps_answers
-from compress.report import records
+from compress.report.record import REPORT
 from compress.report.report import Report
 from compress.training.resume import forget_state
 from runtime.errors import InputRejectedError
@@ -117,6 +121,29 @@ def handed_over(report: Report, job: Job) -> Report:
     return report
 
 
+def kept_result(stage: Stage, model: Model, data: Catalogue, here: Job) -> StageResult:
+    """What `stage` made of `model` in an earlier call, from `here.folder`."""
+    kept = load_model(here.folder, factory=model.spec.factory)
+    references = references_of(stage, model, data, here)
+    for kind in KINDS:
+        found = Findings(kind=kind, record={})
+        path = here.folder / found.file
+        if path.is_file():
+            found = replace(found, record=read_json(path))
+            latency = LatencyTarget.read(found.record, stage=here.title)
+            return StageResult(
+                model=kept, findings=found, references=references, latency=latency
+            )
+    return StageResult(model=kept, references=references)
+
+
+class _Done(NamedTuple):
+    """What a stage gave, and in how many seconds."""
+
+    result: StageResult
+    seconds: float
+
+
 @dataclass(kw_only=True)
 class _Run:
     """A run in progress: the rows so far, in the order of the report."""
@@ -136,48 +163,42 @@ class _Run:
         if not any(name in QUANTISING for name, _ in steps):
             list(wanted("model", model, recipe.export))  # better refused now than later
         check_reachable(recipe, model)
-        self.take("start", model, data, seconds=0.0)
+        self.take("start", StageResult(model=model), data)
         for number, (name, stage) in enumerate(steps, start=1):
             here = replace(
                 job.within(stage_folder(number, name), title=name),
                 aim=aim_of(recipe, number),
             )
-            guide = stage.guide(model, data, here)
-            if guide is not None and not self.has("teacher"):
-                self.take("teacher", guide, data, seconds=0.0)
-                self.rows.insert(0, self.rows.pop())
             before = model
-            model, seconds = self.done(stage, before, data, here, guide)
-            self.take(name, model, data, seconds=seconds)
-            for title, rival in stage.rivals().items():
-                other, seconds = self.done(
-                    rival, before, data, here.within(title, title=title), None
-                )
-                self.take(title, other, data, seconds=seconds)
+            done = self.done(stage, before, data, here)
+            for role, learned_from in done.result.references.items():
+                if not self.has(role):
+                    self.take(role, StageResult(model=learned_from), data)
+                    self.rows.insert(0, self.rows.pop())
+            self.take(name, done.result, data, seconds=done.seconds)
+            model = done.result.model
+            for title, other in baselines_of(stage).items():
+                beside = here.within(title, title=title)
+                done = self.done(other, before, data, beside)
+                self.take(title, done.result, data, seconds=done.seconds)
         return self.close(model, data)
 
     def has(self, name: str) -> bool:
         """Whether there is a row of that name."""
         return any(row.name == name for row in self.rows)
 
-    def take(self, name: str, model: Model, data: Catalogue, *, seconds: float) -> None:
-        """Take the census of `model` and add its row."""
-        self.rows.append(row_of(name, model, data, self.job, seconds=seconds))
+    def take(
+        self, name: str, found: StageResult, data: Catalogue, *, seconds: float = 0.0
+    ) -> None:
+        """Count what a model costs and how well it answers, and add its row."""
+        self.rows.append(row_of(name, found, data, self.job, seconds=seconds))
 
-    def done(
-        self,
-        stage: Stage,
-        model: Model,
-        data: Catalogue,
-        here: Job,
-        guide: Model | None,
-    ) -> tuple[Model, float]:
-        """What `stage` makes of `model`, and in how many seconds; made once, kept."""
-        clock = here.folder / SECONDS
+    def done(self, stage: Stage, model: Model, data: Catalogue, here: Job) -> _Done:
+        """What `stage` makes of `model`; made once, kept."""
         if is_model(here.folder):
             try:
-                kept = load_model(here.folder, factory=model.spec.factory)
-                seconds = records.number(read_json(clock), "seconds") or 0.0
+                kept = kept_result(stage, model, data, here)
+                clock = read_json(here.folder / SECONDS)
             except InputRejectedError as error:
                 reason = str(error).partition(";")[0]
                 here.screen.tell(f"{here.folder.name}: made again, because {reason}")
@@ -185,15 +206,18 @@ class _Run:
                 if is_main_process():  # a kill may have come between them
                     forget_state(here.folder)
                 here.screen.tell(f"{here.folder.name}: done earlier, taken from there")
-                return kept, seconds
+                return _Done(kept, records.number(clock, "seconds") or 0.0)
         started = time.monotonic()
-        made = stage(model, data, here, guide)
+        made = carry_out(stage, model, data, here)
         seconds = time.monotonic() - started
         if is_main_process():
-            write_json(clock, {"seconds": seconds})
-            save_model(made, here.folder)
+            write_json(here.folder / SECONDS, {"seconds": seconds})
+            if made.findings is not None:
+                path = here.folder / made.findings.file
+                write_json(path, made.findings.record, sealed=True)
+            save_model(made.model, here.folder)
             forget_state(here.folder)
-        return made, seconds
+        return _Done(made, seconds)
 
     def made_from(self, model: Model) -> dict[str, Model]:
         """What `model` was cut or quantised from, by row, to be measured beside it."""
@@ -201,7 +225,7 @@ class _Run:
         if model.surgery != first.model.surgery:
             found[first.name] = first.model
         source = last_float(self.rows)
-        if isinstance(model.net, QuantizedNet) and source is not None:
+        if model.precision == "int8" and source is not None:
             found[source.name] = source.model
         return found
 

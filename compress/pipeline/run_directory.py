@@ -15,7 +15,6 @@ from runtime.errors import RecipeError
 from runtime.files import sha256_of, write_json, write_text
 
 RECIPE: Final = "recipe.yaml"
-REPORT: Final = "report.json"
 MANIFEST: Final = "manifest.json"
 JOURNAL: Final = "events.jsonl"
 LOCK: Final = ".lock"

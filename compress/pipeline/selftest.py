@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from compress.data.batches import evaluation_batches
 from compress.data.dataset import Catalogue
 from compress.evaluation.jitter import unsteadiness
+from compress.evaluation.scores import thinned
 from compress.int8.kernels import quantize
-from compress.int8.simulate import QuantizedNet
+from compress.models.network import int8_of, precision_of, reference_of
 from compress.pipeline.export_plan import Wanted, rounds_answer
-from compress.pipeline.file_judge import reference_net, thinned
 from compress.recipe.recipe import Export
 from runtime.artifact import Artifact, Dtype
 from runtime.selftest import (
@@ -76,7 +76,7 @@ def selftest_of(
     small = reduced(pixels.permute(0, 2, 3, 1).numpy(), side_for(weights, size=size))
     fed = torch.from_numpy(enlarged(small, size)).permute(0, 3, 1, 2)
     batch = model.prepare(fed).contiguous()
-    net = reference_net(asked.reference, left_float)
+    net = reference_of(asked.reference, left_float=left_float)
     answer = _answer(net, batch)
     if not isinstance(answer, Tensor) or answer.dim() != 2 or not answer.numel():  # noqa: PLR2004  # [n, classes]
         return None
@@ -84,11 +84,12 @@ def selftest_of(
     if not bool(scores.isfinite().all()):
         return None
     step = _step(asked, scores.numpy())
-    if step is None or not isinstance(net, QuantizedNet):
+    int8 = int8_of(net)
+    if step is None or int8 is None:
         chosen, most = _spread(len(batch)), 0.0
     else:
         with torch.inference_mode():
-            moved = unsteadiness(net, batch, scores) / step
+            moved = unsteadiness(int8, batch, scores) / step
         chosen = _steadiest(moved)
         most = float(moved[chosen].max())
     return _written(asked, export, small[chosen], scores[chosen], step, most)
@@ -162,8 +163,8 @@ def _written(  # noqa: PLR0913, PLR0917  # the parts of a test
     One step in INT8, or twice what float operators within the network move, which is
     `moved` steps.
     """
-    net = asked.model.net
-    grid = net.scheme.logits if isinstance(net, QuantizedNet) else None
+    int8 = asked.model.int8
+    grid = None if int8 is None else int8.scheme.logits
     if grid is not None and rounds_answer(asked, export):
         found = quantize(found, grid)
     scores = found.numpy()
@@ -190,7 +191,7 @@ def _answer(net: nn.Module, batch: Tensor) -> object:
     made of whole numbers already, and user code may know float32 only.
     """
     with torch.inference_mode():
-        if not isinstance(net, QuantizedNet):
+        if precision_of(net) == "float":
             with suppress(RuntimeError):
                 return copy.deepcopy(net).eval().double()(batch.double())
         return net(batch)
@@ -201,11 +202,11 @@ def _step(asked: Wanted, scores: Scores) -> float | None:
 
     None as well where kernels round what they read, not what they write.
     """
-    net = asked.model.net
+    int8 = asked.model.int8
     if asked.dtype != "int8":
         return None
-    if isinstance(net, QuantizedNet) and net.scheme.rounding == "on_read":
+    if int8 is not None and int8.scheme.rounding == "on_read":
         return None
-    if isinstance(net, QuantizedNet) and net.scheme.logits is not None:
-        return net.scheme.logits.scale
+    if int8 is not None and int8.scheme.logits is not None:
+        return int8.scheme.logits.scale
     return float(np.ptp(scores)) / _LEAST_STEPS or 1.0

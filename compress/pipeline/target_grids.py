@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from compress.context.context import Job
-from compress.data.calibration import batches_of, calibration_images
+from compress.data.calibration import calibration_images
 from compress.data.dataset import Catalogue
 from compress.int8.simulate import QuantizedNet
+from compress.models.batches import batches_of
 from compress.pipeline.export_plan import Wanted
 from compress.quantization.symmetric import halved, mirrored, symmetric
 from compress.recipe.ptq import Ptq
@@ -46,10 +47,10 @@ class TargetGrids:
 
         Where no images but those for judging are at hand, ranges stay what they are.
         """
-        net, target = asked.model.net, asked.target
+        net, target = asked.model.int8, asked.target
         if target is None or not target.rounds_reads:
             return asked
-        if asked.dtype != "int8" or not isinstance(net, QuantizedNet):
+        if asked.dtype != "int8" or net is None:
             return asked
         if id(net) not in self._kept:
             self._kept[id(net)] = self._made(asked, net, target.name)
@@ -68,7 +69,11 @@ class TargetGrids:
             )
             return mirrored(net)
         images = calibration_images(
-            model, self.data, self.job, source=source, count=self.calibration.count
+            self.data,
+            model.preprocess,
+            self.job,
+            source=source,
+            count=self.calibration.count,
         )
         self.job.screen.tell(
             f"grids: {target} knows no zero points: calibrating about 0 on "

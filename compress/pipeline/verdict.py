@@ -7,9 +7,10 @@ lost the function, and what was trained must answer better than chance.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 from typing import Final
 
-from compress.context.latency_target import Promise, promises
+from compress.context.latency_target import LatencyTarget
 from compress.evaluation.chance_level import above_chance
 from compress.pipeline.evidence import Evidence, timed_for_its_device
 from compress.pipeline.exported import Proof, Proven
@@ -19,7 +20,7 @@ from compress.pipeline.int8_limits import (
     kept_of_float,
 )
 from compress.pipeline.reference import drop_from
-from compress.pipeline.rows import Row, chain_of
+from compress.pipeline.rows import chain_of
 from compress.prediction.prediction import plus_minus
 from compress.recipe.recipe import Export
 from export.parity import SQNR_FLOORS_DB, parity_checks
@@ -155,12 +156,15 @@ def _function(file: Proven, found: Evidence) -> Iterator[Check]:
 
 def _promised(found: Evidence) -> Iterator[Check]:
     """What stages were asked for in latency."""
-    for place, promise in promises(found.folder, found.recipe):
-        yield _kept(promise, place, found.rows, found.proof)
+    chain = chain_of(found.rows)
+    for before, row in pairwise(chain):
+        if row.latency is not None:
+            as_it_began = before.model.surgery == chain[0].model.surgery
+            yield _kept(row.latency, found.proof, from_start=as_it_began)
 
 
-def _kept(promise: Promise, place: int, rows: Sequence[Row], proof: Proof) -> Check:
-    """The promise of the stage at `place`, held against the float file's times.
+def _kept(asked: LatencyTarget, proof: Proof, *, from_start: bool) -> Check:
+    """The latency target of a stage, held against the float file's times.
 
     The comparison is with what the stage was given, so there is none where that is not
     what the run began with.
@@ -173,10 +177,9 @@ def _kept(promise: Promise, place: int, rows: Sequence[Row], proof: Proof) -> Ch
     roles = {file.role for file in floats[-1:]}
     made = next((f for f in floats if f.role in roles), proof.delivered[0])
     measured = proof.measured(made)
-    chain = chain_of(rows)
     against = None
-    if chain[place].model.surgery == chain[0].model.surgery:
+    if from_start:
         start = {each.name for each in proof.files if each.role == "start"}
         pairs = (e for e in proof.comparisons if e.a in start and e.b == made.name)
         against = next(pairs, None)
-    return promise.check(measured, against, file=made.name)
+    return asked.check(measured, against, file=made.name)

@@ -10,7 +10,7 @@ from runtime.errors import RecipeError
 if TYPE_CHECKING:
     from compress.prediction.prediction import Prediction
     from runtime.artifact import Artifact
-    from runtime.profiling import Voice
+    from runtime.voice import Voice
 
 
 def check_predicted(limits: Budget, formats: Sequence[str]) -> None:

@@ -13,8 +13,8 @@ from compress.prediction.prediction import Prediction, Predictions, Share, Step
 from runtime.artifact import Artifact
 from runtime.contained import try_out
 from runtime.errors import MissingDependencyError, RecipeError
-from runtime.profiling import Voice
 from runtime.session import open_session
+from runtime.voice import Voice
 
 _ITSELF: Final = "LiteRT itself"  # what it does between operators
 

@@ -6,7 +6,7 @@ group keeps to a number (`Layout.macs`, or a table of latencies on `Layout.layer
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -14,11 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from compress.pruning.group import Group
-from compress.pruning.layout import Kept
+from compress.pruning.layout import Cost
 from runtime.errors import RecipeError
 
 Scope = Literal["global", "local", "isomorphic"]
-Cost = Callable[[Kept], float]
 
 # A layer never loses more than this share: one that is all but gone takes the whole
 # network with it, whatever its weights said (layer collapse, Tanaka et al. 2020).

@@ -7,23 +7,22 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from compress.context.context import is_main_process
-from compress.int8.simulate import QuantizedNet
 from compress.models.checkpoint import is_model, load_model, save_model
 from compress.models.construct import skeleton
+from compress.models.stage_result import Findings, StageResult
 from compress.models.surgery.differences import widths_between
 from compress.pruning.blocks import without_blocks
 from compress.pruning.lasso import sparse_penalty
 from compress.pruning.pruner import Cutter
-from compress.pruning.record import RECORD, Cut, written
-from compress.training.distillation import taught
+from compress.pruning.record import RECORD, Cut, latency_target, written
+from compress.training.distillation_loss import taught
 from compress.training.fit import fit
 from compress.training.resume import forget_state
 from compress.training.views import augmentation
-from runtime.errors import RecipeError
 from runtime.files import read_json, write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import nn
 
@@ -31,24 +30,19 @@ if TYPE_CHECKING:
     from compress.data.dataset import Catalogue
     from compress.models.model import Model
     from compress.recipe.prune import Prune
-    from compress.training.penalty import Penalty
+    from compress.training.callback import Callback
 
 # Augmentations of each image whose answers the teacher gives once and for all.
 _VIEWS: Final = 4
 
 
-def pruned(model: Model, data: Catalogue, job: Job, options: Prune) -> Model:
-    """`model` cut as `options` say; what was cut is written to `job.folder`."""
-    if isinstance(model.net, QuantizedNet):
-        raise RecipeError(
-            f"prune: {model.spec.name} is quantised already, and its grids belong to "
-            "the channels it has; prune the float model, then quantise that"
-        )
+def prune(model: Model, data: Catalogue, job: Job, options: Prune) -> StageResult:
+    """`model` cut as `options` say, and what was cut."""
     return _Pruning(model, data, job, options).carry_out()
 
 
 class _Pruning:
-    """One call of `pruned`: the whole network, what cuts it, how far it has come."""
+    """One call of `prune`: the whole network, what cuts it, how far it has come."""
 
     def __init__(self, model: Model, data: Catalogue, job: Job, options: Prune) -> None:
         self.whole, self.data, self.job, self.options = model, data, job, options
@@ -56,7 +50,7 @@ class _Pruning:
         self.removed: tuple[str, ...] = ()
         self.cuts: list[Cut] = []
 
-    def carry_out(self) -> Model:
+    def carry_out(self) -> StageResult:
         """Blocks first, then channels, then the last training."""
         options = self.options
         net = self.whole.net
@@ -75,11 +69,14 @@ class _Pruning:
             model = self.once(here, partial(self.trained, model, here, epochs))
         model = self.thinner(model, options.steps, self.job)
         model = self.trained(model, self.job, options.epochs)
-        if is_main_process():
-            same = self.job.aim.dtype == "float32"
-            record = written(self.whole, model, options, self.cuts, as_shipped=same)
-            write_json(self.job.folder / RECORD, record, sealed=True)
-        return model
+        same = self.job.aim.dtype == "float32"
+        latency = latency_target(options, self.cuts, as_shipped=same)
+        record = written(self.whole, model, options, self.cuts, latency)
+        return StageResult(
+            model=model,
+            findings=Findings(kind="pruning", record=record),
+            latency=latency,
+        )
 
     def once(self, here: Job, make: Callable[[], Model]) -> Model:
         """What `make` makes, kept in `here`, and taken from there another time."""
@@ -101,7 +98,7 @@ class _Pruning:
             strength=options.sparse_penalty,
             scales=options.criterion == "bn",
         )
-        return self.trained(model, here, options.sparse_epochs, penalty)
+        return self.trained(model, here, options.sparse_epochs, [penalty])
 
     def thinner(self, model: Model, step: int, here: Job) -> Model:
         """`model` after the cut of a step, which is made once.
@@ -127,7 +124,7 @@ class _Pruning:
         return found
 
     def trained(
-        self, model: Model, here: Job, epochs: int, penalty: Penalty | None = None
+        self, model: Model, here: Job, epochs: int, callbacks: Sequence[Callback] = ()
     ) -> Model:
         """`model` taught by the whole network, and by the labels."""
         if not epochs:
@@ -148,7 +145,7 @@ class _Pruning:
             temperature=options.temperature,
             views=views,
         )
-        return fit(model, opened, loss, options, here, views=views, penalty=penalty)
+        return fit(model, opened, loss, options, here, views=views, callbacks=callbacks)
 
     def recorded(self, net: nn.Module) -> Model:
         """The model around `net`, and what makes its architecture into that."""

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from compress.pruning.cutting import axes_of
 from compress.pruning.group import Group
+from compress.training.callback import Callback
 
 # The slope of a norm has no limit at zero; below this it counts as none.
 _LEAST: Final = 1e-12
@@ -49,7 +50,7 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GroupLasso:
+class GroupLasso(Callback):
     """strength * the sum over units of sqrt(their numbers) * their Euclidean norm.
 
     groups: for each, the roots [units] of how many numbers its units have, and where
@@ -59,7 +60,7 @@ class GroupLasso:
     strength: float
     groups: tuple[tuple[Tensor, tuple[Share, ...]], ...]
 
-    def __call__(self, net: nn.Module) -> Tensor:
+    def penalty(self, net: nn.Module) -> Tensor:
         """The penalty, a scalar that gradients flow back from."""
         total = next(net.parameters()).new_zeros(())
         for weights, shares in self.groups:

@@ -7,7 +7,7 @@ otherwise, a table of latencies for instance, is given the same layers.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -18,12 +18,12 @@ from compress.evaluation.costs import count_macs, count_params
 from compress.models import meta
 
 if TYPE_CHECKING:
-    from compress.pruning.budget import Cost
     from compress.pruning.group import Group
     from compress.recipe.prune import Prune
 
 # How many units each group keeps, in the order of the groups.
 Kept = Sequence[int]
+Cost = Callable[[Kept], float]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 
 from compress.context.progress import passed
-from compress.data.calibration import batches_of, chosen_images
+from compress.data.calibration import calibration_images
 from compress.devices.measuring import machine_of
+from compress.models.batches import batches_of
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
 from compress.pruning.cutting import cut, left_of
@@ -55,7 +56,7 @@ class Cutter:
         self.size = whole.preprocess.size
         check_names(whole.net, options.keep)
         self.deadline = deadline_of(whole, job, options)
-        self.shown = chosen_images(
+        self.shown = calibration_images(
             data,
             whole.preprocess,
             job,

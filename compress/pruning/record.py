@@ -1,15 +1,18 @@
 """What a stage that cut channels and blocks writes down of it, for the report."""
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from pydantic import BaseModel, ConfigDict
+
+from compress.context.latency_target import LatencyTarget
+from compress.context.records import Record, each, numbers, text
 
 if TYPE_CHECKING:
     from compress.models.model import Model
     from compress.recipe.prune import Prune
 
-# In the stage's folder as `written` has it, and beside each cut as a `Cut`.
+# Beside each cut of an unfinished stage, as a `Cut`.
 RECORD: Final = "pruning.json"
 
 
@@ -33,38 +36,45 @@ class Cut(BaseModel):
     channels: tuple[tuple[str, int, int], ...]
 
 
+def latency_target(
+    options: "Prune", cuts: Sequence[Cut], *, as_shipped: bool
+) -> LatencyTarget | None:
+    """What was asked for in latency, and what the last cut predicts of it.
+
+    as_shipped: whether the whole network itself is written as it was timed. Where it is
+    not, the target is held in milliseconds: the run measures no such file to take a
+    share of.
+    """
+    taken = cuts[-1].latency
+    if not taken:
+        return None
+    return LatencyTarget(
+        stage="prune",
+        share=options.latency if as_shipped else None,
+        wanted_ms=options.latency_ms or taken["wanted_ms"],
+        predicted_ms=taken["predicted_ms"],
+        whole_ms=taken["whole_ms"],
+    )
+
+
 def written(
     whole: "Model",
     made: "Model",
     options: "Prune",
     cuts: Sequence[Cut],
-    *,
-    as_shipped: bool = True,
+    latency: LatencyTarget | None,
 ) -> dict[str, object]:
     """The record of the stage: `whole` became `made` by `cuts`.
-
-    as_shipped: whether `whole` itself is written as it was timed. Where it is not, the
-    promise is held in milliseconds: the run measures no such file to take a share of.
 
     macs, params: of the whole network and what is left; groups: channels before the
     first cut and after the last, in the order of the layers; spared: those that stayed
     whole as the most sensitive; latency: what was promised of it.
     """
-    from compress.context.latency_target import Promise
     from compress.evaluation.costs import count_macs, count_params
 
-    promise = None
-    if taken := cuts[-1].latency:
-        promise = Promise(
-            stage="prune",
-            share=options.latency if as_shipped else None,
-            wanted_ms=options.latency_ms or taken["wanted_ms"],
-            predicted_ms=taken["predicted_ms"],
-            whole_ms=taken["whole_ms"],
-        )
     widths: dict[str, tuple[int, int]] = {}
-    for each in cuts:
-        for name, before, after in each.channels:
+    for cut in cuts:
+        for name, before, after in cut.channels:
             widths[name] = (widths.get(name, (before, after))[0], after)
     order = {name: at for at, (name, _) in enumerate(whole.net.named_modules())}
     nets, size = (whole.net, made.net), whole.preprocess.size
@@ -81,7 +91,28 @@ def written(
             )
         ],
         "spared": list(cuts[-1].spared),
-        "latency": promise.as_record() if promise else None,
-        "steps": [each.model_dump(mode="json") for each in cuts],
+        "latency": latency.as_record() if latency else None,
+        "steps": [cut.model_dump(mode="json") for cut in cuts],
         "surgery": made.surgery.model_dump(mode="json"),
     }
+
+
+def joined(records: Sequence[Record]) -> Record:
+    """One record of several stages: from what the first was given to the end."""
+    first, last = records[0], records[-1]
+    groups: dict[str, Record] = {}
+    for group in (group for record in records for group in each(record, "groups")):
+        name = text(group, "name")
+        before = groups.get(name, group)["before"]
+        groups[name] = {"name": name, "before": before, "after": group["after"]}
+    pairs = {
+        key: [numbers(first, key)[0], numbers(last, key)[-1]]
+        for key in ("macs", "params")
+    }
+    lists = {
+        key: [
+            part for record in records for part in cast("Sequence[object]", record[key])
+        ]
+        for key in ("removed", "steps")
+    }
+    return {**last, **pairs, **lists, "groups": list(groups.values())}

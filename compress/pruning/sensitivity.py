@@ -16,7 +16,6 @@ from compress.data.data import Images
 from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
 from compress.evaluation.costs import accuracy
-from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
 from compress.models.opening import open_model
 from compress.models.spec import ModelSpec
@@ -137,7 +136,7 @@ def sensitivity(  # noqa: PLR0913  # what, on what, how finely, and the shared f
     job = Job(folder=Path(), seed=seed, device=device, screen=screen)
     catalogue = find(data, seed=seed, screen=screen, cache=cache_folder())
     model = open_model(spec, catalogue, job, size=data.size, adapt=False)
-    if isinstance(model.net, QuantizedNet):
+    if model.precision != "float":
         raise RecipeError(
             f"sensitivity: {model.spec.name} is quantised; name the float model that "
             "it was made from"

@@ -3,51 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from operator import length_hint
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, cast
 
-import torch
-from torch import Tensor, fx
-
-from compress.context.progress import Counted, passed
-from compress.data.batches import evaluation_batches
-from compress.data.calibration import batches_of, calibration_images
+from compress.data.calibration import calibration_images
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
-from compress.int8.float_operators import float_operators
-from compress.int8.grids import grid_between
 from compress.int8.rules import pixel_levels
-from compress.int8.simulate import QuantizedNet
+from compress.models.batches import batches_of
+from compress.models.stage_result import StageResult
 from compress.quantization.accuracy_recovery import Limits, heal
-from compress.quantization.evaluator import Judge, judge_of
+from compress.quantization.finish import findings, judge_for, with_logits
 from compress.quantization.ptq import Methods, quantised
-from compress.quantization.record import RECORD
-from compress.quantization.tensor_errors import table
-from runtime.errors import RecipeError
-from runtime.files import write_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from compress.context.context import Job
     from compress.data.dataset import Catalogue
+    from compress.int8.simulate import QuantizedNet
     from compress.models.model import Model
-    from compress.quantization.calibrate import Batches
     from compress.recipe.ptq import Ptq
 
-_BATCH: Final = 32
-_LOOKED_AT: Final = 64  # images that the table of operators is made from
 
-
-def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Model:
-    """`model` in INT8, as `options` say; what was found goes to `job.folder`."""
-    if isinstance(model.net, QuantizedNet):
-        raise RecipeError(
-            f"ptq: {model.spec.name} is quantised already; quantise the float model it "
-            "was made from"
-        )
+def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> StageResult:
+    """Post-training quantization: `model` in INT8, as `options` say."""
     images = calibration_images(
-        model, data, job, source=options.calib, count=options.calib_images
+        data, model.preprocess, job, source=options.calib, count=options.calib_images
     )
     batches = batches_of(model, images)
     graph = captured(model.net, size=model.preprocess.size, name=model.spec.name)
@@ -85,20 +66,10 @@ def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Mode
                 "kept"
             )
     net = with_logits(net, batches)
-    write_down(graph, net, judge, batches, rungs, job)
-    return replace(model, net=net.eval(), trained=True)
-
-
-def judge_for(graph: fx.GraphModule, model: Model, data: Catalogue) -> Judge:
-    """What tells how much of the float network's answers a quantised one keeps."""
-    held_out = data.images(model.preprocess)
-
-    def shown() -> Iterator[tuple[Tensor, Tensor]]:
-        given = evaluation_batches(held_out, _BATCH)
-        pairs = ((model.prepare(batch.pixels), batch.labels) for batch in given)
-        return Counted(pairs, length_hint(given))
-
-    return judge_of(graph, shown, labels_fit=data.judges(len(model.classes)))
+    return StageResult(
+        model=replace(model, net=net.eval(), trained=True),
+        findings=findings(graph, net, judge, batches, rungs, job),
+    )
 
 
 def short_training(
@@ -115,59 +86,6 @@ def short_training(
         del best  # QAT starts from the float network and finds grids of its own
         here = job.within("short-qat", title="short QAT")
         made = quantization_aware_training(model, data, here, Qat(epochs=1))
-        return cast("QuantizedNet", made.net)
+        return cast("QuantizedNet", made.model.net)
 
     return train
-
-
-def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:
-    """`net` with a grid for its answer, its whole range, for files that end in int8."""
-    low = high = 0.0
-    with torch.inference_mode():
-        for batch in passed("measuring the range of the answer", images()):
-            scores = net(batch)
-            low, high = min(low, float(scores.min())), max(high, float(scores.max()))
-    scheme = replace(net.scheme, logits=grid_between(low, high))
-    return QuantizedNet(net.graph, scheme)
-
-
-def write_down(  # noqa: PLR0913, PLR0917  # everything the record is made of
-    graph: fx.GraphModule,
-    net: QuantizedNet,
-    judge: Judge,
-    images: Batches,
-    rungs: list[dict[str, object]],
-    job: Job,
-) -> None:
-    """Keep what was found beside the model: verdict, rungs, operators, floats."""
-    verdict = judge(net)
-    few = list(fewer(images, _LOOKED_AT)())
-    write_json(
-        job.folder / RECORD,
-        {
-            "float32": judge.float32.as_record(),
-            "int8": verdict.as_record(),
-            "rungs": rungs,
-            "operators": [each.as_record() for each in table(graph, net, lambda: few)],
-            "float_operators": list(float_operators(net)),
-        },
-        sealed=True,
-    )
-    job.screen.tell(
-        f"{job.title}: {verdict.lost} on {verdict.images} "
-        f"held-out images, SQNR {verdict.sqnr_db:.1f} dB"
-    )
-
-
-def fewer(images: Batches, most: int) -> Batches:
-    """The first `most` images."""
-
-    def batches() -> Iterator[Tensor]:
-        left = most
-        for batch in images():
-            if left <= 0:
-                return
-            yield batch[:left]
-            left -= len(batch)
-
-    return batches

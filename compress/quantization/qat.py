@@ -34,6 +34,7 @@ from compress.quantization.qat_graph import (
     shares_of_scales,
 )
 from compress.quantization.qat_layer import Layer, Norm, unfolded
+from compress.training.callback import Callback
 from compress.training.statistics import Batches as Images
 from compress.training.statistics import Moments, arrived
 from runtime.errors import RecipeError
@@ -231,3 +232,12 @@ class QatNet(nn.Module):
             ends /= torch.distributed.get_world_size()
         self.followed += 1
         self.ranges.lerp_(ends, max(_MOMENTUM, 1 / (1 + float(self.followed))))
+
+
+class QatSchedule(Callback):
+    """Freezes a network's batch-norm statistics, and then its observers, on the way."""
+
+    def before_step_(self, net: nn.Module, share: float) -> None:
+        """Let `net` know how much of the training is over."""
+        if isinstance(net, QatNet):
+            net.reach_(share)

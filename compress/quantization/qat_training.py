@@ -6,12 +6,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from compress.context.context import is_main_process
-from compress.data.calibration import batches_of, calibration_images
-from compress.int8.simulate import QuantizedNet
+from compress.data.calibration import calibration_images
+from compress.models.batches import batches_of
 from compress.models.names import family
-from compress.quantization.post_training import judge_for, with_logits, write_down
-from compress.quantization.qat import QatNet
-from compress.training.distillation import taught
+from compress.models.stage_result import StageResult
+from compress.quantization.finish import findings, judge_for, with_logits
+from compress.quantization.qat import QatNet, QatSchedule
+from compress.training.distillation_loss import taught
 from compress.training.fit import fit
 from compress.training.views import training_images
 from runtime.errors import RecipeError
@@ -40,9 +41,9 @@ _FLOAT_ONLY: Final = {
 
 def quantization_aware_training(
     model: Model, data: Catalogue, job: Job, options: Qat
-) -> Model:
-    """`model` in INT8, trained as `options` say; findings go to `job.folder`."""
-    check(model, options)
+) -> StageResult:
+    """Quantization-aware training: `model` in INT8, trained as `options` say."""
+    check(options)
     if options.distill < 1 and not data.judges(len(model.classes)):
         raise RecipeError(
             f"qat: {model.spec.name} tells {len(model.classes)} classes apart and "
@@ -50,16 +51,19 @@ def quantization_aware_training(
             "--distill at 1, its float self, or name data of its own classes"
         )
     images = calibration_images(
-        model, data, job, source=None, count=options.calib_images
+        data, model.preprocess, job, source=None, count=options.calib_images
     )
     batches = batches_of(model, images)
     net = prepared(model, batches, options)
     made = learnt(model, net, data.open(model.preprocess), job, options)
     int8 = with_logits(made.quantized(), batches)
+    found = None
     if is_main_process():
         graph, _ = net.origin
-        write_down(graph, int8, judge_for(graph, model, data), batches, [], job)
-    return replace(model, net=int8.eval(), trained=True)
+        judge = judge_for(graph, model, data)
+        found = findings(graph, int8, judge, batches, [], job)
+    made_model = replace(model, net=int8.eval(), trained=True)
+    return StageResult(model=made_model, findings=found)
 
 
 def prepared(model: Model, images: Batches, options: Qat) -> QatNet:
@@ -82,19 +86,15 @@ def learnt(model: Model, net: QatNet, data: Data, job: Job, options: Qat) -> Qat
         rate = suited.learning_rate * RATE_SHARE
         options = options.model_copy(update={"learning_rate": rate})
     loss = loss_of(model, data, job, options)
-    made = fit(model.with_net(net), data, loss, options, job).net
+    start, callbacks = model.with_net(net), (QatSchedule(),)
+    made = fit(start, data, loss, options, job, callbacks=callbacks).net
     if not isinstance(made, QatNet):  # pragma: no cover  # it was given one
         raise TypeError(type(made).__name__)
     return made
 
 
-def check(model: Model, options: Qat) -> None:
+def check(options: Qat) -> None:
     """Refuse what cannot be trained on grids."""
-    if isinstance(model.net, QuantizedNet):
-        raise RecipeError(
-            f"qat: {model.spec.name} is quantised already; give the float model that "
-            "it was made from"
-        )
     for name, without in _FLOAT_ONLY.items():
         if getattr(options, name) != without:
             raise RecipeError(

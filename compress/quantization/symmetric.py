@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, fx
 
+from compress.context.records import inner, number, sentences
 from compress.int8.capture import ATEN, refreshed_
 from compress.int8.fused import is_depthwise
 from compress.int8.grids import HIGH, Grid, Scheme, float32
@@ -23,7 +24,6 @@ from compress.quantization.calibrate import Batches, Seen, seen_ranges
 from compress.quantization.output_sensitivity import ENDS, LEAST, Influence
 from compress.quantization.ptq import range_influences
 from compress.quantization.recenter import recentered
-from compress.report.records import inner, number, sentences
 from runtime.errors import InputRejectedError
 
 # The least magnitude that a grid spans; it must not divide by nothing.

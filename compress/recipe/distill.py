@@ -6,23 +6,13 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import BeforeValidator, Field
 
-from compress.models.spec import ModelSpec, from_name
+from compress.models.spec import ModelSpec, Precision, from_name
 from compress.recipe.finetune import FineTune
 from compress.recipe.quantities import Share
-from compress.recipe.stage import Precision
 from compress.recipe.training import Training
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from torch import Tensor
-
-    from compress.context.context import Job
-    from compress.data.data import Batch, Data
-    from compress.data.dataset import Catalogue
-    from compress.models.model import Model
-    from compress.recipe.stage import Stage
-    from compress.training.teacher_cache import Answers
 
 
 class Distill(Training):
@@ -58,82 +48,9 @@ class Distill(Training):
         default=False, description="also train the same student alone, to compare"
     )
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> Model:
-        """The teacher, fine-tuned for `data` where it has to be."""
-        from compress.training.teacher import teacher_for
 
-        return teacher_for(
-            self.teacher,
-            data,
-            job,
-            epochs=self.teacher_epochs,
-            exif=model.preprocess.exif,
-        )
-
-    def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
-    ) -> Model:
-        """A copy of `model` that minimises alpha T^2 KL + (1 - alpha) cross-entropy."""
-        from compress.training.fit import fit
-        from compress.training.losses import classification_loss, distillation_loss
-        from compress.training.teacher import larger
-
-        teacher = self.guide(model, data, job) if guide is None else guide
-        opened = data.open(larger(model, teacher).preprocess)
-        answers = self.answers(teacher, opened, job)
-
-        def loss(logits: Tensor, batch: Batch) -> Tensor:
-            soft = distillation_loss(
-                logits, answers(batch), temperature=self.temperature
-            )
-            hard = classification_loss(
-                logits, batch.labels, label_smoothing=self.label_smoothing
-            )
-            return self.alpha * soft + (1 - self.alpha) * hard
-
-        return fit(
-            model,
-            opened,
-            loss,
-            self,
-            job,
-            views=self.distinct_views(opened),
-        )
-
-    def distinct_views(self, data: Data) -> int | None:
-        """How many views of each image there are; None is a new one each time."""
-        from compress.training.views import augmentation
-
-        if self.views == 0:
-            return None
-        most = self.epochs if augmentation(data, self) is not None else 1
-        return min(self.views, most)
-
-    def answers(self, teacher: Model, data: Data, job: Job) -> Answers:
-        """What the teacher says of a batch: looked up, or asked anew."""
-        from compress.training.teacher_cache import Asked
-        from compress.training.views import augmentation, training_images
-
-        asked = Asked(
-            teacher=teacher,
-            images=training_images(data),
-            augment=augmentation(data, self),
-            job=job,
-        )
-        views = self.distinct_views(data)
-        if views is None:
-            return asked.online()
-        if self.mixup or self.cutmix:
-            job.screen.tell(
-                "teacher: asked every time, since mixed images have no answers on disk"
-            )
-            return asked.online()
-        return asked.kept(views)
-
-    def rivals(self) -> Mapping[str, Stage]:
-        """The same student trained alone, with the same budget."""
-        if not self.baseline:
-            return {}
-        return {
-            "alone": FineTune(**self.model_dump(include=set(Training.model_fields)))
-        }
+def baselines(options: Distill) -> Mapping[str, FineTune]:
+    """The same student trained alone, with the same budget, where that is asked for."""
+    if not options.baseline:
+        return {}
+    return {"alone": FineTune(**options.model_dump(include=set(Training.model_fields)))}

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from compress.models.spec import Precision
 from compress.recipe.quantities import OptionalShare
 from compress.recipe.recovery import Recovery
-from compress.recipe.stage import Alone, Precision
-
-if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
-    from compress.models.model import Model
 
 
-class Factorize(Alone, Recovery):
+class Factorize(Recovery):
     """Split layers by SVD and Tucker-2, fitted to what they gave on images."""
 
     takes: ClassVar[Precision] = "float"
@@ -67,12 +62,3 @@ class Factorize(Alone, Recovery):
         ):
             raise ValueError("give either an energy, such as 0.9, or a latency")
         return latency
-
-    def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
-    ) -> Model:
-        """A copy of `model` with layers split, its record saying how."""
-        from compress.lowrank.factorization import factorised
-
-        del guide
-        return factorised(model, data, job, self)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from compress.models.spec import Precision
 from compress.recipe.quantities import (
     OptionalShare,
     OptionalShareOrCount,
@@ -13,12 +14,6 @@ from compress.recipe.quantities import (
     OptionalTimeMs,
 )
 from compress.recipe.recovery import Recovery
-from compress.recipe.stage import Alone, Precision
-
-if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
-    from compress.models.model import Model
 
 # What may be asked for; exactly one of them is.
 BUDGETS = ("ratio", "macs", "params", "size_mb", "latency", "latency_ms")
@@ -27,7 +22,7 @@ BUDGETS = ("ratio", "macs", "params", "size_mb", "latency", "latency_ms")
 LEAST_COUNT = 1000
 
 
-class Prune(Alone, Recovery):
+class Prune(Recovery):
     """Cut what is missed least, within a budget; the whole network is the teacher."""
 
     takes: ClassVar[Precision] = "float"
@@ -153,12 +148,3 @@ class Prune(Alone, Recovery):
         """Whether widths are a trade of kernels' time against scores."""
         ranked = "scope" in self.model_fields_set or self.criterion == "missed"
         return self.macs is not None and self.widths == "kernels" and not ranked
-
-    def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
-    ) -> Model:
-        """A copy of `model` without what was cut, recovered and trained."""
-        from compress.pruning.iterative import pruned
-
-        del guide
-        return pruned(model, data, job, self)

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from compress.models.spec import Precision
 from compress.recipe.quantities import OptionalShare
-from compress.recipe.stage import Alone, Precision
-
-if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
-    from compress.models.model import Model
 
 
-class Ptq(Alone, BaseModel):
+class Ptq(BaseModel):
     """Round weights to int8 and activations to grids measured on images."""
 
     takes: ClassVar[Precision] = "float"
@@ -64,12 +59,3 @@ class Ptq(Alone, BaseModel):
         description="call the doctor: try harder until no more than this share of "
         "held-out answers changes; with --accuracy-drop both have to hold",
     )
-
-    def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
-    ) -> Model:
-        """A copy of `model` whose network computes as INT8 kernels do."""
-        from compress.quantization.post_training import post_training
-
-        del guide
-        return post_training(model, data, job, self)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 from pydantic import Field
 
+from compress.models.spec import Precision
 from compress.recipe.quantities import Share
-from compress.recipe.stage import Alone, Precision
 from compress.recipe.training import Training
 
-if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
-    from compress.models.model import Model
 
-
-class Qat(Alone, Training):
+class Qat(Training):
     """Train what integer kernels will compute, with the float network as teacher."""
 
     takes: ClassVar[Precision] = "float"
@@ -60,12 +55,3 @@ class Qat(Alone, Training):
     lsq: bool = Field(
         default=False, description="learn the scales as well (Esser et al. 2020)"
     )
-
-    def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
-    ) -> Model:
-        """A copy of `model` whose network computes as INT8 kernels do, trained so."""
-        from compress.quantization.qat_training import quantization_aware_training
-
-        del guide
-        return quantization_aware_training(model, data, job, self)

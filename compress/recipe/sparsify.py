@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from compress.models.spec import Precision
 from compress.recipe.quantities import OptionalShare, Share
 from compress.recipe.recovery import Recovery
-from compress.recipe.stage import Alone, Precision
-
-if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
-    from compress.models.model import Model
 
 
-class Sparsify(Alone, Recovery):
+class Sparsify(Recovery):
     """Set the smallest weights to zero, with the dense network as teacher."""
 
     takes: ClassVar[Precision] = "float"
@@ -72,12 +67,3 @@ class Sparsify(Alone, Recovery):
                 "give either a sparsity, such as 0.8, or a pattern, such as 2:4"
             )
         return pattern
-
-    def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
-    ) -> Model:
-        """A copy of `model` with zeros that every later stage keeps."""
-        from compress.sparsity.sparsification import sparsified
-
-        del guide
-        return sparsified(model, data, job, self)

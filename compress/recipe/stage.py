@@ -1,30 +1,19 @@
-"""What every stage is: hyper-parameters as fields, one verb as the work."""
+"""What the options of every stage say of it, and which orders of stages fit."""
 
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
+
+from compress.models.spec import CALLED, Precision
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
-    from compress.models.model import Model
-
-# What the numbers of a network are: learnt in float, or rounded for integer kernels.
-Precision = Literal["float", "int8"]
-CALLED: Final[dict[Precision, str]] = {
-    "float": "a float network",
-    "int8": "an INT8 network",
-}
+    from collections.abc import Sequence
 
 
 class Stage(Protocol):
-    """A frozen pydantic record of hyper-parameters that turns a model into another.
+    """A frozen pydantic record of hyper-parameters; who does the work is not said here.
 
-    A stage returns a model and nothing else: the runner measures. Heavy libraries are
-    imported inside its methods, so that a recipe is checked before any of them loads.
     `takes` and `gives` are what network it is for and what it makes of it: an order
     that does not fit is refused before any work (`misplaced`).
     """
@@ -32,38 +21,12 @@ class Stage(Protocol):
     takes: ClassVar[Precision]
     gives: ClassVar[Precision]
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> Model | None:
-        """The model that `model` will learn from, ready; None where there is none."""
-        ...
-
-    def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None
-    ) -> Model:
-        """The work; `model`, `data` and `guide` are left as they are."""
-        ...
-
-    def rivals(self) -> Mapping[str, Stage]:
-        """Other ways to spend the same effort on the same model, to compare with."""
-        ...
-
-
-class Alone:
-    """A stage that has no model to learn from but its own, and no rival."""
-
-    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
-        """None: what there is to learn from has its row already."""
-        del model, data, job
-
-    def rivals(self) -> Mapping[str, Stage]:
-        """None."""
-        return {}
-
 
 def misplaced(steps: Sequence[tuple[str, Stage]]) -> tuple[int, str] | None:
     """The first stage that cannot take what the one before it gives, and why.
 
     As its place in the recipe and the rest of a sentence; None where all fit. What the
-    first one is given is the model's affair (`compress.models.opening`).
+    first one is given is the model's affair (`compress.pipeline.start`).
     """
     for place, ((before, giver), (name, stage)) in enumerate(pairwise(steps), start=1):
         if giver.gives == stage.takes:

@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from compress.report.records import Record, each, inner, number, share, text
-from compress.report.report import Report
+from compress.context.records import Record, each, inner, number, share, text
+from compress.report.record import RunRecord
 from runtime.intervals import wilson
 
 Part = Literal["before", "after", "other"]
@@ -55,7 +55,7 @@ class Gain:
     speed_high: float | None
 
 
-def entries(report: Report) -> tuple[Entry, ...]:
+def entries(report: RunRecord) -> tuple[Entry, ...]:
     """The models of the final table: before, every stage, rivals.
 
     "Before" is the teacher if there is one. An untaught student is left out then: the
@@ -100,7 +100,7 @@ def entries(report: Report) -> tuple[Entry, ...]:
     )
 
 
-def gain(report: Report) -> Gain | None:
+def gain(report: RunRecord) -> Gain | None:
     """The last stage against the beginning; None where nothing was changed."""
     parts = {entry.part: entry for entry in entries(report)}
     before, after = parts.get("before"), parts.get("after")
@@ -133,7 +133,7 @@ def interval(row: Record) -> tuple[float, float] | None:
 
 
 def _file_bytes(
-    report: Report, part: Part, label: str, params: float | None
+    report: RunRecord, part: Part, label: str, params: float | None
 ) -> float | None:
     """The size of an entry's file, in the format of what the run made.
 
@@ -157,7 +157,7 @@ def _file_bytes(
     return number(found[0], "size_bytes") if found else None
 
 
-def _measured(report: Report, part: Part, label: str) -> Record:
+def _measured(report: RunRecord, part: Part, label: str) -> Record:
     """The latency of an entry; the file of a run's result is `student` or `model`.
 
     Of several it is the one to ship.
@@ -169,7 +169,7 @@ def _measured(report: Report, part: Part, label: str) -> Record:
     return next(iter((*shipped, *found)), {})
 
 
-def _model(report: Report, stage: str) -> str:
+def _model(report: RunRecord, stage: str) -> str:
     """What the recipe calls the model of a row."""
     if stage == "teacher":
         for step in each(report.recipe, "stages"):
@@ -185,7 +185,7 @@ def _ratio(before: float | None, after: float | None) -> float | None:
 
 
 def _speed(
-    report: Report, before: Entry, after: Entry
+    report: RunRecord, before: Entry, after: Entry
 ) -> tuple[float | None, float | None, float | None]:
     """The speed-up and its bounds; files timed in turn beat two medians."""
     names = text(before.measurement, "path"), text(after.measurement, "path")

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 
+from compress.context.records import Record, each, number, numbers, text
 from compress.report import units
 from compress.report.columns import cut
 from compress.report.int8_tables import LETTERS, listed
-from compress.report.records import Record, each, number, numbers, text
-from compress.report.report import Report
+from compress.report.record import RunRecord
 
 
-def notes(report: Report) -> Iterator[tuple[str, str]]:
+def notes(report: RunRecord) -> Iterator[tuple[str, str]]:
     """A word and a sentence each; nothing where no stage split layers."""
     layers = each(report.factorisation, "layers")
     split = [layer for layer in layers if numbers(layer, "ranks")]

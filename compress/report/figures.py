@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+from compress.context.records import each, number, numbers, text
 from compress.report import charts, pruning, units
 from compress.report.comparison import Entry
-from compress.report.records import each, number, numbers, text
-from compress.report.report import Report
+from compress.report.record import RunRecord
 
 COLOURS: Final = ("c1", "c2", "c3", "c4")  # of charts and of the table's keys
 _LABELLED: Final = 5  # tensors that the chart of noise names
@@ -44,7 +44,7 @@ def scatter(found: tuple[Entry, ...]) -> Iterator[Figure]:
         yield Figure(caption=caption, svg=svg)
 
 
-def curves(report: Report) -> Iterator[Figure]:
+def curves(report: RunRecord) -> Iterator[Figure]:
     """Loss and accuracy by epoch, a line a stage."""
     stages = list(dict.fromkeys(text(point, "stage") for point in report.curves))
     for key, label, factor in (("top1", "top-1, %", 100.0), ("loss", "loss", 1.0)):
@@ -71,7 +71,7 @@ def curves(report: Report) -> Iterator[Figure]:
             yield Figure(caption=f"{what} by epoch.", svg=svg)
 
 
-def widths(report: Report) -> Iterator[Figure]:
+def widths(report: RunRecord) -> Iterator[Figure]:
     """How many channels each layer had, and has."""
     if found := pruning.widths(report):
         svg = charts.dumbbells(found, x="first layer of each group", y="channels")
@@ -79,7 +79,7 @@ def widths(report: Report) -> Iterator[Figure]:
         yield Figure(caption=caption, svg=svg)
 
 
-def noise(report: Report) -> Iterator[Figure]:
+def noise(report: RunRecord) -> Iterator[Figure]:
     """How noisy each tensor is, in the order of the graph."""
     tensors = each(report.quantisation, "operators")
     values = [number(tensor, "sqnr_db") for tensor in tensors]
@@ -96,7 +96,7 @@ def noise(report: Report) -> Iterator[Figure]:
         yield Figure(caption=caption, svg=svg)
 
 
-def histograms(report: Report) -> Iterator[Figure]:
+def histograms(report: RunRecord) -> Iterator[Figure]:
     """How latencies are spread, a chart a file."""
     roles = [text(measurement, "role") for measurement in report.measurements]
     kinds = {

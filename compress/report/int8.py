@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Final
 
+from compress.context.records import Record, each, inner, number, sentences, text
 from compress.report import units
 from compress.report.columns import aligned, cut, piped, rule, width, wrapped
 from compress.report.int8_tables import (
@@ -16,15 +17,14 @@ from compress.report.int8_tables import (
     noisiest,
     tables,
 )
-from compress.report.records import Record, each, inner, number, sentences, text
-from compress.report.report import Report
+from compress.report.record import RunRecord
 
 # Words of notes that Markdown and the page show as tables instead.
 IN_TABLES: Final = ("int8", "float")
 ALL_INT8: Final = "all in INT8"  # what `export/placement.py` calls it
 
 
-def shown(report: Report) -> bool:
+def shown(report: RunRecord) -> bool:
     """Whether there is anything in INT8 to speak of."""
     return bool(report.quantisation) or any(map(is_int8, report.artifacts))
 
@@ -34,7 +34,7 @@ def is_int8(artifact: Record) -> bool:
     return text(artifact, "dtype") == "int8"
 
 
-def notes(report: Report) -> Iterator[tuple[str, str]]:
+def notes(report: RunRecord) -> Iterator[tuple[str, str]]:
     """A word and a sentence each, for a terminal."""
     verdict = inner(report.quantisation, "int8")
     if (flips := flips_of(verdict)) is not None:
@@ -61,7 +61,7 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
         yield "float", listed(found)
 
 
-def printed(report: Report) -> Iterator[str]:
+def printed(report: RunRecord) -> Iterator[str]:
     """The ladder for a terminal; nothing where there is none."""
     table = ladder(report)
     if table is None:
@@ -72,7 +72,7 @@ def printed(report: Report) -> Iterator[str]:
         yield from wrapped(remark, width())
 
 
-def markdown(report: Report) -> list[str]:
+def markdown(report: RunRecord) -> list[str]:
     """A section of a Markdown page, empty where nothing is in INT8."""
     if not shown(report):
         return []
@@ -119,7 +119,7 @@ def share(artifact: Record) -> str:
     return units.percent(number(artifact, "int8_macs_fraction"))
 
 
-def _files(report: Report) -> Iterator[Table]:
+def _files(report: RunRecord) -> Iterator[Table]:
     """Every file beside its kind; the page has them in its own table."""
     if not report.artifacts:
         return

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from compress.context.records import Record, each, inner, number, sentences, text
 from compress.report import units
 from compress.report.columns import cut
-from compress.report.records import Record, each, inner, number, sentences, text
-from compress.report.report import Report
+from compress.report.record import RunRecord
 
 DIVERGED_DB: Final = 20.0  # below it a tensor no longer looks like its float twin
 LETTERS: Final = 40  # of a name in a sentence
@@ -26,7 +26,7 @@ class Table:
     remarks: tuple[str, ...] = ()
 
 
-def tables(report: Report) -> Iterator[Table]:
+def tables(report: RunRecord) -> Iterator[Table]:
     """What Markdown and the page show, in this order."""
     record = report.quantisation
     if inner(record, "int8"):
@@ -69,7 +69,7 @@ def tables(report: Report) -> Iterator[Table]:
         )
 
 
-def ladder(report: Report) -> Table | None:
+def ladder(report: RunRecord) -> Table | None:
     """The rungs that the doctor climbed; None where it was not called."""
     rungs = each(report.quantisation, "rungs")
     if not rungs:
@@ -93,7 +93,7 @@ def ladder(report: Report) -> Table | None:
     )
 
 
-def noisiest(report: Report) -> str:
+def noisiest(report: RunRecord) -> str:
     """The tensor with most noise, and where the noise begins; empty if unknown."""
     worst = next(iter(by_noise(report)), None)
     if worst is None:
@@ -110,7 +110,7 @@ def noisiest(report: Report) -> str:
     return told
 
 
-def by_noise(report: Report) -> list[Record]:
+def by_noise(report: RunRecord) -> list[Record]:
     """Tensors whose noise was measured, the noisiest first."""
     known = [
         (noise, tensor)
@@ -120,7 +120,7 @@ def by_noise(report: Report) -> list[Record]:
     return [tensor for _, tensor in sorted(known, key=lambda pair: pair[0])]
 
 
-def float_rows(report: Report) -> list[tuple[str, str, str]]:
+def float_rows(report: RunRecord) -> list[tuple[str, str, str]]:
     """Name, operator and share of what stays float, the heaviest first."""
     found = sorted(
         each(report.quantisation, "float_operators"),

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
+from compress.context.records import Record, number, text
 from compress.report.columns import aligned, piped, rule
-from compress.report.records import Record, number, text
-from compress.report.report import Report
+from compress.report.record import RunRecord
 from compress.report.units import NOTHING
 from runtime.checks import WRITTEN, Unit
 
@@ -33,7 +33,7 @@ _OURS: Final = " (default)"
 HEADS: Final = ("file", "limit", "allowed", "measured", "kept")
 
 
-def rows(report: Report) -> Iterator[tuple[str, str, str, str, str]]:
+def rows(report: RunRecord) -> Iterator[tuple[str, str, str, str, str]]:
     """One line a limit and file: `HEADS`."""
     for check in report.checks:
         limit = text(check, "limit")
@@ -53,7 +53,7 @@ def _kept(check: Record) -> str:
     return _WORDS[kept] if kept is None or isinstance(kept, bool) else NOTHING
 
 
-def printed(report: Report) -> Iterator[str]:
+def printed(report: RunRecord) -> Iterator[str]:
     """For a terminal: a file's name, and its limits below it."""
     found = list(rows(report))
     if not found:
@@ -78,7 +78,7 @@ def _sure(check: Record) -> str:
     return "" if NOTHING in {low, high} else f"95 % sure of {low} to {high}"
 
 
-def markdown(report: Report) -> list[str]:
+def markdown(report: RunRecord) -> list[str]:
     """As a Markdown table; empty where nothing was held against anything."""
     found = list(rows(report))
     return [*piped(HEADS, found, names=2), ""] if found else []

@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from compress.report import charts, figures, int8, int8_tables, limits, pruning, units
-from compress.report.comparison import Gain, entries, gain, interval
-from compress.report.printed import notes, ratios, subject
-from compress.report.records import (
+from compress.context.records import (
     Record,
     inner,
     number,
     sentences,
     text,
 )
-from compress.report.report import Report
+from compress.report import charts, figures, int8, int8_tables, limits, pruning, units
+from compress.report.comparison import Gain, entries, gain, interval
+from compress.report.printed import notes, ratios, subject
+from compress.report.record import RunRecord
 from runtime.errors import Exit, MissingDependencyError
 from runtime.requirements import pip_line
 
@@ -70,7 +70,7 @@ class Shipped:
     command: str
 
 
-def page(report: Report) -> str:
+def page(report: RunRecord) -> str:
     """The whole page, without charts if matplotlib is missing; all is escaped."""
     try:
         from jinja2 import Environment, StrictUndefined
@@ -123,13 +123,13 @@ def page(report: Report) -> str:
     )
 
 
-def _missed(report: Report) -> tuple[str, ...]:
+def _missed(report: RunRecord) -> tuple[str, ...]:
     """What keeps the run from being fit, a sentence each."""
     refused = (f"{text(e, 'file')}: {text(e, 'reason')}" for e in report.refused)
     return (*report.failures, *refused, *report.violations)
 
 
-def _shipped(report: Report) -> Iterator[Shipped]:
+def _shipped(report: RunRecord) -> Iterator[Shipped]:
     """Each file to ship, with what one needs to fetch and to check it."""
     for chosen in report.ship:
         path = text(chosen, "path")
@@ -151,7 +151,7 @@ def _made(record: Record) -> Iterator[tuple[str, str]]:
             yield key, value
 
 
-def _headlines(report: Report, found: Gain) -> Iterator[Headline]:
+def _headlines(report: RunRecord, found: Gain) -> Iterator[Headline]:
     """What was won, what it cost, and what there is to doubt about it."""
     doubts = tuple(
         f"{text(each, 'path')}: {doubt}"
@@ -178,7 +178,7 @@ def _headlines(report: Report, found: Gain) -> Iterator[Headline]:
         )
 
 
-def _unsure(report: Report) -> Iterator[str]:
+def _unsure(report: RunRecord) -> Iterator[str]:
     """How sure the change in accuracy is."""
     for entry in entries(report):
         if entry.part == "after" and entry.top1_interval is not None:
@@ -186,7 +186,7 @@ def _unsure(report: Report) -> Iterator[str]:
             yield f"now {now}, with 95 % on images like these"
 
 
-def _sections(report: Report, *, drawing: bool) -> Iterator[Section]:
+def _sections(report: RunRecord, *, drawing: bool) -> Iterator[Section]:
     """Pruning and INT8, each where there is something to show."""
     cut, quantised = pruning.table(report), tuple(int8_tables.tables(report))
     for title, drawn, tables in (

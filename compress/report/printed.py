@@ -3,18 +3,18 @@
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from compress.context.records import Record, inner, number, sentences, text
 from compress.report import factorisation, int8, limits, pruning, sparsity, units
 from compress.report.columns import aligned, piped, rule, width, wrapped
 from compress.report.comparison import Entry, Gain, entries, gain
-from compress.report.records import Record, inner, number, sentences, text
-from compress.report.report import Report
+from compress.report.record import RunRecord
 
 _HEADS: Final = ("top-1", "params", "MACs", "size", "latency")
 _WORD: Final = 8  # columns of the words in front of the notes
 _COPIED: Final = ("file", "report", "next", "ship")
 
 
-def printed(report: Report) -> str:
+def printed(report: RunRecord) -> str:
     """The verdict and what it rests on, then the table, the proof, the files."""
     parts = (
         wrapped(title(report), width()),
@@ -27,7 +27,7 @@ def printed(report: Report) -> str:
     return "\n\n".join(told for part in parts if (told := "\n".join(part)))
 
 
-def markdown(report: Report) -> str:
+def markdown(report: RunRecord) -> str:
     """The same for a repository or a pull request, and every row of the census."""
     lines = [f"# {title(report)}", "", f"**{report.verdict}**", ""]
     lines += [f"- **{word}**: {note}" for word, note in verdicts(report)][1:]
@@ -65,12 +65,12 @@ def markdown(report: Report) -> str:
     return "\n".join(lines)
 
 
-def title(report: Report) -> str:
+def title(report: RunRecord) -> str:
     """What was done, on which data."""
     return f"{report.name}: on {subject(report)}"
 
 
-def subject(report: Report) -> str:
+def subject(report: RunRecord) -> str:
     """The data a run worked on."""
     train, val = (number(report.data, key) for key in ("train", "val"))
     split = [
@@ -82,7 +82,7 @@ def subject(report: Report) -> str:
     return f"{text(report.data, 'name') or 'no data'}{inside}"
 
 
-def verdicts(report: Report) -> Iterator[tuple[str, str]]:
+def verdicts(report: RunRecord) -> Iterator[tuple[str, str]]:
     """What a reader wants to know first: the verdict, and which file to ship."""
     yield "verdict", report.verdict
     for each in report.ship:
@@ -101,7 +101,7 @@ def ratios(found: Gain) -> tuple[str, ...]:
     )
 
 
-def notes(report: Report) -> Iterator[tuple[str, str]]:
+def notes(report: RunRecord) -> Iterator[tuple[str, str]]:
     """What stands below the table: a word and a sentence each."""
     for artifact in report.artifacts:
         if proof := _proof(artifact):
@@ -127,7 +127,7 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
         yield "next", report.next
 
 
-def _table(report: Report) -> Iterator[str]:
+def _table(report: RunRecord) -> Iterator[str]:
     """Models above each other, and what the last one has over the first."""
     found = entries(report)
     rows = [_cells(entry) for entry in found]
@@ -183,7 +183,7 @@ def _proof(artifact: Record) -> str:
     )
 
 
-def _circumstances(report: Report) -> str:
+def _circumstances(report: RunRecord) -> str:
     """How latency was taken, and how sure the speed-up is."""
     if not report.measurements:
         return ""

@@ -3,10 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
-from compress.report import units
-from compress.report.columns import cut, piped
-from compress.report.int8_tables import LETTERS, Table, listed
-from compress.report.records import (
+from compress.context.records import (
     Record,
     each,
     inner,
@@ -15,12 +12,15 @@ from compress.report.records import (
     sentences,
     text,
 )
-from compress.report.report import Report
+from compress.report import units
+from compress.report.columns import cut, piped
+from compress.report.int8_tables import LETTERS, Table, listed
+from compress.report.record import RunRecord
 
 IN_TABLES: Final = ("pruned",)  # the notes that Markdown and the page have as a table
 
 
-def notes(report: Report) -> Iterator[tuple[str, str]]:
+def notes(report: RunRecord) -> Iterator[tuple[str, str]]:
     """A word and a sentence each, for a terminal; nothing where nothing was cut."""
     found = table(report)
     if found is None:
@@ -31,7 +31,7 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
         yield "pruned", remark
 
 
-def markdown(report: Report) -> list[str]:
+def markdown(report: RunRecord) -> list[str]:
     """A section of a Markdown page, empty where nothing was cut."""
     found = table(report)
     if found is None:
@@ -40,7 +40,7 @@ def markdown(report: Report) -> list[str]:
     return [*lines, *(f"- {remark}" for remark in found.remarks), ""]
 
 
-def table(report: Report) -> Table | None:
+def table(report: RunRecord) -> Table | None:
     """What there was and what is left of it; None where nothing was cut."""
     record = report.pruning
     groups = widths(report)
@@ -66,7 +66,7 @@ def table(report: Report) -> Table | None:
     )
 
 
-def widths(report: Report) -> list[tuple[str, int, int]]:
+def widths(report: RunRecord) -> list[tuple[str, int, int]]:
     """Channels before and after, of every group that might be cut, by first layer."""
     return [
         (text(group, "name"), int(before), int(after))
@@ -102,7 +102,7 @@ def _row(
     return (what, shown(before), shown(after), units.percent(left))
 
 
-def _measured(report: Report) -> tuple[float, float] | None:
+def _measured(report: RunRecord) -> tuple[float, float] | None:
     """Median latencies of the float files before and after, ms; None if unknown."""
     floats = {
         text(artifact, "sha256")

@@ -8,12 +8,10 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from compress.report.record import RunRecord
 from runtime.printable import printable
-
-if TYPE_CHECKING:
-    from compress.report.report import Report
 
 Spelling = Callable[[str], str]
 # What begins code, emphasis, a link, an element or an entity (CommonMark 0.31, 2.4);
@@ -28,7 +26,7 @@ def in_markdown(text: str) -> str:
     return _LINKS.sub(r"\\", _MARKS.sub(r"\\\g<0>", printable(text)))
 
 
-def shown_as(report: "Report", spelled: Spelling) -> "Report":
+def shown_as(report: RunRecord, spelled: Spelling) -> RunRecord:
     """The report with every text as `spelled` gives it."""
     changed = {
         field.name: _spelled(getattr(report, field.name), spelled)

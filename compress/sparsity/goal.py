@@ -1,13 +1,14 @@
 """What is to become zero, and how a network gets there while it trains."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Final
 
 from torch import Tensor, nn
 
-from compress.sparsity.masks import Masks, Scope, apply_, by_magnitude, n_of_m
 from compress.sparsity.schedule import cubic
+from compress.training.callback import Callback
+from compress.training.masks import Masks, Scope, apply_, by_magnitude, n_of_m
 
 # Masks are drawn anew so often on the way; more would cost time and change nothing
 # (Zhu and Gupta 2017 do it every 100 to 1000 steps).
@@ -62,13 +63,13 @@ class Goal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thinning:
+class Thinning(Callback):
     """The way to `goal` in the first part of a training, up to the share `until`."""
 
     goal: Goal
     until: float
 
-    def reach_(self, net: nn.Module, share: float) -> None:
+    def before_step_(self, net: nn.Module, share: float) -> None:
         """Set to zero what must be gone after `share` of the training, 0 to 1.
 
         What is zero has no magnitude and goes first, so zeros are only ever added, and
@@ -79,6 +80,14 @@ class Thinning:
         found = zeros_in(net.get_parameter(name) for name in self.goal.names)
         if found < self.goal.zeros(net, wanted):
             apply_(net, self.goal.masks(net, wanted))
+
+    def end_(self, net: nn.Module) -> None:
+        """Set to zero all that must be; there may have been too few steps for it."""
+        self.before_step_(net, 1.0)
+
+    def as_record(self) -> Mapping[str, object]:
+        """Its goal, and by when."""
+        return asdict(self)
 
 
 def zeros_in(weights: Iterable[Tensor]) -> int:

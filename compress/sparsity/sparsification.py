@@ -5,15 +5,12 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
-from compress.context.context import is_main_process
-from compress.int8.simulate import QuantizedNet
+from compress.models.stage_result import Findings, StageResult
 from compress.sparsity.goal import Goal, Thinning, weights_of, zeros_in
-from compress.sparsity.masks import apply_
-from compress.sparsity.record import RECORD
-from compress.training.distillation import taught
+from compress.training.distillation_loss import taught
 from compress.training.fit import fit
+from compress.training.masks import apply_
 from runtime.errors import RecipeError
-from runtime.files import write_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,9 +21,9 @@ if TYPE_CHECKING:
     from compress.recipe.sparsify import Sparsify
 
 
-def sparsified(model: Model, data: Catalogue, job: Job, options: Sparsify) -> Model:
+def sparsify(model: Model, data: Catalogue, job: Job, options: Sparsify) -> StageResult:
     """`model` with zeros as `options` say; its record names what is masked."""
-    check(model, options)
+    check(options)
     goal = goal_of(model.net, options)
     masked = {**model.surgery.masked, **dict.fromkeys(goal.names, goal.pattern)}
     surgery = model.surgery.model_copy(update={"masked": masked})
@@ -45,20 +42,14 @@ def sparsified(model: Model, data: Catalogue, job: Job, options: Sparsify) -> Mo
             share=options.distill,
             temperature=options.temperature,
         )
-        thinning = Thinning(goal=goal, until=options.thin_until) if gradual else None
-        made = fit(made, opened, loss, options, job, thinning=thinning)
-    if is_main_process():
-        write_json(job.folder / RECORD, found_in(made.net, goal), sealed=True)
-    return made
+        callbacks = [Thinning(goal=goal, until=options.thin_until)] if gradual else []
+        made = fit(made, opened, loss, options, job, callbacks=callbacks)
+    found = Findings(kind="sparsity", record=found_in(made.net, goal))
+    return StageResult(model=made, findings=found)
 
 
-def check(model: Model, options: Sparsify) -> None:
+def check(options: Sparsify) -> None:
     """Refuse what would only come out after the training."""
-    if isinstance(model.net, QuantizedNet):
-        raise RecipeError(
-            f"sparsify: {model.spec.name} is INT8 and does not learn; sparsify the "
-            "float model it was made from, and quantise that"
-        )
     if options.patience is not None and options.thinning == "cubic":
         raise RecipeError(
             "patience: the best epoch may lie before the last weights are gone; leave "

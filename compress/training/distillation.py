@@ -1,59 +1,63 @@
-"""A loss of two voices: what an earlier self of the network says, and the labels."""
+"""Knowledge distillation: a student learns from labels and from its teacher's answers.
 
-from __future__ import annotations
+Hinton et al. 2015.
+"""
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
 
-from compress.training.losses import classification_loss, distillation_loss
-from compress.training.teacher_cache import Asked
-from compress.training.views import augmentation, training_images
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from compress.context.context import Job
-    from compress.data.data import Batch, Data
-    from compress.models.model import Model
-    from compress.recipe.training import Training
-    from compress.training.fit import Loss
+from compress.context.context import Job
+from compress.data.data import Data
+from compress.data.dataset import Catalogue
+from compress.models.model import Model
+from compress.models.stage_result import StageResult
+from compress.recipe.distill import Distill
+from compress.training.distillation_loss import taught
+from compress.training.fit import fit
+from compress.training.teacher import larger, teacher_for
+from compress.training.views import augmentation
 
 
-def taught(  # noqa: PLR0913  # who teaches, on what, and how much it counts
-    teacher: Model,
-    data: Data,
-    job: Job,
-    options: Training,
-    *,
-    share: float,
-    temperature: float,
-    views: int | None = None,
-) -> Loss:
-    """Give share T^2 KL(teacher, student) + (1 - share) cross-entropy with the labels.
-
-    With `views`, which `fit` is to be given as well, the teacher's answers to so many
-    augmentations are kept on disk; without, it is asked anew for every batch. At a
-    share of 0 it is not asked at all; at one of 1 no label is looked at, which may then
-    be of other classes than the network's.
-    """
-    asked = Asked(
-        teacher=teacher,
-        images=training_images(data),
-        augment=augmentation(data, options),
-        job=job,
+def distill(model: Model, data: Catalogue, job: Job, options: Distill) -> StageResult:
+    """A copy of `model` that minimises alpha T^2 KL + (1 - alpha) cross-entropy."""
+    models = references(model, data, job, options)
+    teacher = models["teacher"]
+    opened = data.open(larger(model, teacher).preprocess)
+    views = distinct_views(opened, options)
+    mixed = options.mixup > 0 or options.cutmix > 0
+    if views is not None and mixed:
+        job.screen.tell(
+            "teacher: asked every time, since mixed images have no answers on disk"
+        )
+    loss = taught(
+        teacher,
+        opened,
+        job,
+        options,
+        share=options.alpha,
+        temperature=options.temperature,
+        views=None if mixed else views,
     )
-    if share == 0:
-        answers = None
-    else:
-        answers = asked.online() if views is None else asked.kept(views)
+    made = fit(model, opened, loss, options, job, views=views)
+    return StageResult(model=made, references=models)
 
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        if answers is None or share < 1:
-            hard = classification_loss(
-                logits, batch.labels, label_smoothing=options.label_smoothing
-            )
-        if answers is None:
-            return hard
-        soft = distillation_loss(logits, answers(batch), temperature=temperature)
-        return soft if share == 1 else share * soft + (1 - share) * hard
 
-    return loss
+def references(
+    model: Model, data: Catalogue, job: Job, options: Distill
+) -> Mapping[str, Model]:
+    """The teacher, fine-tuned for `data` where it has to be."""
+    teacher = teacher_for(
+        options.teacher,
+        data,
+        job,
+        epochs=options.teacher_epochs,
+        exif=model.preprocess.exif,
+    )
+    return {"teacher": teacher}
+
+
+def distinct_views(data: Data, options: Distill) -> int | None:
+    """How many views of each image there are; None is a new one each time."""
+    if options.views == 0:
+        return None
+    most = options.epochs if augmentation(data, options) is not None else 1
+    return min(options.views, most)

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -13,18 +13,16 @@ from compress.context.context import Job
 from compress.data.batches import batch_count, batches
 from compress.data.data import Batch, Data, Images
 from compress.evaluation.costs import accuracy
-from compress.int8.simulate import QuantizedNet
 from compress.models import meta
 from compress.models.checkpoint import weights_digest
 from compress.models.model import Model
 from compress.models.names import family
 from compress.recipe.training import Training
-from compress.sparsity.goal import Thinning
+from compress.training.callback import Callback, with_penalties
 from compress.training.interrupt import Stop, stopping_politely
 from compress.training.learner import Learner
 from compress.training.masked import held
 from compress.training.mixing import mixed
-from compress.training.penalty import Penalty
 from compress.training.resume import STATE, Progress
 from compress.training.scarce import doubt_of
 from compress.training.schedule import rate_factor
@@ -44,16 +42,14 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     job: Job,
     *,
     views: int | None = None,
-    thinning: Thinning | None = None,
-    penalty: Penalty | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Model:
     """Train a copy of `model` on `data.train` and return it, in eval mode, on the CPU.
 
     `loss` maps logits [n, classes] and the batch they came from to a scalar, the mean
     over the batch. With `views`, epoch e sees augmentation e modulo `views` of every
     image; without, each epoch sees new ones. In the weights that the model's record
-    calls masked a zero stays a zero, and `thinning` makes more of them on the way.
-    `penalty`, of the network's weights, is added to every loss.
+    calls masked a zero stays a zero. `callbacks` take part in every step.
     Everything is a function of the options, the data and `job.seed`: a run that was
     stopped, politely or not, goes on from `job.folder` and ends with the same weights.
     Under `torchrun` each process takes its share of every batch.
@@ -61,7 +57,7 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     Raises RecipeError where the loss is no longer finite, InterruptedRunError on
     SIGINT or SIGTERM, with the state saved.
     """
-    if isinstance(model.net, QuantizedNet):
+    if model.precision != "float":
         raise RecipeError(
             f"{job.title}: {model.spec.name} is INT8 and does not learn; train the "
             "float model it was made from, or quantise that with --mode qat"
@@ -70,7 +66,7 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     options = options.training(
         family(model.spec.name), trained=model.trained, images=len(train)
     )
-    run = _Run(model, train, data, loss, options, job, views, thinning, penalty)
+    run = _Run(model, train, data, loss, options, job, views, callbacks)
     with stopping_politely() as stop, torch.random.fork_rng(devices=[]):
         return run.finish(stop)
 
@@ -87,12 +83,11 @@ class _Run:
         options: Training,
         job: Job,
         views: int | None,
-        thinning: Thinning | None,
-        penalty: Penalty | None,
+        callbacks: Sequence[Callback],
     ) -> None:
         self.model, self.train, self.data, self.loss = model, train, data, loss
         self.options, self.job, self.views = options, job, views
-        self.thinning, self.penalty = thinning, penalty
+        self.callbacks = tuple(callbacks)
         self.learner = Learner(
             model.net,
             options,
@@ -109,7 +104,7 @@ class _Run:
         )
         self.total = options.epochs * self.steps
         self.settling = Settling(
-            model, train, options, job, self.learner, thinning, steps=self.steps
+            model, train, options, job, self.learner, self.callbacks, steps=self.steps
         )
         self.progress = Progress(
             key=digest_of(
@@ -120,8 +115,7 @@ class _Run:
                 job.seed,
                 views,
                 self.augment.as_record() if self.augment else None,
-                asdict(thinning) if thinning else None,
-                penalty.as_record() if penalty else None,
+                [each.as_record() for each in self.callbacks],
             )
         )
         self.saved_at = time.monotonic()
@@ -159,8 +153,8 @@ class _Run:
             advance(self.done, "")
             while self.progress.epoch < self.options.epochs and not self.patience_lost:
                 self.epoch(stop, advance)
-        if self.thinning is not None:  # there may have been too few steps for the last
-            self.thinning.reach_(self.learner.learned, 1.0)
+        for each in self.callbacks:
+            each.end_(self.learner.learned)
         net = self.learner.result(self.settling.shown(self.done))
         return replace(self.model, net=net, trained=True)
 
@@ -237,10 +231,9 @@ class _Run:
             total,
             warmup=options.warmup or 0.0,
         )
-        self.learner.reach(position / total)
+        for each in self.callbacks:
+            each.before_step_(self.learner.bare, position / total)
         self.settling.close_(position)
-        if self.thinning is not None:
-            self.thinning.reach_(self.learner.bare, position / total)
         value = self.learner.step(
             self.model.prepare(shown.pixels, size=self.side),
             lambda logits: self.cost(logits, shown),
@@ -253,7 +246,7 @@ class _Run:
     def cost(self, logits: Tensor, shown: Batch) -> Tensor:
         """What a step is to make smaller."""
         loss = self.loss(logits, shown)
-        return loss if self.penalty is None else loss + self.penalty(self.learner.bare)
+        return with_penalties(loss, self.callbacks, self.learner.bare)
 
     def close_epoch(self) -> None:
         """Note what the epoch brought."""

@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import torch
 from accelerate import Accelerator
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from compress.recipe.training import Training
-from compress.sparsity.masks import apply_, masks_of
+from compress.training.masks import apply_, masks_of
 from compress.training.optimizer import (
     as_before_,
     make_ready_,
@@ -22,15 +21,6 @@ from compress.training.optimizer import (
 )
 from compress.training.resume import Progress, load_state, save_state
 from runtime.errors import RecipeError
-
-
-@runtime_checkable
-class Ripening(Protocol):
-    """A network of which some parts stop learning before the others."""
-
-    def reach_(self, share: float) -> None:
-        """Take note that `share` of the training, 0 to 1, is over."""
-        ...
 
 
 class Learner:
@@ -101,11 +91,6 @@ class Learner:
     def train_mode(self) -> None:
         """Switch to training, except for what is frozen."""
         train_mode_(self.bare, self.options)
-
-    def reach(self, share: float) -> None:
-        """Tell a network that ripens how much of the training is over, 0 to 1."""
-        if isinstance(self.bare, Ripening):
-            self.bare.reach_(share)
 
     def step(
         self, images: Tensor, loss_of: Callable[[Tensor], Tensor], *, rate: float

@@ -8,7 +8,8 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from compress.models.checkpoint import detached, read_tensors_and_record, write_tensors
+from compress.models.checkpoint import read_tensors_and_record, write_tensors
+from compress.models.network import detached
 from runtime.errors import InputRejectedError
 from runtime.typed import record_as
 

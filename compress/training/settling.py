@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import Final
 
 from torch import nn
@@ -10,7 +11,7 @@ from compress.context.context import Job
 from compress.data.data import Images
 from compress.models.model import Model
 from compress.recipe.training import Training
-from compress.sparsity.goal import Thinning
+from compress.training.callback import Callback
 from compress.training.learner import Learner
 from compress.training.statistics import (
     Gathering,
@@ -40,12 +41,13 @@ class Settling:
         options: Training,
         job: Job,
         learner: Learner,
-        thinning: Thinning | None,
+        callbacks: Sequence[Callback],
         *,
         steps: int,
     ) -> None:
         """Of a training on `train` with so many steps an epoch."""
-        self.options, self.learner, self.thinning = options, learner, thinning
+        self.options, self.learner = options, learner
+        self.until = max((each.until for each in callbacks), default=0.0)
         self.steps, self.total = steps, steps * options.epochs
         self.full = model.preprocess.size
         self.images = plain_batches(
@@ -77,9 +79,7 @@ class Settling:
         Otherwise than by learning: weights became zero, or the resolution was not the
         one that is evaluated at.
         """
-        changed = 0
-        if self.thinning is not None:
-            changed = math.ceil(self.thinning.until * self.total)
+        changed = math.ceil(self.until * self.total)
         if self.options.progressive is not None:
             smaller = [
                 epoch

@@ -13,6 +13,7 @@ from compress.models.names import family
 from compress.models.opening import is_trained_for, open_model
 from compress.models.spec import ModelSpec
 from compress.recipe.finetune import FineTune
+from compress.training.finetuning import finetune
 from compress.training.resume import forget_state
 from compress.training.views import training_images
 from runtime.errors import InputRejectedError
@@ -70,7 +71,8 @@ def teacher_for(
         f"{counted(epochs, 'epoch')}; the next run will reuse it"
     )
     with making(folder):
-        trained = training(teacher, data, replace(job, folder=folder, title="teacher"))
+        here = replace(job, folder=folder, title="teacher")
+        trained = finetune(teacher, data, here, training).model
         if is_main_process():
             save_model(trained, folder)
             forget_state(folder)

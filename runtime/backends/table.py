@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from runtime.layers import LayerProfile
     from runtime.plan import Plan
     from runtime.profiled import Profile
-    from runtime.profiling import Voice
     from runtime.session import Session
+    from runtime.voice import Voice
 
 
 @dataclass(frozen=True, kw_only=True)

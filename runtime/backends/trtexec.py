@@ -36,7 +36,7 @@ from runtime.throttling import flags
 from runtime.timing import steady_from
 
 if TYPE_CHECKING:
-    from runtime.profiling import Voice
+    from runtime.voice import Voice
 
 PROGRAM: Final = "trtexec"
 _JETPACK: Final = "/usr/src/tensorrt/bin"

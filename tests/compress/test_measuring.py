@@ -17,7 +17,8 @@ from runtime.errors import DeviceError, Exit, RecipeError
 from runtime.machine import Machine, this_machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
-from runtime.profiling import Voice, profile_files
+from runtime.profiling import profile_files
+from runtime.voice import Voice
 
 PI5 = replace(
     this_machine(),

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from compress.cli.main import main
+from compress.evaluation.scores import stride
 from compress.pipeline import outcome
 from compress.pipeline.evidence import Evidence
-from compress.pipeline.file_judge import stride
 from compress.pipeline.shipping import advice, shipped
 from compress.pipeline.verdict import checks_of
 from compress.recipe.recipe import Limits

@@ -11,10 +11,12 @@ import onnx
 from compress.context.console import Screen
 from compress.context.context import Job
 from compress.context.extras import check_installed
-from compress.data.calibration import batches_of, calibration_images
+from compress.data.calibration import calibration_images
 from compress.data.dataset import find
+from compress.models.batches import batches_of
 from compress.models.model import Model
-from compress.models.opening import check_start, open_model
+from compress.models.opening import open_model
+from compress.models.stage_result import StageResult
 from compress.pipeline.deliver import THREADS, timed
 from compress.pipeline.engines.nncf_limit import limit_of
 from compress.pipeline.export_plan import Wanted, onnx_targets, runs_on, write
@@ -26,6 +28,7 @@ from compress.pipeline.reachable import check_reachable
 from compress.pipeline.rows import row_of
 from compress.pipeline.run import handed_over, in_run_directory
 from compress.pipeline.selftest import keep_own_selftest, selftest_of
+from compress.pipeline.start import check_start
 from compress.quantization.nncf import nncf_quantised
 from compress.recipe.recipe import Recipe
 from compress.report.report import Report
@@ -66,7 +69,7 @@ def _carried_out(recipe: Recipe, job: Job) -> Report:
     data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
     model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=False)
     check_reachable(recipe, model)
-    row = row_of("start", model, data, job, seconds=0.0)
+    row = row_of("start", StageResult(model=model), data, job, seconds=0.0)
     judge = FileJudge(data=data, before=model)
     plain = Wanted(role="start", model=model, format="onnx", dtype="float32")
     with ExitStack() as opened:
@@ -107,7 +110,11 @@ def _quantised(
     """NNCF's grids, lowered once for each target."""
     options = _options(recipe)
     images = calibration_images(
-        model, judge.data, job, source=options.calib, count=options.calib_images
+        judge.data,
+        model.preprocess,
+        job,
+        source=options.calib,
+        count=options.calib_images,
     )
     limit = limit_of(options, model, judge.data, plain, judge.images(model))
     control = None if limit is None else limit.control()

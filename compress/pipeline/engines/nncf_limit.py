@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compress.context.progress import passed
-from compress.data.calibration import batches_of
 from compress.data.data import Images
 from compress.data.dataset import Catalogue
+from compress.models.batches import batches_of
 from compress.models.model import Model
 from compress.pipeline.deliver import THREADS
 from compress.quantization.nncf import Control

@@ -17,12 +17,13 @@ from compress.context.console import Screen
 from compress.context.context import Job
 from compress.context.progress import Counted, passed
 from compress.data.batches import batch_count, evaluation_batches
-from compress.data.calibration import chosen_images
+from compress.data.calibration import calibration_images
 from compress.data.data import Images
 from compress.data.dataset import Catalogue, find
+from compress.evaluation.scores import PARITY_IMAGES, besides, thinned
 from compress.pipeline.deliver import THREADS, timed
 from compress.pipeline.exported import Proof, Proven, quantisation_of
-from compress.pipeline.file_judge import PARITY_IMAGES, besides, int8_share, thinned
+from compress.pipeline.file_judge import int8_share
 from compress.pipeline.outcome import report_of
 from compress.pipeline.reference import Reference
 from compress.pipeline.run import handed_over, in_run_directory
@@ -258,7 +259,7 @@ def _representative(
     data: Catalogue, preprocess: Preprocess, job: Job, ptq: Ptq
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Calibration images, one by one, as TensorFlow's converter wants them."""
-    images = chosen_images(
+    images = calibration_images(
         data, preprocess, job, source=ptq.calib, count=ptq.calib_images
     )
     for batch in _fed_with(images, preprocess):

@@ -22,8 +22,8 @@ from runtime.errors import DeviceError, MissingDependencyError
 from runtime.machine import Machine, this_machine
 from runtime.plan import Plan
 from runtime.profiled import Profile
-from runtime.profiling import Voice
 from runtime.reading import read_profile
+from runtime.voice import Voice
 
 
 class Silent:

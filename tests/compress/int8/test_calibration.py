@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from compress.context.context import Job
-from compress.data.calibration import _warn_of_overlap, chosen_images
+from compress.data.calibration import _warn_of_overlap, calibration_images
 from compress.data.data import Data, Images
 from compress.quantization.ptq import quantised as quantised_by
 from runtime.errors import InputRejectedError
@@ -42,7 +42,7 @@ class Shelved:
 
 def chosen(images: Images | None, count: int, *, seed: int = 0) -> Images:
     """What a calibration on `images` looks at."""
-    return chosen_images(
+    return calibration_images(
         cast("Catalogue", Shelved(images)),
         Preprocess(size=8, resize=8),
         Job(folder=Path(), seed=seed),

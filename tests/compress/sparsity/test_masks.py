@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.sparsity.masks import apply_, by_magnitude, masks_of, n_of_m
 from compress.sparsity.schedule import cubic
+from compress.training.masks import apply_, by_magnitude, masks_of, n_of_m
 
 
 def weights(*shapes: tuple[int, ...], seed: int = 0) -> dict[str, Tensor]:

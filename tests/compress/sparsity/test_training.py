@@ -12,10 +12,10 @@ from torch import nn
 from compress.models.model import Model
 from compress.models.surgery.record import Surgery
 from compress.sparsity.goal import Goal, Thinning, zeros_in
-from compress.sparsity.masks import apply_, masks_of
 from compress.sparsity.schedule import cubic
 from compress.training.fit import fit
 from compress.training.learner import Learner
+from compress.training.masks import apply_, masks_of
 from runtime.errors import InterruptedRunError
 
 NAMES = ("0.weight", "6.weight")

@@ -14,9 +14,9 @@ import torch
 from safetensors.torch import load_file
 
 from compress.context.context import Job
-from compress.data.calibration import batches_of
 from compress.data.data import Data
 from compress.int8.simulate import QuantizedNet
+from compress.models.batches import batches_of
 from compress.models.model import Model
 from compress.quantization import qat_training
 from compress.quantization.qat import QatNet

@@ -1,0 +1,92 @@
+"""What PTQ and QAT end with: a grid for the answer, and what INT8 kept of float."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from operator import length_hint
+from typing import TYPE_CHECKING, Final
+
+import torch
+from torch import Tensor, fx
+
+from compress.context.progress import Counted, passed
+from compress.data.batches import evaluation_batches
+from compress.int8.float_operators import float_operators
+from compress.int8.grids import grid_between
+from compress.int8.simulate import QuantizedNet
+from compress.models.stage_result import Findings
+from compress.quantization.evaluator import Judge, judge_of
+from compress.quantization.tensor_errors import table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from compress.context.context import Job
+    from compress.data.dataset import Catalogue
+    from compress.models.model import Model
+    from compress.quantization.calibrate import Batches
+
+_BATCH: Final = 32
+_LOOKED_AT: Final = 64  # images that the table of operators is made from
+
+
+def judge_for(graph: fx.GraphModule, model: Model, data: Catalogue) -> Judge:
+    """What tells how much of the float network's answers a quantised one keeps."""
+    held_out = data.images(model.preprocess)
+
+    def shown() -> Iterator[tuple[Tensor, Tensor]]:
+        given = evaluation_batches(held_out, _BATCH)
+        pairs = ((model.prepare(batch.pixels), batch.labels) for batch in given)
+        return Counted(pairs, length_hint(given))
+
+    return judge_of(graph, shown, labels_fit=data.judges(len(model.classes)))
+
+
+def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:
+    """`net` with a grid for its answer, its whole range, for files that end in int8."""
+    low = high = 0.0
+    with torch.inference_mode():
+        for batch in passed("measuring the range of the answer", images()):
+            scores = net(batch)
+            low, high = min(low, float(scores.min())), max(high, float(scores.max()))
+    scheme = replace(net.scheme, logits=grid_between(low, high))
+    return QuantizedNet(net.graph, scheme)
+
+
+def findings(  # noqa: PLR0913, PLR0917  # everything the record is made of
+    graph: fx.GraphModule,
+    net: QuantizedNet,
+    judge: Judge,
+    images: Batches,
+    rungs: list[dict[str, object]],
+    job: Job,
+) -> Findings:
+    """What was found: verdict, rungs, operators, what stays float."""
+    verdict = judge(net)
+    few = list(fewer(images, _LOOKED_AT)())
+    record = {
+        "float32": judge.float32.as_record(),
+        "int8": verdict.as_record(),
+        "rungs": rungs,
+        "operators": [each.as_record() for each in table(graph, net, lambda: few)],
+        "float_operators": list(float_operators(net)),
+    }
+    job.screen.tell(
+        f"{job.title}: {verdict.lost} on {verdict.images} "
+        f"held-out images, SQNR {verdict.sqnr_db:.1f} dB"
+    )
+    return Findings(kind="quantisation", record=record)
+
+
+def fewer(images: Batches, most: int) -> Batches:
+    """The first `most` images."""
+
+    def batches() -> Iterator[Tensor]:
+        left = most
+        for batch in images():
+            if left <= 0:
+                return
+            yield batch[:left]
+            left -= len(batch)
+
+    return batches
