@@ -35,7 +35,8 @@ from compress.context.context import Job
 from compress.data.calibration import calibration_images
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
-from compress.evaluation.costs import accuracy, count_macs
+from compress.evaluation.accuracy import accuracy
+from compress.evaluation.costs import count_macs
 from compress.models.batches import batches_of
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Place

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from compress.context.aim import Aim
 from compress.context.console import Screen
+from compress.context.memo import Memo
 from runtime.files import cache_folder
 
 __all__ = ["Job", "cache_folder", "is_main_process"]
@@ -29,6 +30,7 @@ class Job:
     cache: Path = field(default_factory=cache_folder)
     screen: Screen = field(default_factory=Screen)
     aim: Aim = field(default_factory=Aim)
+    memo: Memo = field(default_factory=Memo)  # what the run has computed already
 
     def within(self, name: str, *, title: str) -> "Job":
         """A part of the job, with a folder and a title of its own."""

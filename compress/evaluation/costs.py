@@ -1,4 +1,4 @@
-"""What a network costs and how well it answers: counted the same way after every stage.
+"""Costs of a network: parameters, multiply-accumulates, bytes; the same at every stage.
 
 Nothing is timed and nothing is guessed: shapes flow through a copy of the network on
 the meta device, where they cost no memory, and are counted as they pass.
@@ -7,25 +7,14 @@ the meta device, where they cost no memory, and are counted as they pass.
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from compress.context.progress import passed
-from compress.data.batches import evaluation_batches
-from compress.data.data import Images
 from compress.evaluation.liveness import peak_bytes
 from compress.models import meta
 from compress.models.model import Model
 from compress.models.network import size_bytes_of
-
-Logits = Callable[[Tensor], Tensor]
-
-_BATCH: Final = 128
-_TOP: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,25 +34,6 @@ class Census:
     size_bytes: int
     activation_bytes: int
     training_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Fractions of `images` whose label is the first, or among the first five."""
-
-    top1: float
-    top5: float
-    images: int
-    classes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answered:
-    """An accuracy, and the class that each image was given; int64 [images] each."""
-
-    accuracy: Accuracy
-    answers: npt.NDArray[np.int64]
-    labels: npt.NDArray[np.int64]
 
 
 def census(model: Model) -> Census:
@@ -113,48 +83,6 @@ def training_bytes(net: nn.Module, *, size: int) -> int:
     shadow, images = _shadow(net, size)
     shadow.train()
     return (_saved_bytes(shadow, images(4)) - _saved_bytes(shadow, images(2))) // 2
-
-
-def accuracy(asked: Model | Logits, images: Images) -> Accuracy:
-    """How often `asked` is right on `images`.
-
-    `asked` is a model, or a function from pixels, uint8 [n, 3, size, size], to logits
-    [n, classes].
-    """
-    return answered(asked, images).accuracy
-
-
-def answered(asked: Model | Logits, images: Images) -> Answered:
-    """The same, and which class each image was given."""
-    logits = _logits_of(asked) if isinstance(asked, Model) else asked
-    given = np.empty(len(images), np.int64)
-    among = classes = done = 0
-    with torch.inference_mode():
-        for batch in passed("judging", evaluation_batches(images, _BATCH)):
-            scores = logits(batch.pixels)
-            classes = scores.shape[1]
-            order = scores.topk(min(_TOP, classes), dim=1).indices.cpu()
-            among += int((order == batch.labels[:, None]).any(dim=1).sum())
-            given[done : done + len(order)] = order[:, 0].numpy()
-            done += len(order)
-    total = max(1, len(images))
-    first = int((given == images.labels).sum())
-    found = Accuracy(
-        top1=first / total, top5=among / total, images=len(images), classes=classes
-    )
-    return Answered(accuracy=found, answers=given, labels=images.labels)
-
-
-def _logits_of(model: Model) -> Logits:
-    """From pixels to what the model says, where its parameters are."""
-    device = next(iter(model.net.parameters()), torch.empty(0)).device
-
-    def logits(pixels: Tensor) -> Tensor:
-        with meta.evaluating(model.net):
-            answer: Tensor = model.net(model.prepare(pixels.to(device)))
-        return answer
-
-    return logits
 
 
 def _shadow(net: nn.Module, size: int) -> tuple[nn.Module, Callable[[int], Tensor]]:

@@ -12,7 +12,7 @@ from compress.context.context import Job, cache_folder
 from compress.context.device import check_device
 from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
-from compress.evaluation.costs import Accuracy, accuracy
+from compress.evaluation.accuracy import Accuracy, accuracy
 from compress.models.model import Model
 from compress.models.opening import open_model
 from compress.models.spec import ModelSpec

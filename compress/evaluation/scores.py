@@ -1,17 +1,23 @@
 """Scores of networks and files on images: who is asked, on which of them, and how."""
 
+from tempfile import TemporaryFile
+
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
+from compress.context.memo import Memo
 from compress.context.progress import passed
 from compress.data.batches import evaluation_batches
 from compress.data.data import Images
 from compress.data.dataset import Catalogue
+from compress.models import meta
 from compress.models.model import Model
+from compress.models.network import reference_of
 from export.parity import Answer, Scores
 from runtime.batch import check_scores, in_layout_of
+from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 from runtime.session import Session
 
@@ -23,13 +29,50 @@ PARITY_BATCH = 32  # a file with a fixed batch is asked image by image
 
 
 def scores_of(ask: Answer, model: Model, images: Images) -> Scores:
-    """What `ask` says to each image as `model` is fed it: float32 [images, outputs]."""
-    return np.concatenate(
-        [
-            ask(model.prepare(batch.pixels).contiguous().numpy())
-            for batch in passed("proof", evaluation_batches(images, PARITY_BATCH))
-        ]
-    )
+    """What `ask` says to each image as `model` is fed it: float32 [images, outputs].
+
+    They lie in a file that nobody else sees, so that memory does not grow with them.
+    """
+    found: Scores | None = None
+    done = 0
+    for batch in passed("scores", evaluation_batches(images, PARITY_BATCH)):
+        scores = ask(model.prepare(batch.pixels).contiguous().numpy())
+        if found is None:
+            shape = (len(images), *scores.shape[1:])
+            with TemporaryFile() as place:
+                found = np.memmap(place, np.float32, "w+", shape=shape)
+        found[done : done + len(scores)] = scores
+        done += len(scores)
+    if found is None:
+        raise InputRejectedError("no held-out images to judge networks and files by")
+    return found
+
+
+def network_scores(  # noqa: PLR0913  # which network, in which numbers, on what
+    net: nn.Module,
+    model: Model,
+    images: Images,
+    memo: Memo,
+    *,
+    left_float: frozenset[str] = frozenset(),
+    step: int = 1,
+) -> Scores:
+    """What `net` says to every `step`-th image, asked only once in a run.
+
+    `model` says how it is fed; left_float: see `reference_of`. `net` stays where it is.
+    """
+    whole = (left_float, images.digest, len(images), 1)
+    if step > 1 and memo.known(net, whole):
+        return network_scores(net, model, images, memo, left_float=left_float)[::step]
+
+    def ask() -> Scores:
+        asked = reference_of(net, left_float=left_float)
+        with meta.evaluating(asked):
+            return scores_of(
+                network_answers(asked), model, images.only(slice(None, None, step))
+            )
+
+    return memo.value(net, (left_float, images.digest, len(images), step), ask)
 
 
 def network_answers(net: nn.Module) -> Answer:

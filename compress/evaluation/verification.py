@@ -30,11 +30,11 @@ from compress.evaluation.scores import (
 )
 from compress.evaluation.stand_in import stand_in
 from compress.int8.simulate import QuantizedNet
+from compress.int8.symmetric_grids import on_grids_of
 from compress.models.model import Model
 from compress.models.network import float_of, int8_of, reference_of
 from compress.models.opening import open_model
 from compress.models.spec import CodePath, ModelSpec
-from compress.quantization.symmetric import on_grids_of
 from compress.report.record import REPORT
 from compress.report.report import Report
 from compress.report.units import percent

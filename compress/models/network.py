@@ -39,6 +39,8 @@ def reference_of(
         return net
     if dtype != "int8":
         return int8.graph
+    if not left_float:
+        return int8
     return QuantizedNet(int8.graph, int8.scheme.without(left_float))
 
 

@@ -54,7 +54,8 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
         for role, model in models.items()
         for each in wanted(role, model, export if role == last else plain)
     ]
-    judge = FileJudge(data=data, before=models[others[-1]] if others else None)
+    before = models[others[-1]] if others else None
+    judge = FileJudge(data=data, before=before, memo=job.memo)
     grids = TargetGrids(data=data, job=job, calibration=calibration)
     refused: list[Refused] = []
     with ExitStack() as opened:

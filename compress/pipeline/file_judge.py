@@ -1,12 +1,13 @@
 """A file asked real images, and held against its network and against float."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 from torch import nn
 
+from compress.context.memo import Memo
 from compress.data.data import Images
 from compress.data.dataset import Catalogue
 from compress.evaluation.scores import (
@@ -14,17 +15,18 @@ from compress.evaluation.scores import (
     PARITY_IMAGES,
     besides,
     file_answers,
-    network_answers,
+    network_scores,
     scores_of,
+    stride,
     tells_classes,
     thinned,
 )
+from compress.int8.symmetric_grids import grids_of
 from compress.models.model import Model
-from compress.models.network import float_of, int8_of, reference_of
+from compress.models.network import float_of, int8_of
 from compress.pipeline.export_plan import Wanted
 from compress.pipeline.exported import Proven
 from compress.pipeline.mixed_precision import Placed
-from compress.quantization.symmetric import grids_of
 from export.exporters import EXPORTERS
 from export.parity import Scores, parity_of
 from runtime.artifact import Artifact
@@ -41,17 +43,12 @@ class FileJudge:
 
     data: Catalogue
     before: Model | None
-    # By network, the operators of it that stay float, and the images; a network is
-    # held, so that no other takes its place.
-    _kept: dict[tuple[nn.Module, frozenset[str], str, int], Scores] = field(
-        default_factory=dict
-    )
+    memo: Memo
 
     def proven(self, asked: Wanted, session: Session, found: Placed) -> Proven:
         """Compare a file with its network, and count its right answers."""
         net = asked.reference
-        images = self.images(asked.model)
-        reference = self._network(net, asked.model, images, found.left_float)
+        reference = self._network(net, asked.model, found.left_float)
         file = self.judged(asked.role, asked.model, session, reference)
         int8 = int8_of(net)
         own = None if int8 is None else grids_of(int8, half=asked.half)
@@ -72,10 +69,11 @@ class FileJudge:
             pairs = _rows(reference, given)
             parity = parity_of(pairs, name=artifact.path.name, classes=classes)
         if artifact.dtype == "int8":
-            pairs = _rows(self._float(model, images), given)
+            net, before = self._float(model)
+            pairs = _rows(self._network(net, before), given)
             if more := besides(self.data, model.preprocess, images):
-                known = self._float(model, more), scores_of(ask, model, more)
-                pairs = chain(pairs, _rows(*known))
+                known = network_scores(net, before, more, self.memo)
+                pairs = chain(pairs, _rows(known, scores_of(ask, model, more)))
             changed = parity_of(pairs, name=artifact.path.name, classes=classes)
         return Proven(
             role=role,
@@ -91,22 +89,22 @@ class FileJudge:
         """What every file is asked, as `model` looks at it."""
         return thinned(self.data.images(model.preprocess), PARITY_IMAGES)
 
-    def _float(self, model: Model, images: Images) -> Scores:
-        """What the float network answers that an INT8 file comes from."""
+    def _float(self, model: Model) -> tuple[nn.Module, Model]:
+        """The float network that an INT8 file comes from, and the model it is of."""
         before = self.before
         if before is None or before.precision == "int8":
             before = model
-        return self._network(float_of(before.net), before, images, frozenset())
+        return float_of(before.net), before
 
     def _network(
-        self, net: nn.Module, model: Model, images: Images, left_float: frozenset[str]
+        self, net: nn.Module, model: Model, left_float: frozenset[str] = frozenset()
     ) -> Scores:
-        """The answers of `net` with these operators in float."""
-        key = (net, left_float, images.digest, len(images))
-        if key not in self._kept:
-            asked = reference_of(net, left_float=left_float)
-            self._kept[key] = scores_of(network_answers(asked), model, images)
-        return self._kept[key]
+        """The scores of `net`, with these operators in float, on `self.images`."""
+        images = self.data.images(model.preprocess)
+        step = stride(images.labels, PARITY_IMAGES)
+        return network_scores(
+            net, model, images, self.memo, left_float=left_float, step=step
+        )
 
 
 def _rows(reference: Scores, given: Scores) -> Iterator[tuple[Scores, Scores]]:

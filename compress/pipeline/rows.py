@@ -7,7 +7,9 @@ from compress.context.context import Job
 from compress.context.latency_target import LatencyTarget
 from compress.context.records import Record
 from compress.data.dataset import Catalogue
-from compress.evaluation.costs import Answered, answered, census
+from compress.evaluation.accuracy import Answered, answered
+from compress.evaluation.costs import census
+from compress.evaluation.scores import network_scores
 from compress.models.model import Model
 from compress.models.stage_result import Findings, StageResult
 from compress.recipe.stages import STAGES
@@ -42,7 +44,11 @@ def row_of(
     job.screen.detail(f"census: {name}")
     costs = census(model)
     known = data.judges(len(model.classes))
-    given = answered(model, data.images(model.preprocess)) if known else None
+    given = None
+    if known:
+        images = data.images(model.preprocess)
+        scores = network_scores(model.net, model, images, job.memo)
+        given = answered(scores, images.labels)
     right = given.accuracy if given else None
     return Row(
         name=name,

@@ -7,9 +7,10 @@ from compress.context.context import Job
 from compress.data.calibration import calibration_images
 from compress.data.dataset import Catalogue
 from compress.int8.simulate import QuantizedNet
+from compress.int8.symmetric_grids import halved
 from compress.models.batches import batches_of
 from compress.pipeline.export_plan import Wanted
-from compress.quantization.symmetric import halved, mirrored, symmetric
+from compress.quantization.symmetric import mirrored, symmetric
 from compress.recipe.ptq import Ptq
 from compress.recipe.recipe import Recipe
 

@@ -15,7 +15,7 @@ from compress.data.calibration import drawn
 from compress.data.data import Images
 from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
-from compress.evaluation.costs import accuracy
+from compress.evaluation.accuracy import accuracy
 from compress.models.model import Model
 from compress.models.opening import open_model
 from compress.models.spec import ModelSpec

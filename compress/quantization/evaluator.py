@@ -1,17 +1,13 @@
 """What a quantised network keeps of the float one's answers, on held-out images."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
 import torch
 from torch import Tensor, nn
 
-from compress.context.progress import passed
-from runtime.errors import InputRejectedError
-
 Counted = Literal["answers", "variance"]
-Labelled = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 # Two networks that answer alike to the last bit: no ratio, but a number to print.
 _ALIKE_DB: Final = 150.0
 
@@ -56,28 +52,28 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Judge:
-    """Asks a network about held-out images and compares it with the float one.
+    """Asks networks about held-out images and compares them with the float one.
 
-    logits: the float network's, [n, classes]; shown: float32 [n, 3, h, w] batches and
-    their labels, in the same order every time.
+    ask: from a network to its logits, [n, classes], of the same images every time;
+    logits: the float network's; labels: int64 [n], None where they do not fit.
     """
 
-    shown: Labelled
+    ask: Callable[[nn.Module], Tensor]
     logits: Tensor
-    labels_fit: bool
+    labels: Tensor | None
     float32: Verdict
 
     def __call__(self, net: nn.Module) -> Verdict:
         """How `net` answers."""
-        answers, labels = _answers(net, self.shown)
-        return _verdict(answers, self.logits, labels if self.labels_fit else None)
+        return _verdict(self.ask(net), self.logits, self.labels)
 
 
-def judge_of(net: nn.Module, shown: Labelled, *, labels_fit: bool) -> Judge:
+def judge_of(
+    net: nn.Module, ask: Callable[[nn.Module], Tensor], labels: Tensor | None
+) -> Judge:
     """A judge that takes `net`, in float, as its measure."""
-    logits, labels = _answers(net, shown)
-    kept = labels if labels_fit else None
-    return Judge(shown, logits, labels_fit, _verdict(logits, logits, kept))
+    logits = ask(net)
+    return Judge(ask, logits, labels, _verdict(logits, logits, labels))
 
 
 def lost_as_text(flips: float, counted: Counted) -> str:
@@ -94,18 +90,6 @@ def sqnr_db(signal: Tensor, noisy: Tensor) -> float:
     if float(noise) == 0:
         return _ALIKE_DB
     return min(_ALIKE_DB, float(10 * torch.log10(power / noise)))
-
-
-def _answers(net: nn.Module, shown: Labelled) -> tuple[Tensor, Tensor]:
-    """Logits and labels of every image."""
-    answers, labels = [], []
-    with torch.inference_mode():
-        for images, wanted in passed("judging by held-out images", shown()):
-            answers.append(net(images))
-            labels.append(wanted)
-    if not answers:
-        raise InputRejectedError("no held-out images to judge the quantised network by")
-    return torch.cat(answers), torch.cat(labels)
 
 
 def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict:

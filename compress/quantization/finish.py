@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from operator import length_hint
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
-from compress.context.progress import Counted, passed
-from compress.data.batches import evaluation_batches
+from compress.context.progress import passed
+from compress.evaluation.scores import network_scores
 from compress.int8.float_operators import float_operators
 from compress.int8.grids import grid_between
 from compress.int8.simulate import QuantizedNet
@@ -26,20 +26,19 @@ if TYPE_CHECKING:
     from compress.models.model import Model
     from compress.quantization.calibrate import Batches
 
-_BATCH: Final = 32
 _LOOKED_AT: Final = 64  # images that the table of operators is made from
 
 
-def judge_for(graph: fx.GraphModule, model: Model, data: Catalogue) -> Judge:
-    """What tells how much of the float network's answers a quantised one keeps."""
-    held_out = data.images(model.preprocess)
+def judge_for(model: Model, data: Catalogue, job: Job) -> Judge:
+    """What tells how much of the float network's answers a quantized one keeps."""
+    images = data.images(model.preprocess)
 
-    def shown() -> Iterator[tuple[Tensor, Tensor]]:
-        given = evaluation_batches(held_out, _BATCH)
-        pairs = ((model.prepare(batch.pixels), batch.labels) for batch in given)
-        return Counted(pairs, length_hint(given))
+    def ask(net: nn.Module) -> Tensor:
+        return torch.from_numpy(network_scores(net, model, images, job.memo))
 
-    return judge_of(graph, shown, labels_fit=data.judges(len(model.classes)))
+    fit = data.judges(len(model.classes))
+    labels = torch.from_numpy(np.asarray(images.labels)) if fit else None
+    return judge_of(model.net, ask, labels)
 
 
 def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:

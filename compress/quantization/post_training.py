@@ -33,7 +33,7 @@ def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Stag
     batches = batches_of(model, images)
     graph = captured(model.net, size=model.preprocess.size, name=model.spec.name)
     canonical_(graph)
-    judge = judge_for(graph, model, data)
+    judge = judge_for(model, data, job)
     methods = Methods(
         ranges=options.ranges,
         equalise=options.equalise,

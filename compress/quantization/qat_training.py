@@ -60,7 +60,7 @@ def quantization_aware_training(
     found = None
     if is_main_process():
         graph, _ = net.origin
-        judge = judge_for(graph, model, data)
+        judge = judge_for(model, data, job)
         found = findings(graph, int8, judge, batches, [], job)
     made_model = replace(model, net=int8.eval(), trained=True)
     return StageResult(model=made_model, findings=found)

@@ -65,7 +65,7 @@ def entries(report: RunRecord) -> tuple[Entry, ...]:
     taught = "teacher" in names
     stages = [name for name in names if name not in ("teacher", "start", *_RIVALS)]
     found = []
-    for row, name in zip(report.rows, names, strict=True):
+    for place, (row, name) in enumerate(zip(report.rows, names, strict=True)):
         if name == "start" and taught and stages:
             continue
         before = name == ("teacher" if taught else "start")
@@ -74,9 +74,11 @@ def entries(report: RunRecord) -> tuple[Entry, ...]:
         label = "student" if last and taught and len(stages) == 1 else name
         if not stages and name == "start":
             part, label = "after", "model"
-        measured = _measured(report, part, label)
-        weights = number(row, "size_bytes")
-        file = _file_bytes(report, part, label, number(row, "params"))
+        measured: Record = {}
+        weights, file = number(row, "size_bytes"), None
+        if name not in names[place + 1 :]:  # of two stages of a name the last has files
+            measured = _measured(report, part, label)
+            file = _file_bytes(report, part, label, number(row, "params"))
         found.append(
             Entry(
                 label=label,

@@ -12,7 +12,7 @@ from compress.context.console import counted
 from compress.context.context import Job
 from compress.data.batches import batch_count, batches
 from compress.data.data import Batch, Data, Images
-from compress.evaluation.costs import accuracy
+from compress.evaluation.accuracy import accuracy
 from compress.models import meta
 from compress.models.checkpoint import weights_digest
 from compress.models.model import Model

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from compress.data.data import Images
+from compress.evaluation.accuracy import accuracy
 from compress.evaluation.costs import (
-    accuracy,
     activation_bytes,
     census,
     count_macs,

@@ -10,15 +10,10 @@ import torch
 from onnx import TensorProto, numpy_helper
 from torch import Tensor, nn
 
+from compress.int8.recenter import recentered
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.quantization.recenter import recentered
-from compress.quantization.symmetric import (
-    grids_of,
-    halved,
-    mirrored,
-    on_grids_of,
-    symmetric,
-)
+from compress.int8.symmetric_grids import grids_of, halved, on_grids_of
+from compress.quantization.symmetric import mirrored, symmetric
 from export.onnx.exact_sums import proving_session
 from export.onnx.lower import int8_macs_fraction
 from export.onnx.tensorrt_rules import breaches

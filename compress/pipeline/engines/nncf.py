@@ -70,7 +70,7 @@ def _carried_out(recipe: Recipe, job: Job) -> Report:
     model = open_model(recipe.model, data, job, size=recipe.data.size, adapt=False)
     check_reachable(recipe, model)
     row = row_of("start", StageResult(model=model), data, job, seconds=0.0)
-    judge = FileJudge(data=data, before=model)
+    judge = FileJudge(data=data, before=model, memo=job.memo)
     plain = Wanted(role="start", model=model, format="onnx", dtype="float32")
     with ExitStack() as opened:
 

@@ -56,7 +56,7 @@ def test_a_real_network_of_keras_2_is_right_as_often_as_it_should_be(
     mobilenet: Path, shared_data: Path, screen: Screen, told: Callable[[], str]
 ) -> None:
     """650 images of ImageNet; its authors say 49.8 % of all 50,000, at 0.25 and 224."""
-    from compress.evaluation.costs import accuracy
+    from compress.evaluation.accuracy import accuracy
 
     model = opened(ModelSpec(name=str(mobilenet)), screen)
     source = f"folder:{shared_data / 'images/imagenet_val_a.zip'}"

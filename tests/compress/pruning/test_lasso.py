@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from compress.context.console import Screen
 from compress.context.context import Job
-from compress.evaluation.costs import accuracy
+from compress.evaluation.accuracy import accuracy
 from compress.models.build import build
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
