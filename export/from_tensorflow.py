@@ -69,8 +69,7 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
     artifact = Artifact(
         path=path,
         format="tflite",
-        # A file with float16 weights is fed, and answers, in float32.
-        dtype="int8" if dtype == "int8" else "float32",
+        dtype=dtype,
         sha256=sha256_of(path),
         size_bytes=path.stat().st_size,
         classes=classes,

@@ -60,6 +60,11 @@ def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Stag
             say=job.screen.tell,
         )
         net, rungs = healed.net, [each.as_record() for each in healed.rungs]
+        if len(rungs) > 1:
+            job.screen.doubt(
+                f"ptq: the images that tell INT8's accuracy also chose it among "
+                f"{len(rungs)} attempts, which flatters it; other images tell more"
+            )
         if not healed.holds:
             job.screen.tell(
                 f"ptq: no rung of the ladder has {limits.as_text()}; the best one is "
