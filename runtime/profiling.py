@@ -8,11 +8,13 @@ from runtime.errors import MissingDependencyError
 from runtime.requirements import pip_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
+    import numpy as np
+
     from runtime.artifact import Artifact
-    from runtime.measurement import Comparison
+    from runtime.measurement import Comparison, Measurement
     from runtime.plan import Plan
     from runtime.profiled import Profile
     from runtime.session import Session
@@ -54,10 +56,8 @@ def _profiled(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
     from runtime.backends.table import backend
     from runtime.contained import try_out
     from runtime.extras import with_extras
-    from runtime.measure import measure, measure_long, measure_together
     from runtime.meters.table import check_meter
     from runtime.profiled import Profile
-    from runtime.session import open_session
 
     if plan.energy is not None:
         check_meter(plan.energy)
@@ -73,38 +73,48 @@ def _profiled(files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
             session = _opened(name, artifact, screen, plan=plan)
             sessions[name] = opened.enter_context(closing(session))
         screen.tell(f"running {', '.join(sessions)}")
-        comparisons: tuple[Comparison, ...] = ()
-        if plan.compare:
-            measurements, comparisons = measure_together(
-                sessions,
-                rng=rng,
-                runs=plan.runs,
-                seconds=plan.seconds,
-                runtime=plan.runtime,
-                reopen=lambda name: open_session(
-                    artifacts[name], threads=plan.threads, runtime=plan.runtime
-                ),
-            )
-        elif plan.long:
-            measurements = measure_long(
-                sessions,
-                mode="certified" if plan.mode == "certified" else "sustained",
-                seconds=plan.long_seconds,
-                rng=rng,
-                runtime=plan.runtime,
-            )
-        else:
-            measurements = measure(
-                sessions,
-                rng=rng,
-                runs=plan.runs,
-                seconds=plan.seconds,
-                runtime=plan.runtime,
-            )
+        measurements, comparisons = _measured(sessions, artifacts, plan, rng=rng)
         measurements = with_extras(measurements, sessions, plan, screen, rng=rng)
     return Profile(
         measurements=measurements, comparisons=comparisons, forced=plan.force
     )
+
+
+def _measured(
+    sessions: Mapping[str, Session],
+    artifacts: Mapping[str, Artifact],
+    plan: Plan,
+    *,
+    rng: np.random.Generator,
+) -> tuple[Sequence[Measurement], tuple[Comparison, ...]]:
+    """Latencies as `plan` asks for them: in turn, for minutes, or one by one."""
+    from runtime.measure import measure, measure_long, measure_together
+    from runtime.session import open_session
+
+    if plan.compare:
+        return measure_together(
+            sessions,
+            rng=rng,
+            runs=plan.runs,
+            seconds=plan.seconds,
+            runtime=plan.runtime,
+            reopen=lambda name: open_session(
+                artifacts[name], threads=plan.threads, runtime=plan.runtime
+            ),
+        )
+    if plan.long:
+        long = measure_long(
+            sessions,
+            mode="certified" if plan.mode == "certified" else "sustained",
+            seconds=plan.long_seconds,
+            rng=rng,
+            runtime=plan.runtime,
+        )
+        return long, ()
+    quick = measure(
+        sessions, rng=rng, runs=plan.runs, seconds=plan.seconds, runtime=plan.runtime
+    )
+    return quick, ()
 
 
 def _opened(name: str, artifact: Artifact, screen: Voice, *, plan: Plan) -> Session:

@@ -58,33 +58,21 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
     judge = FileJudge(data=data, before=before, memo=job.memo)
     grids = TargetGrids(data=data, job=job, calibration=calibration)
     refused: list[Refused] = []
+    files: list[Proven] = []
+    sessions: dict[str, Session] = {}
     with ExitStack() as opened:
-        files: list[Proven] = []
-        sessions: dict[str, Session] = {}
         for wish in asked:
             job.screen.tell(f"export: {wish.told}")
-            each = wish
             try:
                 each = grids.chosen(wish)
-                found = placed(each, export, job, recipe)
-                artifact = write(
-                    each,
-                    job.folder / "artifacts",
-                    export=export,
-                    recipe=recipe,
-                    left_float=found.left_float,
-                    selftest=selftest_of(
-                        each, data, export, left_float=found.left_float
-                    ),
-                )
+                session, found = _written(each, data, export, job, recipe)
             except InputRejectedError as error:
                 made = any(file.role == last for file in files)
-                if each.role != last or (wish is asked[-1] and not made):
+                if wish.role != last or (wish is asked[-1] and not made):
                     raise
-                job.screen.tell(f"export: {each.name}: {error}")
-                refused.append(Refused(name=each.name, reason=str(error)))
+                job.screen.tell(f"export: {wish.name}: {error}")
+                refused.append(Refused(name=wish.name, reason=str(error)))
                 continue
-            session = proving_session(artifact, threads=THREADS)
             opened.enter_context(closing(session))
             if each.runs_here:
                 sessions[each.name] = session
@@ -97,6 +85,22 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
         comparisons=comparisons,
         refused=tuple(refused),
     )
+
+
+def _written(
+    asked: Wanted, data: Catalogue, export: Export, job: Job, recipe: str
+) -> tuple[Session, Placed]:
+    """A file, written and loaded to be asked, and what of it stays float."""
+    found = placed(asked, export, job, recipe)
+    artifact = write(
+        asked,
+        job.folder / "artifacts",
+        export=export,
+        recipe=recipe,
+        left_float=found.left_float,
+        selftest=selftest_of(asked, data, export, left_float=found.left_float),
+    )
+    return proving_session(artifact, threads=THREADS), found
 
 
 def _proven(judge: FileJudge, asked: Wanted, session: Session, found: Placed) -> Proven:

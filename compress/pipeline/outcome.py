@@ -47,10 +47,6 @@ def report_of(  # noqa: PLR0913  # what a run is made of
     `reference` and `quantisation` are an engine's, whose rows and folders do not hold
     them.
     """
-    roles = {each.name: each.role for each in proof.files}
-    measurements = [
-        {**each.as_record(), "role": roles[each.file]} for each in proof.measurements
-    ]
     stages = findings_of(rows)
     found = Evidence(
         recipe=recipe,
@@ -73,12 +69,7 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         checks=tuple(each.as_record() for each in checks),
         ship=tuple(each.as_record() for each in ship),
         refused=tuple({"file": e.name, "reason": e.reason} for e in proof.refused),
-        data={
-            "name": data.name,
-            "train": data.used("train"),
-            "val": data.used("val"),
-            "classes": len(data.classes),
-        },
+        data=_data(data),
         recipe=resolved(recipe, rows, data),
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
@@ -86,7 +77,7 @@ def report_of(  # noqa: PLR0913  # what a run is made of
             _artifact(each, job.folder, packed=bool(stages["sparsity"]))
             for each in proof.files
         ),
-        measurements=tuple(measurements),
+        measurements=_measurements(proof),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
         predictions=tuple(each.as_record() for each in found.predictions.values()),
         budget=_budget(found, checks),
@@ -121,6 +112,24 @@ def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalogue) -> Record:
             options |= chosen.model_dump(mode="json", exclude_none=True)
         stages.append({name: options})
     return {**recipe.as_record(), "stages": stages}
+
+
+def _measurements(proof: Proof) -> tuple[Record, ...]:
+    """Every latency, and whose file it is of."""
+    roles = {each.name: each.role for each in proof.files}
+    return tuple(
+        {**each.as_record(), "role": roles[each.file]} for each in proof.measurements
+    )
+
+
+def _data(data: Catalogue) -> Record:
+    """How many images of how many classes there were."""
+    return {
+        "name": data.name,
+        "train": data.used("train"),
+        "val": data.used("val"),
+        "classes": len(data.classes),
+    }
 
 
 def _artifact(file: Proven, folder: Path, *, packed: bool) -> Record:

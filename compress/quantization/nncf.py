@@ -1,6 +1,6 @@
 """NNCF on a float ONNX file: its post-training quantisation, as a raw QDQ model."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -41,9 +41,8 @@ def nncf_quantised(
     """
     try:
         with silence():
-            import nncf
+            import nncf  # noqa: F401  # later it would not be silent
             import onnx
-            from nncf.quantization.advanced_parameters import QuantizationParameters
     except ModuleNotFoundError as error:
         raise MissingDependencyError(
             f"--engine nncf: needs {error.name}, which is not installed; "
@@ -56,36 +55,9 @@ def nncf_quantised(
         for batch in images()
         for image in batch
     ]
-    calibration = nncf.Dataset(shown)
-    preset = nncf.QuantizationPreset.MIXED
-    # By default inputs of depthwise convolutions get a grid for each channel, which no
-    # runtime has a kernel for.
-    per_tensor = nncf.AdvancedQuantizationParameters(
-        activations_quantization_params=QuantizationParameters(per_channel=False)
-    )
-    one_process = nncf.AdvancedAccuracyRestorerParameters(num_ranking_workers=1)
     try:
         with silence():
-            if control is None:
-                made = nncf.quantize(
-                    model,
-                    calibration,
-                    subset_size=len(shown),
-                    preset=preset,
-                    advanced_parameters=per_tensor,
-                )
-            else:
-                made = nncf.quantize_with_accuracy_control(
-                    model,
-                    calibration,
-                    nncf.Dataset(_Items(control.judged), lambda item: {name: item[0]}),
-                    _validated,
-                    max_drop=control.allowed,
-                    subset_size=len(shown),
-                    preset=preset,
-                    advanced_quantization_parameters=per_tensor,
-                    advanced_accuracy_restorer_parameters=one_process,
-                )
+            made = _quantized(model, name, shown, control)
     except Exception as error:  # NNCF passes on whatever it meets
         raise InputRejectedError(
             f"--engine nncf: does not quantise {source.name}: {one_line(error)}; use "
@@ -98,6 +70,44 @@ def nncf_quantised(
         )
     del made.metadata_props[:]  # facts about the float file, which this one is not
     onnx.save(made, target)
+
+
+def _quantized(
+    model: "onnx.ModelProto",
+    name: str,
+    shown: Sequence[Mapping[str, Pixels]],
+    control: Control | None,
+) -> "onnx.ModelProto":
+    """NNCF's post-training quantization of `model`, whose input is called `name`."""
+    import nncf
+    from nncf.quantization.advanced_parameters import QuantizationParameters
+
+    # By default inputs of depthwise convolutions get a grid for each channel, which no
+    # runtime has a kernel for.
+    per_tensor = nncf.AdvancedQuantizationParameters(
+        activations_quantization_params=QuantizationParameters(per_channel=False)
+    )
+    preset = nncf.QuantizationPreset.MIXED
+    if control is None:
+        return nncf.quantize(
+            model,
+            nncf.Dataset(shown),
+            subset_size=len(shown),
+            preset=preset,
+            advanced_parameters=per_tensor,
+        )
+    one_process = nncf.AdvancedAccuracyRestorerParameters(num_ranking_workers=1)
+    return nncf.quantize_with_accuracy_control(
+        model,
+        nncf.Dataset(shown),
+        nncf.Dataset(_Items(control.judged), lambda item: {name: item[0]}),
+        _validated,
+        max_drop=control.allowed,
+        subset_size=len(shown),
+        preset=preset,
+        advanced_quantization_parameters=per_tensor,
+        advanced_accuracy_restorer_parameters=one_process,
+    )
 
 
 class _Items:

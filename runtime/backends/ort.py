@@ -85,6 +85,11 @@ class OrtSession:
         self.artifact: Final = artifact
         self.threads: Final = threads
         self.runtime: Final = _named(onnxruntime, provider)
+        self._read_edges()
+
+    def _read_edges(self) -> None:
+        """Input and output as the file declares them, or an InputRejectedError."""
+        artifact = self.artifact
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _INPUT_TYPES:
             found = ", ".join(f"{each.name}: {each.type}" for each in inputs)
