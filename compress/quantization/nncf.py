@@ -89,15 +89,16 @@ def _quantized(
     )
     preset = nncf.QuantizationPreset.MIXED
     if control is None:
-        return nncf.quantize(
+        made: onnx.ModelProto = nncf.quantize(
             model,
             nncf.Dataset(shown),
             subset_size=len(shown),
             preset=preset,
             advanced_parameters=per_tensor,
         )
+        return made
     one_process = nncf.AdvancedAccuracyRestorerParameters(num_ranking_workers=1)
-    return nncf.quantize_with_accuracy_control(
+    restored: onnx.ModelProto = nncf.quantize_with_accuracy_control(
         model,
         nncf.Dataset(shown),
         nncf.Dataset(_Items(control.judged), lambda item: {name: item[0]}),
@@ -108,6 +109,7 @@ def _quantized(
         advanced_quantization_parameters=per_tensor,
         advanced_accuracy_restorer_parameters=one_process,
     )
+    return restored
 
 
 class _Items:

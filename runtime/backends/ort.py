@@ -85,10 +85,11 @@ class OrtSession:
         self.artifact: Final = artifact
         self.threads: Final = threads
         self.runtime: Final = _named(onnxruntime, provider)
-        self._read_edges()
+        self._take_input()
+        self._take_output()
 
-    def _read_edges(self) -> None:
-        """Input and output as the file declares them, or an InputRejectedError."""
+    def _take_input(self) -> None:
+        """The input as the file declares it; one that cannot be fed is refused."""
         artifact = self.artifact
         inputs = self._session.get_inputs()
         if len(inputs) != 1 or inputs[0].type not in _INPUT_TYPES:
@@ -96,13 +97,17 @@ class OrtSession:
             raise InputRejectedError(
                 f"{artifact.path}: inputs are ({found}); allowed: one tensor of floats"
             )
-        self._input: Final[str] = inputs[0].name
-        self._dtype: Final = _INPUT_TYPES[inputs[0].type]
-        self._dims: Final = tuple(
+        self._input: str = inputs[0].name
+        self._dtype = _INPUT_TYPES[inputs[0].type]
+        self._dims = tuple(
             size if isinstance(size, int) and size > 0 else None
             for size in inputs[0].shape
         )
         check_size(self.input_shape, path=artifact.path)
+
+    def _take_output(self) -> None:
+        """The first output, which has to be numbers."""
+        artifact = self.artifact
         outputs = self._session.get_outputs()
         if not outputs or outputs[0].type not in _OUTPUT_TYPES:
             found = outputs[0].type if outputs else "none"
@@ -110,7 +115,7 @@ class OrtSession:
                 f"{artifact.path}: its first output is {found}; allowed: a tensor of "
                 "numbers"
             )
-        self._outputs: Final = [outputs[0].name]
+        self._outputs = [outputs[0].name]
 
     @property
     def input_shape(self) -> tuple[int, ...]:
