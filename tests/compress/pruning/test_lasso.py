@@ -75,18 +75,18 @@ def test_a_unit_is_all_that_goes_with_it(net: nn.Module) -> None:
             )
             expected += (count * lost) ** 0.5
 
-    penalty = sparse_penalty(net, found, strength=0.5, scales=False)
+    lasso = sparse_penalty(net, found, strength=0.5, scales=False)
 
-    assert float(penalty.penalty(net).detach()) == pytest.approx(0.5 * expected, rel=1e-4)
+    assert float(lasso.penalty(net).detach()) == pytest.approx(0.5 * expected, rel=1e-4)
 
 
 def test_scales_alone_are_a_sum_of_magnitudes(net: nn.Module) -> None:
     """Liu et al. 2017; their gradient is a sign, and nothing else has any."""
     with torch.no_grad():
         net.bn.weight.normal_()  # type: ignore[union-attr, operator]
-    penalty = sparse_penalty(net, groups(net), strength=0.25, scales=True)
+    lasso = sparse_penalty(net, groups(net), strength=0.25, scales=True)
 
-    value = penalty.penalty(net)
+    value = lasso.penalty(net)
     value.backward()
 
     scales = net.get_parameter("bn.weight")

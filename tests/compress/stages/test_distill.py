@@ -152,8 +152,9 @@ def test_the_teacher_is_never_changed(
     assert all(parameter.grad is None for parameter in teacher.net.parameters())
 
 
+@pytest.mark.usefixtures("teacher")
 def test_without_weight_the_teacher_teaches_nothing(
-    tiny: ModuleType, tmp_path: Path, teacher: Model
+    tiny: ModuleType, tmp_path: Path
 ) -> None:
     """At alpha 0 the student ends where fine-tuning on the labels ends."""
     student, data = tiny.model(), tiny.Opened(tiny.data(train=24))
@@ -162,18 +163,15 @@ def test_without_weight_the_teacher_teaches_nothing(
     stage = distil(alpha=0.0, views=3, **fields)
     taught = tiny.made(stage, student, data, tiny.job(tmp_path / "taught"))
     options = {name: getattr(distil(**fields), name) for name in FineTune.model_fields}
-    alone = tiny.made(
-        FineTune(**options), student, data, tiny.job(tmp_path / "alone")
-    )
+    alone = tiny.made(FineTune(**options), student, data, tiny.job(tmp_path / "alone"))
 
     torch.testing.assert_close(
         taught.net.state_dict(), alone.net.state_dict(), rtol=1e-5, atol=1e-6
     )
 
 
-def test_views_are_asked_once_and_cycle(
-    tiny: ModuleType, tmp_path: Path, teacher: Model
-) -> None:
+@pytest.mark.usefixtures("teacher")
+def test_views_are_asked_once_and_cycle(tiny: ModuleType, tmp_path: Path) -> None:
     """Two views of 24 images for six epochs, however many epochs; then none at all."""
     student, data = tiny.model(), tiny.Opened(tiny.data(train=24))
     stage = distil(views=2, epochs=6, augment="auto")
@@ -187,8 +185,9 @@ def test_views_are_asked_once_and_cycle(
     assert tiny.same(first.net.state_dict(), second.net.state_dict())
 
 
+@pytest.mark.usefixtures("teacher")
 def test_fewer_epochs_than_views_ask_for_fewer(
-    tiny: ModuleType, tmp_path: Path, teacher: Model
+    tiny: ModuleType, tmp_path: Path
 ) -> None:
     stage = distil(views=4, epochs=1)
 
@@ -199,8 +198,9 @@ def test_fewer_epochs_than_views_ask_for_fewer(
 
 
 @pytest.mark.parametrize("mixing", ["mixup", "cutmix"])
+@pytest.mark.usefixtures("teacher")
 def test_mixed_images_are_asked_every_time_and_that_is_said(
-    tiny: ModuleType, tmp_path: Path, teacher: Model, mixing: str
+    tiny: ModuleType, tmp_path: Path, mixing: str
 ) -> None:
     made = tiny.job(tmp_path)
     stage = distil(views=2, epochs=3, **{mixing: 1.0})
@@ -267,8 +267,9 @@ def test_label_smoothing_reaches_the_loss(tiny: ModuleType, tmp_path: Path) -> N
     assert epoch["loss"] == pytest.approx(expected, rel=1e-4)
 
 
+@pytest.mark.usefixtures("teacher")
 def test_a_stopped_distillation_goes_on_to_the_same_bits(
-    tiny: ModuleType, tmp_path: Path, teacher: Model
+    tiny: ModuleType, tmp_path: Path
 ) -> None:
     """The answers are on disk, the state too; a second command ends as one would."""
     student, data = tiny.model(Stoppable()), tiny.Opened(tiny.data(train=24))

@@ -109,7 +109,8 @@ def test_only_the_named_layers_are_split(
     tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
     name = next(n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear))
-    made = tiny.made(stage(energy=0.5, layers=(name,)), lenet, catalogue, tiny.job(tmp_path))
+    options = stage(energy=0.5, layers=(name,))
+    made = tiny.made(options, lenet, catalogue, tiny.job(tmp_path))
     assert set(made.surgery.factorised) == {name}
     assert made.surgery.factorised[name].kind == "linear"
 
@@ -234,8 +235,9 @@ def test_what_no_recipe_may_say(fields: dict[str, object], sentence: str) -> Non
 def test_a_layer_that_does_not_exist(
     tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
+    options = stage(energy=0.5, layers=("nowhere",))
     with pytest.raises(RecipeError, match="layers: 'nowhere' is, or holds, no layer"):
-        tiny.made(stage(energy=0.5, layers=("nowhere",)), lenet, catalogue, tiny.job(tmp_path))
+        tiny.made(options, lenet, catalogue, tiny.job(tmp_path))
 
 
 def test_no_images_to_fit_to(tiny: ModuleType, tmp_path: Path, lenet: Model) -> None:

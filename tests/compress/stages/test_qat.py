@@ -138,8 +138,9 @@ def test_options_for_float_networks_are_refused(
     tiny: ModuleType, tmp_path: Path, fields: dict[str, object]
 ) -> None:
     (name,) = fields
+    data, job = tiny.Opened(tiny.data()), tiny.job(tmp_path)
     with pytest.raises(RecipeError, match=f"qat: {name} is for training in float"):
-        tiny.made(options(**fields), tiny.model(), tiny.Opened(tiny.data()), tiny.job(tmp_path))
+        tiny.made(options(**fields), tiny.model(), data, job)
 
 
 def test_a_quantised_model_is_refused(tiny: ModuleType, tmp_path: Path) -> None:
@@ -156,7 +157,8 @@ def test_the_stage_gives_back_an_int8_network(tiny: ModuleType, tmp_path: Path) 
     data, model = tiny.data(train=60, val=60), tiny.model()
     float_net = model.with_net(_learnt(tiny, model, data, tmp_path / "float"))
 
-    made = tiny.made(options(), float_net, tiny.Opened(data), tiny.job(tmp_path / "qat"))
+    job = tiny.job(tmp_path / "qat")
+    made = tiny.made(options(), float_net, tiny.Opened(data), job)
 
     assert isinstance(made.net, QuantizedNet)
     assert isinstance(made, Model)

@@ -80,7 +80,10 @@ def test_a_training_of_one_step_gets_there_too(
 ) -> None:
     """No step comes after the last weights are due; they go all the same."""
     made = tiny.made(
-        stage(sparsity=0.8, epochs=1, batch_size=64), resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
+        stage(sparsity=0.8, epochs=1, batch_size=64),
+        resnet,
+        tiny.Opened(tiny.data()),
+        tiny.job(tmp_path),
     )
     assert share(made.net) == pytest.approx(0.8, abs=1e-3)
 
@@ -89,7 +92,12 @@ def test_a_pattern_holds_in_every_layer_that_it_suits(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     """Three input channels make no groups of four: the stem stays dense."""
-    made = tiny.made(stage(pattern="2:4"), resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path))
+    made = tiny.made(
+        stage(pattern="2:4"),
+        resnet,
+        tiny.Opened(tiny.data()),
+        tiny.job(tmp_path),
+    )
 
     for name, weight in weights_of(made.net).items():
         if name == "conv1.weight":
@@ -104,7 +112,10 @@ def test_spared_layers_stay_dense(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     made = tiny.made(
-        stage(sparsity=0.5, epochs=0, spare=("conv1", "linear")), resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
+        stage(sparsity=0.5, epochs=0, spare=("conv1", "linear")),
+        resnet,
+        tiny.Opened(tiny.data()),
+        tiny.job(tmp_path),
     )
     weights = weights_of(made.net)
     assert zeros_in([weights["conv1.weight"], weights["linear.weight"]]) == 0
@@ -116,7 +127,10 @@ def test_without_training_only_the_smallest_weights_change(
 ) -> None:
     """No images are needed either."""
     made = tiny.made(
-        stage(sparsity=0.5, epochs=0), resnet, tiny.Opened(replace(tiny.data(), train=None)), tiny.job(tmp_path)
+        stage(sparsity=0.5, epochs=0),
+        resnet,
+        tiny.Opened(replace(tiny.data(), train=None)),
+        tiny.job(tmp_path),
     )
     for name, weight in weights_of(made.net).items():
         before = resnet.net.get_parameter(name)
@@ -127,8 +141,9 @@ def test_a_second_stage_adds_zeros_to_those_of_the_first(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     data = tiny.Opened(tiny.data())
-    once = tiny.made(stage(sparsity=0.5, epochs=0), resnet, data, tiny.job(tmp_path / "1"))
-    twice = tiny.made(stage(sparsity=0.8), once, data, tiny.job(tmp_path / "2"))
+    jobs = tiny.job(tmp_path / "1"), tiny.job(tmp_path / "2")
+    once = tiny.made(stage(sparsity=0.5, epochs=0), resnet, data, jobs[0])
+    twice = tiny.made(stage(sparsity=0.8), once, data, jobs[1])
     assert share(twice.net) == pytest.approx(0.8, abs=1e-3)
     assert masks_grew(once.net, twice.net)
 
@@ -145,7 +160,12 @@ def masks_grew(before: nn.Module, after: nn.Module) -> bool:
 def sparse(tiny: ModuleType, tmp_path: Path, resnet: Model) -> Model:
     """A network that is half zeros, saved and loaded again."""
     job = tiny.job(tmp_path / "sparse")
-    made = tiny.made(stage(sparsity=0.5, epochs=0), resnet, tiny.Opened(tiny.data()), job)
+    made = tiny.made(
+        stage(sparsity=0.5, epochs=0),
+        resnet,
+        tiny.Opened(tiny.data()),
+        job,
+    )
     save_model(made, job.folder)
     return load_model(job.folder)
 
