@@ -10,7 +10,7 @@ import pytest
 from torch import Tensor, nn
 
 from compress.cli.main import main
-from compress.context.latency_target import Promise
+from compress.context.latency_target import LatencyTarget
 from compress.pruning.latency_search import Deadline, Timely
 from compress.pruning.layout import Layout
 from runtime.bootstrap import Estimate
@@ -38,8 +38,8 @@ def against(low: float, ratio: float, high: float) -> Comparison:
     return Comparison(a="whole", b="made", ratio=Estimate(ratio, low, high))
 
 
-def promise(share: float | None) -> Promise:
-    return Promise(
+def promise(share: float | None) -> LatencyTarget:
+    return LatencyTarget(
         stage="prune", share=share, wanted_ms=5.0, predicted_ms=4.8, whole_ms=10.0
     )
 

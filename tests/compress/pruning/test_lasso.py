@@ -16,6 +16,7 @@ from compress.evaluation.accuracy import accuracy
 from compress.models.build import build
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from compress.pipeline.stages import carry_out
 from compress.pruning.cutting import silenced
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Group
@@ -76,7 +77,7 @@ def test_a_unit_is_all_that_goes_with_it(net: nn.Module) -> None:
 
     penalty = sparse_penalty(net, found, strength=0.5, scales=False)
 
-    assert float(penalty(net).detach()) == pytest.approx(0.5 * expected, rel=1e-4)
+    assert float(penalty.penalty(net).detach()) == pytest.approx(0.5 * expected, rel=1e-4)
 
 
 def test_scales_alone_are_a_sum_of_magnitudes(net: nn.Module) -> None:
@@ -85,7 +86,7 @@ def test_scales_alone_are_a_sum_of_magnitudes(net: nn.Module) -> None:
         net.bn.weight.normal_()  # type: ignore[union-attr, operator]
     penalty = sparse_penalty(net, groups(net), strength=0.25, scales=True)
 
-    value = penalty(net)
+    value = penalty.penalty(net)
     value.backward()
 
     scales = net.get_parameter("bn.weight")
@@ -102,7 +103,7 @@ def test_a_unit_of_zeros_has_no_slope(net: nn.Module) -> None:
     """The norm has no gradient there; one that is no number would spread."""
     found = groups(net)
     dead = silenced(net, found, {0: [0, 3]})
-    sparse_penalty(dead, found, strength=1.0, scales=False)(dead).backward()
+    sparse_penalty(dead, found, strength=1.0, scales=False).penalty(dead).backward()
     slopes = {n: p.grad for n, p in dead.named_parameters() if p.grad is not None}
     assert "head.bias" not in slopes
     assert len(slopes) == 8
@@ -122,7 +123,7 @@ def test_what_is_cut_has_faded_before(
     for strength in (0.0, 0.02):
         job = tiny.job(tmp_path / str(strength))
         penalty = sparse_penalty(net, groups(net), strength=strength, scales=scales)
-        made = fit(whole, data, tiny.cross_entropy, options, job, penalty=penalty)
+        made = fit(whole, data, tiny.cross_entropy, options, job, callbacks=[penalty])
         norms = measured.norms(made.net)[0].sort().values
         weakest[strength] = float(norms[:8].sum() / norms.sum())
         right[strength] = accuracy(made, data.val).top1
@@ -140,7 +141,7 @@ def test_a_penalised_training_that_was_stopped_goes_on_to_the_same_bits(
     parts = tiny.job(tmp_path / "parts")
 
     def trained(job: Job, loss: Loss) -> dict[str, Tensor]:
-        made = fit(whole, data, loss, options, job, penalty=penalty)
+        made = fit(whole, data, loss, options, job, callbacks=[penalty])
         return dict(made.net.state_dict())
 
     with pytest.raises(InterruptedRunError):
@@ -172,14 +173,14 @@ def test_a_stage_goes_on_with_what_it_has_made(
         return fit(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("compress.pruning.iterative.fit", watched)
-    made = stage(lenet, catalogue, job)  # type: ignore[arg-type]
-    first = (tmp_path / "pruning.json").read_bytes()
-    again = stage(lenet, catalogue, job)  # type: ignore[arg-type]
+    made = carry_out(stage, lenet, catalogue, job)
+    again = carry_out(stage, lenet, catalogue, job)
 
     assert titles == ["sparse", "step", "train", "train"]
-    assert tiny.same(made.net.state_dict(), again.net.state_dict())
-    assert (tmp_path / "pruning.json").read_bytes() == first
-    record = json.loads(first)
+    assert tiny.same(made.model.net.state_dict(), again.model.net.state_dict())
+    assert made.findings is not None
+    assert again.findings == made.findings
+    record = json.loads(json.dumps(made.findings.record))
     assert [len(record[key]) for key in ("steps", "macs", "groups")] == [2, 2, 4]
     assert record["groups"][0]["before"] == 6
     assert record["macs"][1] == record["steps"][1]["macs"]

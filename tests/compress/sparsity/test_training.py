@@ -99,7 +99,7 @@ def test_zeros_come_at_the_pace_of_the_cubic_schedule(
         tiny.cross_entropy,
         tiny.options(epochs=4),
         tiny.job(tmp_path),
-        thinning=Thinning(goal=GOAL, until=0.5),
+        callbacks=[Thinning(goal=GOAL, until=0.5)],
     )
 
     expected = [round(cubic(step / 12 / 0.5, 0.5) * total) for step in range(12)]
@@ -120,7 +120,7 @@ def test_a_thinning_that_was_stopped_goes_on_to_the_same_bits(
     thinning = Thinning(goal=GOAL, until=0.5)
     folders = tiny.job(tmp_path / "whole"), tiny.job(tmp_path / "parts")
     data, loss = tiny.data(), tiny.cross_entropy
-    whole = fit(model, data, loss, options, folders[0], thinning=thinning)
+    whole = fit(model, data, loss, options, folders[0], callbacks=[thinning])
     with pytest.raises(InterruptedRunError):
         fit(
             model,
@@ -128,10 +128,10 @@ def test_a_thinning_that_was_stopped_goes_on_to_the_same_bits(
             tiny.interrupting(signal.SIGINT, at=at),
             options,
             folders[1],
-            thinning=thinning,
+            callbacks=[thinning],
         )
 
-    resumed = fit(model, data, loss, options, folders[1], thinning=thinning)
+    resumed = fit(model, data, loss, options, folders[1], callbacks=[thinning])
 
     assert tiny.same(resumed.net.state_dict(), whole.net.state_dict())
     assert zeros(resumed.net) == round(
@@ -147,7 +147,7 @@ def test_a_pattern_comes_group_by_group(of: int) -> None:
     thinning = Thinning(goal=goal, until=1.0)
     found = []
     for share in (0.0, 0.05, 0.2, 0.5, 1.0):
-        thinning.reach_(net, share)
+        thinning.before_step_(net, share)
         per_group = (net[0].weight.view(5, -1, of) == 0).sum(dim=2)
         assert per_group.min() == per_group.max()
         found.append(int(per_group.max()))

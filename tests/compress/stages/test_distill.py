@@ -5,7 +5,6 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -14,13 +13,12 @@ from torch import Tensor, nn
 
 from compress.data.data import Data
 from compress.models.model import Model
+from compress.pipeline.stages import baselines_of
 from compress.recipe.distill import Distill
 from compress.recipe.finetune import FineTune
+from compress.training import distillation
 from runtime.errors import InterruptedRunError
 from runtime.preprocess import Preprocess
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 
 class Counted(nn.Module):
@@ -58,14 +56,20 @@ class Stoppable(nn.Module):
 
 
 @pytest.fixture
-def teacher(tiny: ModuleType) -> Model:
-    """A teacher of fixed weights that has not seen anything yet."""
+def teacher(tiny: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Model:
+    """A teacher of fixed weights that has not seen anything yet; every stage's."""
     Counted.seen.clear()
     Counted.sides.clear()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         made: Model = tiny.model(Counted())
+    teach_by(made, monkeypatch)
     return made
+
+
+def teach_by(teacher: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `teacher` be the one whose name a stage is given."""
+    monkeypatch.setattr(distillation, "teacher_for", lambda *_, **__: teacher)
 
 
 def distil(**fields: object) -> Distill:
@@ -117,7 +121,7 @@ def test_the_loss_is_hintons(  # noqa: PLR0913, PLR0917  # three of them are the
         views=views, temperature=temperature, alpha=alpha, label_smoothing=smoothing
     )
 
-    stage(student, tiny.Opened(data), made, teacher)  # type: ignore[arg-type]
+    tiny.made(stage, student, tiny.Opened(data), made)
 
     own, theirs = (
         logits_of(student, data, training=True),
@@ -141,7 +145,7 @@ def test_the_teacher_is_never_changed(
     for views in (0, 2):
         stage = distil(views=views, epochs=2)
         made = tiny.job(tmp_path / str(views))
-        stage(tiny.model(), tiny.Opened(tiny.data(train=12)), made, teacher)  # type: ignore[arg-type]
+        tiny.made(stage, tiny.model(), tiny.Opened(tiny.data(train=12)), made)
 
     assert tiny.same(teacher.net.state_dict(), before)
     assert teacher.net.training
@@ -155,14 +159,12 @@ def test_without_weight_the_teacher_teaches_nothing(
     student, data = tiny.model(), tiny.Opened(tiny.data(train=24))
     fields = {"epochs": 3, "augment": "auto"}
 
-    taught = distil(alpha=0.0, views=3, **fields)(
-        student,
-        data,  # type: ignore[arg-type]
-        tiny.job(tmp_path / "taught"),
-        teacher,
-    )
+    stage = distil(alpha=0.0, views=3, **fields)
+    taught = tiny.made(stage, student, data, tiny.job(tmp_path / "taught"))
     options = {name: getattr(distil(**fields), name) for name in FineTune.model_fields}
-    alone = FineTune(**options)(student, data, tiny.job(tmp_path / "alone"))  # type: ignore[arg-type]
+    alone = tiny.made(
+        FineTune(**options), student, data, tiny.job(tmp_path / "alone")
+    )
 
     torch.testing.assert_close(
         taught.net.state_dict(), alone.net.state_dict(), rtol=1e-5, atol=1e-6
@@ -177,9 +179,9 @@ def test_views_are_asked_once_and_cycle(
     stage = distil(views=2, epochs=6, augment="auto")
     cache = tmp_path / "cache"
 
-    first = stage(student, data, tiny.job(tmp_path / "a", cache=cache), teacher)  # type: ignore[arg-type]
+    first = tiny.made(stage, student, data, tiny.job(tmp_path / "a", cache=cache))
     assert sum(Counted.seen) == 2 * 24
-    second = stage(student, data, tiny.job(tmp_path / "b", cache=cache), teacher)  # type: ignore[arg-type]
+    second = tiny.made(stage, student, data, tiny.job(tmp_path / "b", cache=cache))
 
     assert sum(Counted.seen) == 2 * 24
     assert tiny.same(first.net.state_dict(), second.net.state_dict())
@@ -190,7 +192,8 @@ def test_fewer_epochs_than_views_ask_for_fewer(
 ) -> None:
     stage = distil(views=4, epochs=1)
 
-    stage(tiny.model(), tiny.Opened(tiny.data(train=12)), tiny.job(tmp_path), teacher)  # type: ignore[arg-type]
+    data, job = tiny.Opened(tiny.data(train=12)), tiny.job(tmp_path)
+    tiny.made(stage, tiny.model(), data, job)
 
     assert sum(Counted.seen) == 12
 
@@ -202,7 +205,7 @@ def test_mixed_images_are_asked_every_time_and_that_is_said(
     made = tiny.job(tmp_path)
     stage = distil(views=2, epochs=3, **{mixing: 1.0})
 
-    stage(tiny.model(), tiny.Opened(tiny.data(train=12)), made, teacher)  # type: ignore[arg-type]
+    tiny.made(stage, tiny.model(), tiny.Opened(tiny.data(train=12)), made)
 
     assert Counted.seen == [12, 12, 12]
     (sentence,) = tiny.events(made, "tell")
@@ -211,7 +214,7 @@ def test_mixed_images_are_asked_every_time_and_that_is_said(
 
 
 def test_student_and_teacher_look_at_one_view_at_their_own_resolution(
-    tiny: ModuleType, tmp_path: Path, teacher: Model
+    tiny: ModuleType, tmp_path: Path, teacher: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The data is opened for the larger of the two; each sees its own size."""
     looked: list[int] = []
@@ -227,25 +230,26 @@ def test_student_and_teacher_look_at_one_view_at_their_own_resolution(
     stage = distil(views=1)
 
     student = tiny.model(Counted(), size=8)
-    stage(student, catalogue, tiny.job(tmp_path), large)  # type: ignore[arg-type]
+    teach_by(large, monkeypatch)
+    tiny.made(stage, student, catalogue, tiny.job(tmp_path))
 
     assert looked == [16]
     assert Counted.sides == [16, 8]  # the answers are asked for first
 
 
-def test_the_rival_is_the_same_student_with_the_same_budget() -> None:
+def test_the_baseline_is_the_same_student_with_the_same_budget() -> None:
     """`--baseline` adds it; every training option is the same, the teacher is gone."""
     stage = distil(epochs=7, baseline=True, label_smoothing=0.1, freeze=("stem",))
 
-    rivals: Mapping[str, object] = stage.rivals()
-    assert set(rivals) == {"alone"}
-    alone = rivals["alone"]
+    beside = baselines_of(stage)
+    assert set(beside) == {"alone"}
+    alone = beside["alone"]
 
     assert isinstance(alone, FineTune)
     assert alone.model_dump() == {
         name: getattr(stage, name) for name in FineTune.model_fields
     }
-    assert distil().rivals() == {}
+    assert baselines_of(distil()) == {}
 
 
 def test_label_smoothing_reaches_the_loss(tiny: ModuleType, tmp_path: Path) -> None:
@@ -253,7 +257,8 @@ def test_label_smoothing_reaches_the_loss(tiny: ModuleType, tmp_path: Path) -> N
     student, data, made = tiny.model(), tiny.data(train=12), tiny.job(tmp_path)
     fields = {name: getattr(distil(), name) for name in FineTune.model_fields}
 
-    FineTune(**(fields | {"label_smoothing": 0.3}))(student, tiny.Opened(data), made)  # type: ignore[arg-type]
+    stage = FineTune(**(fields | {"label_smoothing": 0.3}))
+    tiny.made(stage, student, tiny.Opened(data), made)
 
     own = shares(logits_of(student, data, training=True))
     target = np.eye(3)[data.train.labels] * 0.7 + 0.1
@@ -268,13 +273,13 @@ def test_a_stopped_distillation_goes_on_to_the_same_bits(
     """The answers are on disk, the state too; a second command ends as one would."""
     student, data = tiny.model(Stoppable()), tiny.Opened(tiny.data(train=24))
     stage = distil(views=2, epochs=3, augment="auto")
-    whole = stage(student, data, tiny.job(tmp_path / "whole"), teacher)  # type: ignore[arg-type]
+    whole = tiny.made(stage, student, data, tiny.job(tmp_path / "whole"))
     made = tiny.job(tmp_path / "stopped")
     Stoppable.countdown[:] = [3]
     with pytest.raises(InterruptedRunError, match="stopped after 1 of 3"):
-        stage(student, data, made, teacher)  # type: ignore[arg-type]
+        tiny.made(stage, student, data, made)
 
-    again = stage(student, data, made, teacher)  # type: ignore[arg-type]
+    again = tiny.made(stage, student, data, made)
 
     assert "goes on at epoch 2, step 2" in tiny.events(made, "tell")[-1]
     assert tiny.same(again.net.state_dict(), whole.net.state_dict())

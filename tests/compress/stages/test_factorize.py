@@ -11,15 +11,16 @@ from pydantic import ValidationError
 from torch import Tensor, nn
 
 from compress.context.console import Screen
+from compress.context.latency_target import LatencyTarget
 from compress.data.dataset import Catalogue
 from compress.evaluation.costs import count_params
 from compress.lowrank import factorization as factorising
-from compress.lowrank.record import RECORD
 from compress.models.build import build
 from compress.models.checkpoint import load_model, save_model
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.models.surgery.record import Surgery, Widths
+from compress.pipeline.stages import carry_out
 from compress.recipe.factorize import Factorize
 from runtime.errors import InputRejectedError, RecipeError
 
@@ -78,7 +79,8 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
     job = tiny.job(tmp_path)
     before = {name: value.clone() for name, value in lenet.net.state_dict().items()}
 
-    made = stage(energy=0.8)(lenet, catalogue, job)  # type: ignore[arg-type]
+    result = carry_out(stage(energy=0.8), lenet, catalogue, job)
+    made = result.model
 
     assert tiny.same(lenet.net.state_dict(), before)
     assert count_params(made.net) < 0.9 * count_params(lenet.net)
@@ -92,7 +94,9 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
     again = load_model(tmp_path / "saved")
     assert again.surgery == made.surgery
     assert torch.equal(answers(again, catalogue), answers(made, catalogue))
-    found = json.loads((tmp_path / RECORD).read_text(encoding="utf-8"))["layers"]
+    assert result.findings is not None
+    assert result.findings.kind == "factorisation"
+    found = json.loads(json.dumps(result.findings.record))["layers"]
     ranks = {each["name"]: each["ranks"] for each in found if each["ranks"]}
     assert ranks == {
         name: list(how.ranks) for name, how in made.surgery.factorised.items()
@@ -105,7 +109,7 @@ def test_only_the_named_layers_are_split(
     tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
     name = next(n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear))
-    made = stage(energy=0.5, layers=(name,))(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+    made = tiny.made(stage(energy=0.5, layers=(name,)), lenet, catalogue, tiny.job(tmp_path))
     assert set(made.surgery.factorised) == {name}
     assert made.surgery.factorised[name].kind == "linear"
 
@@ -114,8 +118,8 @@ def test_only_the_named_layers_are_split(
 def test_the_factors_of_an_earlier_stage_are_not_split_again(
     tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
-    once = stage(energy=0.9)(lenet, catalogue, tiny.job(tmp_path / "1"))  # type: ignore[arg-type]
-    twice = stage(energy=0.5)(once, catalogue, tiny.job(tmp_path / "2"))  # type: ignore[arg-type]
+    once = tiny.made(stage(energy=0.9), lenet, catalogue, tiny.job(tmp_path / "1"))
+    twice = tiny.made(stage(energy=0.5), once, catalogue, tiny.job(tmp_path / "2"))
     assert set(once.surgery.factorised) <= set(twice.surgery.factorised)
     assert not any(".0" in name[-2:] for name in twice.surgery.factorised)
 
@@ -130,7 +134,7 @@ def test_masks_of_layers_that_are_gone_are_forgotten(
     masked = lenet.operated(
         lenet.net, Surgery(masked=dict.fromkeys(names, "unstructured"))
     )
-    made = stage(energy=0.5)(masked, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+    made = tiny.made(stage(energy=0.5), masked, catalogue, tiny.job(tmp_path))
     split = {f"{name}.weight" for name in made.surgery.factorised}
     assert split
     assert made.surgery.masked.keys() == set(names) - split
@@ -166,7 +170,7 @@ def test_a_pruned_network_keeps_its_widths(
         second.weight = nn.Parameter(second.weight[:, :units])
     first.out_features = second.in_features = units
 
-    made = stage(energy=0.9)(pruned, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+    made = tiny.made(stage(energy=0.9), pruned, catalogue, tiny.job(tmp_path))
 
     assert linear[0] in made.surgery.factorised
     save_model(made, tmp_path / "saved")
@@ -184,9 +188,9 @@ def test_ranks_are_chosen_once_and_then_trained(
 ) -> None:
     """A stage that was interrupted in training does not measure again."""
     job = tiny.job(tmp_path)
-    made = stage(energy=0.9, epochs=1)(lenet, catalogue, job)  # type: ignore[arg-type]
+    made = tiny.made(stage(energy=0.9, epochs=1), lenet, catalogue, job)
     monkeypatch.setattr(factorising, "split", None)
-    again = stage(energy=0.9, epochs=1)(lenet, catalogue, job)  # type: ignore[arg-type]
+    again = tiny.made(stage(energy=0.9, epochs=1), lenet, catalogue, job)
     assert tiny.same(made.net.state_dict(), again.net.state_dict())
 
 
@@ -201,13 +205,16 @@ def test_a_latency_budget_is_one_of_the_whole_network(
     """By the invented clock, where every weight counts, three quarters of it."""
     total = count_params(lenet.net) / 1000
     monkeypatch.setattr(factorising, "latencies_ms", lambda _, **__: (total,))
-    made = stage(latency=0.75)(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
-    left = count_params(made.net) / 1000
+    result = carry_out(stage(latency=0.75), lenet, catalogue, tiny.job(tmp_path))
+    left = count_params(result.model.net) / 1000
     assert left <= 0.75 * total
-    promised = json.loads((tmp_path / RECORD).read_text(encoding="utf-8"))["latency"]
-    assert promised["share"] == 0.75
-    assert promised["whole_ms"] == total
-    assert promised["predicted_ms"] == pytest.approx(left)
+    target = result.latency
+    assert target is not None
+    assert target.share == 0.75
+    assert target.whole_ms == total
+    assert target.predicted_ms == pytest.approx(left)
+    assert result.findings is not None
+    assert LatencyTarget.read(result.findings.record, stage=target.stage) == target
 
 
 @pytest.mark.parametrize(
@@ -228,7 +235,7 @@ def test_a_layer_that_does_not_exist(
     tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
 ) -> None:
     with pytest.raises(RecipeError, match="layers: 'nowhere' is, or holds, no layer"):
-        stage(energy=0.5, layers=("nowhere",))(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+        tiny.made(stage(energy=0.5, layers=("nowhere",)), lenet, catalogue, tiny.job(tmp_path))
 
 
 def test_no_images_to_fit_to(tiny: ModuleType, tmp_path: Path, lenet: Model) -> None:
@@ -236,7 +243,7 @@ def test_no_images_to_fit_to(tiny: ModuleType, tmp_path: Path, lenet: Model) -> 
     with pytest.raises(
         InputRejectedError, match="calibration: colours has no training"
     ):
-        stage(energy=0.5)(lenet, empty, tiny.job(tmp_path))  # type: ignore[arg-type]
+        tiny.made(stage(energy=0.5), lenet, empty, tiny.job(tmp_path))
 
 
 def test_several_processes_are_refused(
@@ -248,4 +255,4 @@ def test_several_processes_are_refused(
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="would disturb each other's timing"):
-        stage(energy=0.5)(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+        tiny.made(stage(energy=0.5), lenet, catalogue, tiny.job(tmp_path))

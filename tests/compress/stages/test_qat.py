@@ -139,7 +139,7 @@ def test_options_for_float_networks_are_refused(
 ) -> None:
     (name,) = fields
     with pytest.raises(RecipeError, match=f"qat: {name} is for training in float"):
-        options(**fields)(tiny.model(), tiny.Opened(tiny.data()), tiny.job(tmp_path))  # type: ignore[arg-type]
+        tiny.made(options(**fields), tiny.model(), tiny.Opened(tiny.data()), tiny.job(tmp_path))
 
 
 def test_a_quantised_model_is_refused(tiny: ModuleType, tmp_path: Path) -> None:
@@ -147,8 +147,8 @@ def test_a_quantised_model_is_refused(tiny: ModuleType, tmp_path: Path) -> None:
     net = prepared(tiny.model(), data, options())
     model = tiny.model().with_net(net.quantized())
 
-    with pytest.raises(RecipeError, match="tiny is quantised already; give the float"):
-        options()(model, tiny.Opened(data), job)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="takes a float network, and tiny is an INT8"):
+        tiny.made(options(), model, tiny.Opened(data), job)
 
 
 def test_the_stage_gives_back_an_int8_network(tiny: ModuleType, tmp_path: Path) -> None:
@@ -156,7 +156,7 @@ def test_the_stage_gives_back_an_int8_network(tiny: ModuleType, tmp_path: Path) 
     data, model = tiny.data(train=60, val=60), tiny.model()
     float_net = model.with_net(_learnt(tiny, model, data, tmp_path / "float"))
 
-    made = options()(float_net, tiny.Opened(data), tiny.job(tmp_path / "qat"))  # type: ignore[arg-type]
+    made = tiny.made(options(), float_net, tiny.Opened(data), tiny.job(tmp_path / "qat"))
 
     assert isinstance(made.net, QuantizedNet)
     assert isinstance(made, Model)

@@ -17,12 +17,12 @@ from compress.models.build import build
 from compress.models.checkpoint import load_model, save_model
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from compress.pipeline.stages import carry_out
 from compress.recipe.finetune import FineTune
 from compress.recipe.ptq import Ptq
 from compress.recipe.qat import Qat
 from compress.recipe.sparsify import Sparsify
 from compress.sparsity.goal import weights_of, zeros_in
-from compress.sparsity.record import RECORD
 from runtime.errors import RecipeError
 
 
@@ -60,14 +60,16 @@ def test_the_share_is_reached_and_written_down(
     job = tiny.job(tmp_path)
     dense = {name: value.clone() for name, value in resnet.net.state_dict().items()}
 
-    made = stage(sparsity=0.8, thinning=thinning, scope=scope)(
-        resnet, tiny.Opened(tiny.data()), job
-    )  # type: ignore[arg-type]
+    options = stage(sparsity=0.8, thinning=thinning, scope=scope)
+    result = carry_out(options, resnet, tiny.Opened(tiny.data()), job)
+    made = result.model
 
     assert share(made.net) == pytest.approx(0.8, abs=1e-3)
     assert set(made.surgery.masked.values()) == {"unstructured"}
     assert made.surgery.masked.keys() == weights_of(made.net).keys()
-    found = json.loads((tmp_path / RECORD).read_text(encoding="utf-8"))
+    assert result.findings is not None
+    assert result.findings.kind == "sparsity"
+    found = json.loads(json.dumps(result.findings.record))
     assert found["zeros"] / found["weights"] == share(made.net)
     assert sum(layer["zeros"] for layer in found["layers"]) == found["zeros"]
     assert tiny.same(resnet.net.state_dict(), dense)
@@ -77,9 +79,9 @@ def test_a_training_of_one_step_gets_there_too(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     """No step comes after the last weights are due; they go all the same."""
-    made = stage(sparsity=0.8, epochs=1, batch_size=64)(
-        resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
-    )  # type: ignore[arg-type]
+    made = tiny.made(
+        stage(sparsity=0.8, epochs=1, batch_size=64), resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
+    )
     assert share(made.net) == pytest.approx(0.8, abs=1e-3)
 
 
@@ -87,7 +89,7 @@ def test_a_pattern_holds_in_every_layer_that_it_suits(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     """Three input channels make no groups of four: the stem stays dense."""
-    made = stage(pattern="2:4")(resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path))  # type: ignore[arg-type]
+    made = tiny.made(stage(pattern="2:4"), resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path))
 
     for name, weight in weights_of(made.net).items():
         if name == "conv1.weight":
@@ -101,9 +103,9 @@ def test_a_pattern_holds_in_every_layer_that_it_suits(
 def test_spared_layers_stay_dense(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
-    made = stage(sparsity=0.5, epochs=0, spare=("conv1", "linear"))(
-        resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
-    )  # type: ignore[arg-type]
+    made = tiny.made(
+        stage(sparsity=0.5, epochs=0, spare=("conv1", "linear")), resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
+    )
     weights = weights_of(made.net)
     assert zeros_in([weights["conv1.weight"], weights["linear.weight"]]) == 0
     assert "linear.weight" not in made.surgery.masked
@@ -113,9 +115,9 @@ def test_without_training_only_the_smallest_weights_change(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     """No images are needed either."""
-    made = stage(sparsity=0.5, epochs=0)(
-        resnet, tiny.Opened(replace(tiny.data(), train=None)), tiny.job(tmp_path)
-    )  # type: ignore[arg-type]
+    made = tiny.made(
+        stage(sparsity=0.5, epochs=0), resnet, tiny.Opened(replace(tiny.data(), train=None)), tiny.job(tmp_path)
+    )
     for name, weight in weights_of(made.net).items():
         before = resnet.net.get_parameter(name)
         assert torch.equal(weight, before * (weight != 0))
@@ -125,8 +127,8 @@ def test_a_second_stage_adds_zeros_to_those_of_the_first(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     data = tiny.Opened(tiny.data())
-    once = stage(sparsity=0.5, epochs=0)(resnet, data, tiny.job(tmp_path / "1"))  # type: ignore[arg-type]
-    twice = stage(sparsity=0.8)(once, data, tiny.job(tmp_path / "2"))  # type: ignore[arg-type]
+    once = tiny.made(stage(sparsity=0.5, epochs=0), resnet, data, tiny.job(tmp_path / "1"))
+    twice = tiny.made(stage(sparsity=0.8), once, data, tiny.job(tmp_path / "2"))
     assert share(twice.net) == pytest.approx(0.8, abs=1e-3)
     assert masks_grew(once.net, twice.net)
 
@@ -143,7 +145,7 @@ def masks_grew(before: nn.Module, after: nn.Module) -> bool:
 def sparse(tiny: ModuleType, tmp_path: Path, resnet: Model) -> Model:
     """A network that is half zeros, saved and loaded again."""
     job = tiny.job(tmp_path / "sparse")
-    made = stage(sparsity=0.5, epochs=0)(resnet, tiny.Opened(tiny.data()), job)  # type: ignore[arg-type]
+    made = tiny.made(stage(sparsity=0.5, epochs=0), resnet, tiny.Opened(tiny.data()), job)
     save_model(made, job.folder)
     return load_model(job.folder)
 
@@ -152,9 +154,8 @@ def test_a_masked_model_keeps_its_zeros_in_later_training(
     tiny: ModuleType, tmp_path: Path, sparse: Model
 ) -> None:
     """Loaded from its folder: the record alone says so."""
-    tuned = FineTune(epochs=2, batch_size=8)(
-        sparse, tiny.Opened(tiny.data()), tiny.job(tmp_path / "tuned")
-    )  # type: ignore[arg-type]
+    options, job = FineTune(epochs=2, batch_size=8), tiny.job(tmp_path / "tuned")
+    tuned = tiny.made(options, sparse, tiny.Opened(tiny.data()), job)
     assert masks_grew(sparse.net, tuned.net)
     assert share(tuned.net) == share(sparse.net)
 
@@ -179,7 +180,8 @@ def test_what_is_zero_is_zero_in_int8(
     tiny: ModuleType, tmp_path: Path, sparse: Model, after: Ptq | Qat
 ) -> None:
     """Every masked place holds the integer 0, whatever was folded or learnt."""
-    made = after(sparse, tiny.Opened(tiny.data(val=12)), tiny.job(tmp_path / "int8"))  # type: ignore[arg-type]
+    data, job = tiny.Opened(tiny.data(val=12)), tiny.job(tmp_path / "int8")
+    made = tiny.made(after, sparse, data, job)
 
     assert isinstance(made.net, QuantizedNet)
     graph, scales = made.net.graph, made.net.scheme.weights
@@ -226,6 +228,9 @@ def test_what_does_not_go_with_the_network_is_refused(
     sentence: str,
 ) -> None:
     with pytest.raises(RecipeError, match=sentence):
-        stage(sparsity=0.5, **fields)(
-            resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
-        )  # type: ignore[arg-type]
+        tiny.made(
+            stage(sparsity=0.5, **fields),
+            resnet,
+            tiny.Opened(tiny.data()),
+            tiny.job(tmp_path),
+        )

@@ -191,7 +191,7 @@ def test_weights_that_went_late_change_the_statistics(
         tiny.cross_entropy,
         tiny.options(epochs=20),
         tiny.job(tmp_path),
-        thinning=thinning,
+        callbacks=[thinning],
     )
 
     weight = made.net[0].weight  # type: ignore[index]
@@ -224,7 +224,7 @@ def gathered(made: Model, folder: Path, tiny: ModuleType, **fields: object) -> T
     filled = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-4, "calib_images": 12}
     stage = Qat(**filled | fields)  # type: ignore[arg-type]
     data = tiny.Opened(tiny.data(val=12))
-    net = stage(made, data, tiny.job(folder)).net
+    net = tiny.made(stage, made, data, tiny.job(folder)).net
     pixels = torch.from_numpy(data.train.pixels).permute(0, 3, 1, 2)
     with torch.no_grad():
         answers: Tensor = net(made.prepare(pixels))
@@ -240,7 +240,8 @@ def test_a_quantised_training_that_gathers_too_briefly_settles_its_statistics(
     With the default they are never touched, as they are the float network's own.
     """
     tuned = FineTune(epochs=20, batch_size=8, learning_rate=0.05)
-    model = tuned(tiny.model(), tiny.Opened(tiny.data()), tiny.job(tmp_path / "float"))
+    data, job = tiny.Opened(tiny.data()), tiny.job(tmp_path / "float")
+    model = tiny.made(tuned, tiny.model(), data, job)
     with torch.no_grad():
         pixels = torch.from_numpy(tiny.data().train.pixels).permute(0, 3, 1, 2)
         wanted = model.net(model.prepare(pixels))

@@ -24,6 +24,8 @@ from compress.context.context import Job
 from compress.data.data import Batch, Data, Images
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from compress.pipeline.stages import carry_out
+from compress.recipe.stage import Stage
 from compress.recipe.training import Training
 from compress.training.fit import fit
 from runtime.errors import InterruptedRunError, RecipeError
@@ -117,6 +119,11 @@ def job(folder: Path, **fields: Any) -> Job:  # noqa: ANN401  # the fields of Jo
     screen = Screen(verbosity="quiet", journal=folder / "events.jsonl")
     filled = {"save_seconds": 0.0, "cache": folder / "cache", "screen": screen}
     return Job(folder=folder, **(filled | fields))
+
+
+def made(stage: Stage, given: Model, opened: Opened, own: Job) -> Model:
+    """What a stage makes of a model."""
+    return carry_out(stage, given, opened, own).model  # type: ignore[arg-type]
 
 
 def events(made: Job, kind: str) -> list[str]:
