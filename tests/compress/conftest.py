@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 
@@ -15,7 +16,8 @@ from PIL import Image
 from runtime import measure, taking
 from runtime.fresh import Fresh
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
 SIDE_PIXELS = 32
 FRESH: list[Fresh | None] = []  # what one file took in a process of its own
 Started = Callable[..., subprocess.CompletedProcess[str]]
@@ -111,14 +113,21 @@ def network(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def tiny() -> ModuleType:
     """The file tiny_training.py, which also runs in processes of its own."""
-    name, file = (
-        "tiny_training",
-        Path(__file__).parent / "training" / "tiny_training.py",
-    )
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, file)
+    return _opened(HERE / "training" / "tiny_training.py")
+
+
+@pytest.fixture(scope="session")
+def quantised() -> Callable[[str], object]:
+    """Give a network of the model table on its grids, a `Made`; each is made once."""
+    return cache(_opened(HERE / "int8" / "quantised_nets.py").made)
+
+
+def _opened(file: Path) -> ModuleType:
+    """A Python file that is no test as a module, the same for all that ask."""
+    if file.stem not in sys.modules:
+        spec = importlib.util.spec_from_file_location(file.stem, file)
         assert spec is not None
         assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+        sys.modules[file.stem] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[file.stem])
+    return sys.modules[file.stem]

@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from test_arm_rules import CHANNELS, convolution
+from uniform_convolution import CHANNELS, convolution
 
 from compress.context.console import Screen
 from compress.context.vision import timm

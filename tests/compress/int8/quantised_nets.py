@@ -1,9 +1,8 @@
 """Small networks with lived-in batch norms, as graphs on their grids."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-import pytest
 import torch
 from torch import Tensor, fx, nn
 
@@ -66,16 +65,3 @@ def made(name: str, *, size: int = 64) -> Made:
 
     scheme = scheme_of(graph, plan, seen_ranges(graph, plan, batches), "minmax")
     return Made(net, graph, plan, QuantizedNet(graph, scheme), images)
-
-
-@pytest.fixture(scope="session")
-def quantised() -> Callable[[str], Made]:
-    """Give a network of the model table on its grids; each is made once."""
-    known: dict[str, Made] = {}
-
-    def get(name: str) -> Made:
-        if name not in known:
-            known[name] = made(name)
-        return known[name]
-
-    return get

@@ -21,7 +21,7 @@ from runtime.errors import Exit
 from runtime.files import write_json
 from runtime.preprocess import Preprocess
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 SHAPE = Preprocess(size=16, resize=16)
 NOBODY = 65534
 # A process that works with an entry, says so and waits.

@@ -12,7 +12,7 @@ from compress.pipeline.export_plan import wanted
 from compress.recipe.recipe import Export
 from runtime.errors import Exit, RecipeError
 from runtime.target import TARGETS, target
-from tests.compress.test_exports import quantised
+from tests.compress.pipeline.test_export_plan import quantised
 
 
 def test_the_table_has_a_line_for_each_target_and_fits_a_terminal(
@@ -79,7 +79,7 @@ def quantised_net_fixture() -> Model:
 
 def test_docs_name_targets_that_exist() -> None:
     """`--target A,B` of README and docs."""
-    root = Path(__file__).parents[2]
+    root = Path(__file__).parents[3]
     for page in (root / "README.md", *(root / "docs").glob("*.md")):
         words = page.read_text(encoding="utf-8").replace("`", " ").split()
         for flag, value in itertools.pairwise(words):

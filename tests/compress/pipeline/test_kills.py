@@ -13,7 +13,7 @@ import pytest
 from compress.cli.main import main
 from runtime.errors import Exit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # Imports once, then runs the command in a fork for every place: there the draft of the
 # file of that name is cut to half of what was written, and the process killed.
 SERVER = """

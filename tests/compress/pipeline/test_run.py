@@ -20,7 +20,7 @@ from runtime.artifact import Artifact
 from runtime.checking import check_files
 from runtime.errors import Exit, InputRejectedError
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # What the issue promises of report.json, beside what a table row or a file has.
 CONTRACT = {
     "": "schema name data recipe machine rows artifacts measurements budget",

@@ -19,7 +19,7 @@ from compress.context.answer import Facts
 from runtime import errors
 from runtime.errors import Exit
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def command(*words: str) -> list[str]:

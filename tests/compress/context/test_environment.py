@@ -15,7 +15,7 @@ from compress.context.environment import diagnose
 from compress.context.extras import EXTRAS, missing_extra
 from runtime.requirements import pip_line
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 
 
 def declared() -> dict[str, list[str]]:
