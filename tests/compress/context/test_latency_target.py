@@ -21,7 +21,7 @@ from runtime.measurement import Comparison, Measurement
 def measured(
     low_ms: float, p50_ms: float, kind: Literal["native", "emulated"] = "native"
 ) -> Measurement:
-    """As much of a measurement as a promise looks at."""
+    """As much of a measurement as a target looks at."""
     p50 = Estimate(p50_ms * 1e6, low_ms * 1e6, 2 * p50_ms * 1e6)
     refused = kind == "emulated"
     found = SimpleNamespace(
@@ -38,7 +38,7 @@ def against(low: float, ratio: float, high: float) -> Comparison:
     return Comparison(a="whole", b="made", ratio=Estimate(ratio, low, high))
 
 
-def promise(share: float | None) -> LatencyTarget:
+def target(share: float | None) -> LatencyTarget:
     return LatencyTarget(
         stage="prune", share=share, wanted_ms=5.0, predicted_ms=4.8, whole_ms=10.0
     )
@@ -46,7 +46,7 @@ def promise(share: float | None) -> LatencyTarget:
 
 def test_a_share_is_judged_by_what_was_timed_in_turn() -> None:
     """Half of the time is twice as fast; the interval has the benefit of the doubt."""
-    late, slow = measured(7.0, 8.0), promise(0.5)
+    late, slow = measured(7.0, 8.0), target(0.5)
 
     assert slow.broken(late, against(1.9, 1.95, 2.0)) is None
     assert slow.broken(late, against(1.6, 1.7, 1.8)) == (
@@ -58,25 +58,25 @@ def test_a_share_is_judged_by_what_was_timed_in_turn() -> None:
 @pytest.mark.parametrize("share", [None, 0.5])
 def test_milliseconds_are_judged_by_the_files_own_median(share: float | None) -> None:
     """So is a share of something that was not timed beside the file."""
-    assert promise(share).broken(measured(4.9, 5.3), None) is None
-    assert promise(share).broken(measured(5.1, 5.3), None) == (
+    assert target(share).broken(measured(4.9, 5.3), None) is None
+    assert target(share).broken(measured(5.1, 5.3), None) == (
         "prune: latency (p50) is 5.300 ms (95 % sure of at least 5.100 ms); asked for: "
         "at most 5.000 ms, predicted: 4.800 ms"
     )
 
 
-def test_an_invalid_measurement_keeps_no_promise() -> None:
+def test_an_invalid_measurement_keeps_no_target() -> None:
     """A throttled machine may have been fast enough before; that proves nothing."""
     throttled = measured(1.0, 1.0)
     cast("SimpleNamespace", throttled).faults = lambda: ("it throttled",)
-    said = promise(None).broken(throttled, None)
+    said = target(None).broken(throttled, None)
     assert said is not None
     assert "was not measured" in said
 
 
-def test_silence_and_emulation_keep_no_promise() -> None:
+def test_silence_and_emulation_keep_no_target() -> None:
     for found in (None, measured(1.0, 1.0, kind="emulated")):
-        said = promise(None).broken(found, None)
+        said = target(None).broken(found, None)
         assert said is not None
         assert "latency was not measured; asked for: at most 5.000 ms" in said
 
@@ -124,11 +124,16 @@ def test_the_run_holds_its_file_to_what_was_asked_for(  # noqa: PLR0913, PLR0917
     given = ("--model", "lenet5", "--data", str(data), "--epochs", "0")
 
     cheap = ("--recover", "none", "--calib-images", "8")
-    assert main(["prune", *given, *cheap, *words, "-q", "--out", str(out)]) == code
+    command = ["prune", *given, *cheap, *words, "-q", "--out", str(out)]
+    for _ in range(2):
+        assert main(command) == code
 
-    budget = json.loads((out / "report.json").read_text())["budget"]
-    assert budget["limits"]
-    assert len(budget["violations"]) == bool(sentence)
-    assert all(sentence in each for each in budget["violations"])
-    record = json.loads((out / "01-prune" / "pruning.json").read_text())
-    assert record["latency"]["whole_ms"] == 2.0
+        budget = json.loads((out / "report.json").read_text())["budget"]
+        assert budget["limits"]
+        assert len(budget["violations"]) == bool(sentence)
+        assert all(sentence in each for each in budget["violations"])
+        record = json.loads((out / "01-prune" / "pruning.json").read_text())
+        assert record["latency"]["whole_ms"] == 2.0
+        # The other time as a run that goes on, from what its stage wrote down.
+        (out / "report.json").unlink()
+        monkeypatch.delattr(Deadline, "choose", raising=False)
