@@ -138,7 +138,7 @@ def parity_of(
         images=images,
         argmax_agreement=agreed / images if classes and outputs > 1 else None,
         max_abs_error=largest,
-        sqnr_db=_sqnr_db(signal, noise),
+        sqnr_db=sqnr_db(signal, noise),
         ties=ties,
     )
 
@@ -225,8 +225,8 @@ def _check_scores(
             )
 
 
-def _sqnr_db(signal: float, noise: float) -> float | None:
-    """Signal to noise; None without noise, never infinite: JSON has no such number."""
+def sqnr_db(signal: float, noise: float) -> float | None:
+    """SQNR of powers in decibels; None without noise: JSON knows no infinity."""
     if noise == 0:
         return None
     return 10 * math.log10(max(signal, np.finfo(np.float64).tiny) / noise)

@@ -13,6 +13,7 @@ from torch import Tensor, fx, nn
 from export.classifier import check_answer, frozen
 from export.exporters import Order
 from export.output_file import check_path, versions_of
+from export.qparams import Grid
 from runtime.artifact import Artifact
 from runtime.errors import (
     InputRejectedError,
@@ -116,7 +117,7 @@ def _integers_(net: nn.Module, logits: tuple[float, int] | None, *, name: str) -
             f"export: {name} has no grid for its logits, which XNNPACK rounds; "
             "quantize it again with this edgepress"
         )
-    integers.round_answer_(net, qdq.Grid(*logits))
+    integers.round_answer_(net, Grid(*logits))
     for node in list(net.graph.nodes):
         if node.target is qdq.dequantize_channels():
             _float_bias_(net, node)

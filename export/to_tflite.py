@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 from export.classifier import check_answer, frozen
 from export.exporters import Order
 from export.output_file import check_path, versions_of
+from export.qparams import Grid
 from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import sha256_of, written_whole
@@ -170,7 +171,7 @@ def _ready_(
     net: nn.Module, image: Tensor, *, logits: tuple[float, int] | None, name: str
 ) -> "list[Kept]":
     """Spell a Q/DQ graph as the converter and LiteRT need it, in place."""
-    from export.tflite import integers, qdq
+    from export.tflite import integers
     from export.tflite import legalize as spelling
 
     if not isinstance(net, fx.GraphModule) or not integers.has_integers(net):
@@ -179,7 +180,7 @@ def _ready_(
             "first, or choose another dtype"
         )
     if logits is not None:
-        integers.round_answer_(net, qdq.Grid(*logits))
+        integers.round_answer_(net, Grid(*logits))
     kept = integers.float_constants_(net)
     spelling.spell_(net, image)
     integers.check_edges(net)

@@ -11,9 +11,9 @@ from torch import Tensor, fx
 from compress.evaluation.alignment import aligned
 from compress.int8.capture import ATEN
 from compress.int8.fused import KERNEL_OF
-from compress.int8.grids import Grid
 from compress.int8.operators import written
 from compress.int8.simulate import QuantizedNet, simulated
+from export.qparams import Grid
 from runtime.artifact import Artifact
 from runtime.backends.ort import imported
 from runtime.batch import in_layout_of

@@ -14,9 +14,10 @@ from torch import Tensor, fx, nn
 from compress.int8.biases import give_bias_
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import add_parameter, captured, parameter, refreshed_
-from compress.int8.grids import HIGH, LOW, Grid, Scheme
+from compress.int8.grids import Scheme
 from compress.int8.operators import bias_of, weight_of, weighted
 from compress.int8.simulate import QuantizedNet
+from export.qparams import HIGH, LOW, Grid
 from runtime.errors import InputRejectedError, one_line
 from runtime.typed import Between
 

@@ -11,9 +11,10 @@ from torch import fx
 
 from compress.int8 import kernels
 from compress.int8.capture import ATEN, add_buffer, parameter, refreshed_
-from compress.int8.grids import Grid, Scheme, weight_steps
+from compress.int8.grids import Scheme, weight_steps
 from compress.int8.operators import bias_of, is_weighted, rule_of, weight_of
 from compress.int8.reads import int8_readers
+from export.qparams import Grid
 
 if TYPE_CHECKING:
     from collections.abc import Callable

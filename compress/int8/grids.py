@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final, Literal, NamedTuple
+from typing import Final, Literal
 
 import torch
 from torch import Tensor
 
-LOW: Final = -128
-HIGH: Final = 127
+from export.qparams import HIGH, LOW, Grid
+
 # Weights leave -128 out, so that a kernel may negate them (LiteRT INT8 specification).
 WEIGHT_HIGH: Final = 127
 # Half of int32: the sum of products needs the rest.
@@ -18,23 +18,6 @@ BIAS_HIGH: Final = 1 << 30
 _BIAS_WANTED: Final = 1 << 23
 # A range narrower than this is a constant; the grid must not divide by nothing.
 _NARROWEST: Final = 1e-6
-
-
-class Grid(NamedTuple):
-    """real = scale * (integer - zero_point), integer in [-128, 127]; per tensor."""
-
-    scale: float
-    zero_point: int
-
-    @property
-    def low(self) -> float:
-        """The least real number on the grid."""
-        return self.scale * (LOW - self.zero_point)
-
-    @property
-    def high(self) -> float:
-        """The greatest real number on the grid."""
-        return self.scale * (HIGH - self.zero_point)
 
 
 @dataclass(frozen=True, kw_only=True)

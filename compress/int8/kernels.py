@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor
 
-from compress.int8.grids import HIGH, LOW, Grid, float32
+from compress.int8.grids import float32
+from export.qparams import HIGH, LOW, Grid
 
 # Stride, padding and dilation for height and width, and groups.
 Geometry = tuple[Sequence[int], Sequence[int], Sequence[int], int]

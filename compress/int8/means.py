@@ -26,8 +26,9 @@ from typing import Final, cast
 import numpy as np
 from torch import fx
 
-from compress.int8.grids import HIGH, LOW, Grid, float32
+from compress.int8.grids import float32
 from compress.int8.pools import map_of, pair_of
+from export.qparams import HIGH, LOW, Grid
 
 # How much coarser a grid may get for the sake of the greatest distance from ties.
 _COARSER: Final = 1 / 256

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Literal, cast
 from torch import fx
 
 from compress.int8.capture import ATEN
-from compress.int8.grids import Grid
+from export.qparams import Grid
 from runtime.errors import InputRejectedError
 
 if TYPE_CHECKING:

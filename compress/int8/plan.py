@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from torch import fx
 
 from compress.int8.capture import ATEN
-from compress.int8.grids import Grid
 from compress.int8.operators import (
     inputs_of,
     is_fused,
@@ -17,6 +16,7 @@ from compress.int8.operators import (
     weighted,
     written,
 )
+from export.qparams import Grid
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,10 @@ from torch import fx
 from compress.int8.biases import give_bias_
 from compress.int8.capture import ATEN, parameter, refreshed_
 from compress.int8.fused import geometry_of
-from compress.int8.grids import Grid, Scheme, snapped_weight
+from compress.int8.grids import Scheme, snapped_weight
 from compress.int8.operators import bias_of, is_weighted, weight_of
 from compress.int8.simulate import is_int8
+from export.qparams import Grid
 
 
 def recentered(

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, fx
 
 from compress.int8.capture import ATEN, INPUT, parameter
-from compress.int8.grids import HIGH, LOW, Grid, float32, grid_between
+from compress.int8.grids import float32, grid_between
 from compress.int8.means import calm_mean, counts_of
 from compress.int8.plan import Plan
+from export.qparams import HIGH, LOW, Grid
 
 Range = tuple[float, float]
 

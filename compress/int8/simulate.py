@@ -16,14 +16,7 @@ from torch import Tensor, fx, nn
 from compress.int8 import kernels
 from compress.int8.capture import ATEN, add_buffer, parameter, refreshed_
 from compress.int8.fused import KERNEL_OF, PLAIN, fused, snap_reads_
-from compress.int8.grids import (
-    HIGH,
-    LOW,
-    Grid,
-    Scheme,
-    bias_steps,
-    weight_steps,
-)
+from compress.int8.grids import Scheme, bias_steps, weight_steps
 from compress.int8.operators import (
     Rule,
     bias_of,
@@ -34,6 +27,7 @@ from compress.int8.operators import (
     weighted,
     written,
 )
+from export.qparams import HIGH, LOW, Grid
 
 QDQ: Final = torch.ops.quantized_decomposed
 BINARY: Final[Mapping[object, Callable[..., Tensor]]] = {

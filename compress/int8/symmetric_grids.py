@@ -14,10 +14,10 @@ from torch import Tensor
 
 from compress.context.records import inner, number, sentences
 from compress.int8.capture import ATEN, refreshed_
-from compress.int8.grids import Grid
 from compress.int8.reads import int8_readers
 from compress.int8.recenter import recentered
 from compress.int8.simulate import QuantizedNet
+from export.qparams import Grid
 from runtime.errors import InputRejectedError
 
 

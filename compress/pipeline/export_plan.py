@@ -21,7 +21,7 @@ from runtime.selftest import SelfTest
 from runtime.target import LOCAL, Target, int8_target, target
 
 if TYPE_CHECKING:
-    from compress.int8.grids import Grid
+    from export.qparams import Grid
 
 
 @dataclass(frozen=True, kw_only=True)

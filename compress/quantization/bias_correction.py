@@ -8,7 +8,7 @@ that cuts rare values looks like a shift, so taking it back is a remedy to be tr
 import copy
 from collections.abc import Callable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
-from typing import Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
@@ -19,10 +19,13 @@ from compress.int8 import kernels
 from compress.int8.axes import OF_MAPS, OF_TOKENS, by_channel, channel_axis
 from compress.int8.biases import give_bias_
 from compress.int8.capture import ATEN, parameter
-from compress.int8.grids import Grid, Scheme, snapped_weight
+from compress.int8.grids import Scheme, snapped_weight
 from compress.int8.operators import bias_of, is_fused, weight_of, weighted, written
 from compress.int8.simulate import bounds_of, is_int8, simulated
 from compress.quantization.calibrate import Watch
+
+if TYPE_CHECKING:
+    from export.qparams import Grid
 
 _KERNELS: Final = frozenset({kernels.conv2d, kernels.linear})
 _ALL: Final = (float("-inf"), float("inf"))

@@ -10,10 +10,11 @@ from torch import Tensor, fx
 
 from compress.context.progress import passed
 from compress.int8.capture import parameter
-from compress.int8.grids import Grid, Scheme, roomy_scales, weight_scales
+from compress.int8.grids import Scheme, roomy_scales, weight_scales
 from compress.int8.operators import bias_of, weight_of, weighted
 from compress.int8.plan import Plan
 from compress.int8.rules import grids_of
+from export.qparams import Grid
 
 Ranges = Literal["minmax", "mean", "percentile", "mse", "entropy"]
 Batches = Callable[[], Iterable[Tensor]]

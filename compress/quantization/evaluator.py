@@ -4,12 +4,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Final, Literal
 
-import torch
 from torch import Tensor, nn
+
+from export.parity import sqnr_db
 
 Counted = Literal["answers", "variance"]
 # Two networks that answer alike to the last bit: no ratio, but a number to print.
-_ALIKE_DB: Final = 150.0
+ALIKE_DB: Final = 150.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,13 +84,11 @@ def lost_as_text(flips: float, counted: Counted) -> str:
     return f"{flips:.2%} of the answers changed"
 
 
-def sqnr_db(signal: Tensor, noisy: Tensor) -> float:
-    """How far above the noise the signal is, in decibels."""
+def sqnr_of(signal: Tensor, noisy: Tensor) -> float:
+    """SQNR of tensors in decibels, at most what is printed of equal ones."""
     noise = (noisy.double() - signal.double()).square().sum()
-    power = signal.double().square().sum()
-    if float(noise) == 0:
-        return _ALIKE_DB
-    return min(_ALIKE_DB, float(10 * torch.log10(power / noise)))
+    found = sqnr_db(float(signal.double().square().sum()), float(noise))
+    return ALIKE_DB if found is None else min(ALIKE_DB, found)
 
 
 def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict:
@@ -98,7 +97,7 @@ def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict
         return Verdict(
             accuracy=None,
             agreement=_explained(measure, answers),
-            sqnr_db=sqnr_db(measure, answers),
+            sqnr_db=sqnr_of(measure, answers),
             images=len(answers),
             counted="variance",
         )
@@ -107,7 +106,7 @@ def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict
     return Verdict(
         accuracy=right,
         agreement=float((given == measure.argmax(dim=1)).double().mean()),
-        sqnr_db=sqnr_db(measure, answers),
+        sqnr_db=sqnr_of(measure, answers),
         images=len(answers),
     )
 

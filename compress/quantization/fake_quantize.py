@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from compress.int8.grids import HIGH, LOW, WEIGHT_HIGH, Grid, bias_steps
+from compress.int8.grids import WEIGHT_HIGH, bias_steps
+from export.qparams import HIGH, LOW, Grid
 
 
 class Learnt(NamedTuple):

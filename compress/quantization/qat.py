@@ -18,7 +18,7 @@ from torch import Tensor, fx, nn
 from compress.context.progress import passed
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured, parameter
-from compress.int8.grids import Grid, Scheme
+from compress.int8.grids import Scheme
 from compress.int8.operators import bias_of, weight_of
 from compress.int8.plan import Plan, planned
 from compress.int8.rules import MEAN, Range, calmed, grids_of, pixel_levels
@@ -37,6 +37,7 @@ from compress.quantization.qat_layer import Layer, Norm, unfolded
 from compress.training.callback import Callback
 from compress.training.statistics import Batches as Images
 from compress.training.statistics import Moments, arrived
+from export.qparams import Grid
 from runtime.errors import RecipeError
 
 # The share of a new batch in a range; Jacob et al. 2018 average over many batches. The

@@ -9,7 +9,7 @@ from torch import Tensor, fx
 
 from compress.context.progress import passed
 from compress.int8.capture import INPUT, refreshed_
-from compress.int8.grids import Grid, Scheme
+from compress.int8.grids import Scheme
 from compress.int8.operators import is_weighted
 from compress.int8.plan import Plan
 from compress.int8.rules import Range, swish_grids
@@ -17,6 +17,7 @@ from compress.int8.simulate import is_int8, snap_activations_
 from compress.quantization.calibrate import Batches, Watch
 from compress.quantization.fake_quantize import Pass, extremes
 from compress.quantization.qat_layer import Unfolded, layer_of
+from export.qparams import Grid
 
 
 def body_of(

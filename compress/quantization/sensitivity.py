@@ -8,7 +8,7 @@ from compress.context.progress import passed
 from compress.int8.float_operators import macs_of
 from compress.int8.simulate import QuantizedNet
 from compress.quantization.calibrate import Batches
-from compress.quantization.evaluator import sqnr_db
+from compress.quantization.evaluator import sqnr_of
 from compress.quantization.output_sensitivity import evenly
 
 _IMAGES: Final = 8
@@ -27,9 +27,9 @@ def most_harmful(net: QuantizedNet, images: Batches) -> tuple[str, ...]:
     total = sum(macs.values()) or 1
     with torch.inference_mode():
         want = net.graph(shown)
-        usual = sqnr_db(want, net(shown))
+        usual = sqnr_of(want, net(shown))
         gains = {
-            name: sqnr_db(want, _without(net, name)(shown))
+            name: sqnr_of(want, _without(net, name)(shown))
             - usual
             - _PRICE_DB * cost / total
             for name, cost in passed("trying operators in float", macs.items())

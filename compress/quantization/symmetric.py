@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.int8.fused import is_depthwise
-from compress.int8.grids import HIGH, Grid, Scheme, float32
+from compress.int8.grids import Scheme, float32
 from compress.int8.plan import Plan, planned
 from compress.int8.reads import int8_readers
 from compress.int8.recenter import recentered
@@ -21,6 +21,7 @@ from compress.int8.symmetric_grids import on_grids
 from compress.quantization.calibrate import Batches, Seen, seen_ranges
 from compress.quantization.output_sensitivity import ENDS, LEAST, Influence
 from compress.quantization.ptq import range_influences
+from export.qparams import HIGH, Grid
 
 # The least magnitude that a grid spans; it must not divide by nothing.
 _LEAST_END: Final = 1e-6

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
-from typing import Final
 
 import torch
 from torch import Tensor, fx
@@ -11,12 +10,12 @@ from torch import Tensor, fx
 from compress.context.progress import passed
 from compress.int8.capture import operator_of
 from compress.int8.fused import KERNEL_OF
-from compress.int8.grids import Grid
 from compress.int8.operators import written
 from compress.int8.simulate import QuantizedNet, simulated
 from compress.quantization.calibrate import Batches, Watch
-
-_ALIKE_DB: Final = 150.0
+from compress.quantization.evaluator import ALIKE_DB
+from export.parity import sqnr_db
+from export.qparams import Grid
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +119,9 @@ def _add(
 
 def _record(name: str, operator: str, grid: Grid, found: _Sum) -> TensorRecord:
     """The finished line."""
-    ratio = found.signal / found.noise if found.noise > 0 else 0.0
-    decibels = 10 * float(torch.tensor(ratio).log10()) if ratio > 0 else _ALIKE_DB
+    decibels = sqnr_db(found.signal, found.noise)
+    if decibels is None or not found.signal:
+        decibels = ALIKE_DB
     return TensorRecord(
         name=name,
         operator=operator,
@@ -130,5 +130,5 @@ def _record(name: str, operator: str, grid: Grid, found: _Sum) -> TensorRecord:
         seen_low=found.low,
         seen_high=found.high,
         clipped=found.beyond / found.count,
-        sqnr_db=max(-_ALIKE_DB, min(_ALIKE_DB, decibels)),
+        sqnr_db=max(-ALIKE_DB, min(ALIKE_DB, decibels)),
     )

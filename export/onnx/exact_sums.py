@@ -20,8 +20,8 @@ import onnx_ir as ir
 from export.onnx.half import in_float
 from export.onnx.lowering.canonicalize import merged_
 from export.onnx.lowering.graph import (
-    Grid,
     Numbers,
+    QParams,
     attribute,
     constant,
     dequantizer,
@@ -123,7 +123,7 @@ def _named_apart_(graph: ir.Graph) -> None:
         taken.add(node.name)
 
 
-def _codes(node: ir.Node, place: int) -> tuple[ir.Value, Grid] | None:
+def _codes(node: ir.Node, place: int) -> tuple[ir.Value, QParams] | None:
     """The int8 codes that an operator reads about 0, and their grid."""
     reader = dequantizer(given(node, place))
     if reader is None:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import fx
 
+from export.qparams import Grid
 from export.tflite import qdq
 from runtime.errors import InputRejectedError
 
@@ -25,7 +26,7 @@ def has_integers(graph: fx.GraphModule) -> bool:
     return any("quantized_decomposed" in str(node.target) for node in graph.graph.nodes)
 
 
-def round_answer_(graph: fx.GraphModule, grid: qdq.Grid) -> None:
+def round_answer_(graph: fx.GraphModule, grid: Grid) -> None:
     """Put what the graph gives on a grid, so that the file's output can be int8."""
     (output,) = (node for node in graph.graph.nodes if node.op == "output")
     (answer,) = output.all_input_nodes

@@ -10,8 +10,9 @@ from typing import Final, cast
 import torch
 from torch import Tensor, fx
 
+from export.qparams import LOW, Grid
 from export.tflite import marks, qdq
-from export.tflite.qdq import ATEN, Grid
+from export.tflite.qdq import ATEN
 
 # What may round its sums straight to the grid of a clamp.
 _FUSING: Final = frozenset(
@@ -54,7 +55,7 @@ def gates_are_sums_(graph: fx.GraphModule, shapes: Shapes) -> None:
         step = _float32(6 * target.scale)
         if abs(step / source.scale - 1) < _SAME:
             step = source.scale
-        between = Grid(step, qdq.LOW)
+        between = Grid(step, LOW)
         ones = (1,) * len(shapes[node])
         with graph.graph.inserting_before(node):
             call = graph.graph.call_function
@@ -227,7 +228,7 @@ def _bounds(node: fx.Node) -> tuple[float, float]:
 
 def _is_positive(node: fx.Node, grid: Grid) -> bool:
     """Whether the tensor that `node` dequantizes has nothing below zero."""
-    if grid.zero_point == qdq.LOW:
+    if grid.zero_point == LOW:
         return True
     writer = cast("fx.Node", cast("fx.Node", node.args[0]).args[0])
     clamps = {ATEN.relu.default, ATEN.hardtanh.default}

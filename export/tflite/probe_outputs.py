@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from export.qparams import Grid
 from export.tflite.flatbuffer import (
     NAMES,
     TYPES,
@@ -16,7 +17,6 @@ from export.tflite.flatbuffer import (
     read,
     written,
 )
-from export.tflite.qdq import Grid
 from runtime.artifact import Artifact
 from runtime.backends.litert import LiteRTSession
 from runtime.batch import Batch

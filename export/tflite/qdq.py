@@ -1,30 +1,13 @@
 """Reading and writing graphs with quantize and dequantize operators."""
 
-from typing import Final, NamedTuple, cast
+from typing import Final, cast
 
 import torch
 from torch import Tensor, fx
 
+from export.qparams import HIGH, LOW, Grid
+
 ATEN: Final = torch.ops.aten
-LOW: Final = -128
-HIGH: Final = 127
-
-
-class Grid(NamedTuple):
-    """real = scale * (integer - zero_point), integer in [-128, 127]."""
-
-    scale: float
-    zero_point: int
-
-    @property
-    def low(self) -> float:
-        """The least real number on the grid."""
-        return self.scale * (LOW - self.zero_point)
-
-    @property
-    def high(self) -> float:
-        """The greatest real number on the grid."""
-        return self.scale * (HIGH - self.zero_point)
 
 
 def load_operators() -> None:

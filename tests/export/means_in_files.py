@@ -16,7 +16,7 @@ from ai_edge_litert import schema_py_generated as schema
 from onnx import TensorProto, helper, numpy_helper
 
 from compress.int8 import kernels
-from compress.int8.grids import HIGH, LOW, Grid
+from export.qparams import HIGH, LOW, Grid
 from export.tflite.flatbuffer import OPERATORS, TYPES, add_tensor, written
 
 Codes = npt.NDArray[np.int8]

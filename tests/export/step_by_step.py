@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, fx
 
 from compress.int8 import kernels
-from compress.int8.grids import Grid, Scheme
+from compress.int8.grids import Scheme
 from compress.int8.operators import written
 from compress.int8.simulate import KERNEL_OF, simulated
+from export.qparams import Grid
 
 _ROUNDED: Final = "/QuantizeLinear"
 # How far from the middle between two steps float arithmetic may still choose either.

@@ -13,9 +13,10 @@ pytest.importorskip("ai_edge_litert")
 
 from means_in_files import PROGRAM, Mean, simulated, worst_maps, write
 
-from compress.int8.grids import HIGH, LOW, Grid, float32
+from compress.int8.grids import float32
 from compress.int8.means import calm_mean
 from compress.int8.pools import MOST_PLACES
+from export.qparams import HIGH, LOW, Grid
 
 FORMATS = ("lite", "uint8", "int8")
 HASWELL = ("qemu-x86_64", "-cpu", "Haswell")

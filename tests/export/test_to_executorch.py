@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.int8.grids import Grid
 from compress.int8.kernels import quantize
 from compress.int8.simulate import QuantizedNet, with_qdq
+from export.qparams import Grid
 from runtime.artifact import Artifact
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.preprocess import Preprocess

@@ -15,8 +15,8 @@ from onnx_ir.passes.common import (
 from export.onnx.lowering.graph import (
     DEQUANTIZE,
     QUANTIZE,
-    Grid,
     Numbers,
+    QParams,
     attribute,
     constant,
     dequantize,
@@ -145,7 +145,7 @@ def _swishes_are_products_(graph: ir.Graph) -> None:
             layer=layer,
             attributes={"alpha": 1 / 6, "beta": 0.5},
         )
-        grid = Grid(np.array(1 / _GATE_STEPS, np.float32), np.array(low, zero.dtype))
+        grid = QParams(np.array(1 / _GATE_STEPS, np.float32), np.array(low, zero.dtype))
         parts = (constant(graph, grid.scale), constant(graph, grid.zero))
         codes = insert(node, QUANTIZE, (gate, *parts), layer=layer)
         real = dequantize(node, codes, grid, layer=layer)
@@ -167,7 +167,7 @@ def _gates_into_convolutions_(graph: ir.Graph) -> None:
         outputs = known(needed(weight)).shape[0]
         bias = _bias_of(node, outputs) * alpha + beta
         new = dequantize(
-            node, needed(weight), Grid(scale, grid.zero), layer=layer_of(node)
+            node, needed(weight), QParams(scale, grid.zero), layer=layer_of(node)
         )
         inputs = (needed(node), new, constant(graph, bias.astype(np.float32)))
         node.resize_inputs(len(inputs))
@@ -204,12 +204,12 @@ def _whole_biases_(graph: ir.Graph) -> None:
         codes = np.clip(whole, -_BIAS_HIGH, _BIAS_HIGH).astype(np.int32)
         zeros = np.zeros(scale.shape, np.int32)
         real = dequantize(
-            node, constant(graph, codes), Grid(scale, zeros), layer=layer_of(node)
+            node, constant(graph, codes), QParams(scale, zeros), layer=layer_of(node)
         )
         node.replace_input_with(2, real)
 
 
-def _roomy_(node: ir.Node, weight: ir.Node, source: Grid, bias: Numbers) -> Grid:
+def _roomy_(node: ir.Node, weight: ir.Node, source: QParams, bias: Numbers) -> QParams:
     """The grid of a layer's weight, coarser where the bias takes too many steps.
 
     As `roomy_scales` of compress/int8 has it: next to such a bias the weights of that
@@ -225,7 +225,7 @@ def _roomy_(node: ir.Node, weight: ir.Node, source: Grid, bias: Numbers) -> Grid
     shape = [-1 if place == axis else 1 for place in range(codes.ndim)]
     shape = shape if grid.scale.shape else []
     finer = (grid.scale.astype(np.float64) / scale).reshape(shape)
-    moved = Grid(scale, grid.zero)
+    moved = QParams(scale, grid.zero)
     rounded = np.rint(codes * finer).astype(codes.dtype)
     stored = constant(graph_of(node), rounded)
     real = dequantize(node, stored, moved, layer=layer_of(node))

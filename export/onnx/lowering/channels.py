@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from export.onnx.lowering.graph import (
     QUANTIZE,
-    Grid,
     Numbers,
+    QParams,
     attribute,
     constant,
     dequantize,
@@ -146,7 +146,7 @@ def _fill_(node: ir.Node, *, axis: int, more: int) -> None:
         if axis == 0 and grid.scale.shape:
             # ONNX Runtime checks that bias scale = input scale x weight scale.
             scale = np.pad(grid.scale, (0, more), mode="edge")
-            grid = Grid(scale, _filled(grid.zero, axis=0, more=more))
+            grid = QParams(scale, _filled(grid.zero, axis=0, more=more))
         stored = constant(graph_of(node), _filled(codes, axis=axis, more=more))
         real = dequantize(node, stored, grid, layer=layer_of(node))
         node.replace_input_with(place, real)

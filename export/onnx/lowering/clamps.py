@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from export.onnx.lowering.graph import (
     QUANTIZE,
-    Grid,
+    QParams,
     attribute,
     constant,
     dequantizer,
@@ -86,7 +86,7 @@ def _bounds(node: ir.Node) -> tuple[float, float] | None:
     return found[0], found[1]
 
 
-def _codes(bounds: tuple[float, float], grid: Grid) -> tuple[int, int]:
+def _codes(bounds: tuple[float, float], grid: QParams) -> tuple[int, int]:
     """The codes of a clamp's bounds, as far as they lie within the grid."""
     low, high = grid.limits
     scale, zero = float(grid.scale), int(grid.zero)
@@ -97,7 +97,9 @@ def _codes(bounds: tuple[float, float], grid: Grid) -> tuple[int, int]:
     return low, high
 
 
-def _moved(before: ir.Node, codes: ir.Value, source: Grid, target: Grid) -> ir.Value:
+def _moved(
+    before: ir.Node, codes: ir.Value, source: QParams, target: QParams
+) -> ir.Value:
     """Codes of one grid as codes of another: a table in a Concat of one input."""
     if source.same_as(target):
         return codes
@@ -116,7 +118,7 @@ def _moved(before: ir.Node, codes: ir.Value, source: Grid, target: Grid) -> ir.V
 
 
 def _clipped(
-    before: ir.Node, codes: ir.Value, grid: Grid, limits: tuple[int, int]
+    before: ir.Node, codes: ir.Value, grid: QParams, limits: tuple[int, int]
 ) -> ir.Value:
     """Codes within limits; the same value where these are all codes."""
     if limits == grid.limits:
@@ -159,16 +161,18 @@ def gates_are_clips_(graph: ir.Graph) -> None:
         redirect(quantizer.outputs[0], _clipped(quantizer, codes, target, limits))
 
 
-def _table_grid(source: Grid, target: Grid, table: np.ndarray) -> Grid:
+def _table_grid(source: QParams, target: QParams, table: np.ndarray) -> QParams:
     """The grid whose rounding of `source` comes nearest to `table`."""
     scale = float(target.scale) * 6
     half = int(target.code_of(np.array(0.5, np.float32)))
     top = int(table.max())
 
-    def wrong(grid: Grid) -> int:
+    def wrong(grid: QParams) -> int:
         made = np.minimum(grid.code_of(source.reals()), top)
         return int((made != table).sum())
 
     zero = np.array(half, target.zero.dtype)
-    tried = (Grid(np.array(scale * (1 + nudge), np.float32), zero) for nudge in _NUDGES)
+    tried = (
+        QParams(np.array(scale * (1 + nudge), np.float32), zero) for nudge in _NUDGES
+    )
     return min(tried, key=wrong)

@@ -16,13 +16,13 @@ WEIGHTED: Final = frozenset({"Conv", "Gemm", "MatMul"})
 _NEW: Final = itertools.count()
 
 
-class Grid(NamedTuple):
+class QParams(NamedTuple):
     """real = scale * (code - zero); both 0-d, or one a channel for weights."""
 
     scale: Numbers
     zero: Numbers
 
-    def same_as(self, other: "Grid") -> bool:
+    def same_as(self, other: "QParams") -> bool:
         """Whether both mean the same numbers by the same codes."""
         return (
             self.zero.dtype == other.zero.dtype
@@ -93,7 +93,7 @@ def attribute(node: ir.Node, name: str, default: Any) -> Any:  # noqa: ANN401  #
     return default if found is None else found.value
 
 
-def grid_of(node: ir.Node) -> Grid:
+def grid_of(node: ir.Node) -> QParams:
     """The grid of a Q or DQ node; a zero point that is left out is 0."""
     scale = np.asarray(known(given(node, 1)), np.float32)
     zero = numbers(given(node, 2))
@@ -103,7 +103,7 @@ def grid_of(node: ir.Node) -> Grid:
     alone = scale.size == 1 and attribute(node, "axis", None) is None
     if alone or scale.shape == ():
         scale, zero = scale.reshape(()), zero.reshape(())
-    return Grid(scale, zero)
+    return QParams(scale, zero)
 
 
 def dequantizer(value: ir.Value | None) -> ir.Node | None:
@@ -165,7 +165,9 @@ def graph_of(node: ir.Node) -> ir.Graph:
     return node.graph
 
 
-def dequantize(before: ir.Node, codes: ir.Value, grid: Grid, *, layer: str) -> ir.Value:
+def dequantize(
+    before: ir.Node, codes: ir.Value, grid: QParams, *, layer: str
+) -> ir.Value:
     """Read codes as real numbers."""
     graph = graph_of(before)
     parts = (constant(graph, grid.scale), constant(graph, grid.zero))
@@ -185,7 +187,7 @@ def describe_(
         value.type = ir.TensorType(kind)
 
 
-def regrid(node: ir.Node, grid: Grid) -> None:
+def regrid(node: ir.Node, grid: QParams) -> None:
     """Let a Q or DQ node use another grid."""
     graph = graph_of(node)
     scale, zero = constant(graph, grid.scale), constant(graph, grid.zero)

@@ -9,7 +9,7 @@ from export.onnx.lowering.graph import (
     DEQUANTIZE,
     QUANTIZE,
     WEIGHTED,
-    Grid,
+    QParams,
     attribute,
     constant,
     dequantizer,
@@ -117,7 +117,7 @@ def symmetric_(graph: ir.Graph) -> None:
             continue
         ends = (np.array(grid.limits) - int(grid.zero)) * float(grid.scale)
         scale = np.array(np.abs(ends).max() / _HIGH, np.float32)
-        regrid(node, Grid(scale, np.array(0, np.int8)))
+        regrid(node, QParams(scale, np.array(0, np.int8)))
 
 
 def float_biases_(graph: ir.Graph) -> None:

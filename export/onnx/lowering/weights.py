@@ -8,8 +8,8 @@ import onnx_ir as ir
 from export.onnx.lowering.graph import (
     DEQUANTIZE,
     QUANTIZE,
-    Grid,
     Numbers,
+    QParams,
     attribute,
     constant,
     dequantize,
@@ -35,7 +35,7 @@ def unsigned_(graph: ir.Graph) -> None:
         grid = grid_of(node)
         if grid.zero.dtype == np.int8:
             zero = (grid.zero.astype(np.int32) + _SHIFT).astype(np.uint8)
-            regrid(node, Grid(grid.scale, zero))
+            regrid(node, QParams(grid.scale, zero))
 
 
 def signed_(graph: ir.Graph) -> None:
@@ -44,7 +44,7 @@ def signed_(graph: ir.Graph) -> None:
         grid = grid_of(node)
         if grid.zero.dtype == np.uint8:
             zero = (grid.zero.astype(np.int32) - _SHIFT).astype(np.int8)
-            regrid(node, Grid(grid.scale, zero))
+            regrid(node, QParams(grid.scale, zero))
 
 
 def activations(graph: ir.Graph) -> list[ir.Node]:
@@ -72,7 +72,7 @@ def unsigned_weights_(graph: ir.Graph) -> None:
             continue
         stored = constant(graph, (codes.astype(np.int32) + _SHIFT).astype(np.uint8))
         zero = (grid.zero.astype(np.int32) + _SHIFT).astype(np.uint8)
-        real = dequantize(node, stored, Grid(grid.scale, zero), layer=layer_of(node))
+        real = dequantize(node, stored, QParams(grid.scale, zero), layer=layer_of(node))
         producer = real.producer()
         if producer is not None and grid.scale.shape:
             producer.attributes["axis"] = ir.AttrInt64("axis", axis)

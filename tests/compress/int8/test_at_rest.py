@@ -13,12 +13,12 @@ from compress.context.console import Screen
 from compress.evaluation.costs import census
 from compress.int8.at_rest import record_of, tensors_of
 from compress.int8.capture import ATEN, parameter
-from compress.int8.grids import Grid
 from compress.int8.simulate import QuantizedNet
 from compress.models.build import build
 from compress.models.checkpoint import TENSORS, load_model, save_model, weights_digest
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
+from export.qparams import Grid
 from runtime.errors import InputRejectedError
 from runtime.files import read_json, write_json
 

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compress.int8 import kernels
-from compress.int8.grids import Grid, grid_between, weight_scales, weight_steps
+from compress.int8.grids import grid_between, weight_scales, weight_steps
+from export.qparams import Grid
 
 STEPS = st.integers(-128, 127)
 

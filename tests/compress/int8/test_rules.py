@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from compress.int8.capture import ATEN
-from compress.int8.grids import Grid
 from compress.int8.operators import inputs_of, is_fused, rule_of
 from compress.int8.rules import pixel_levels
+from export.qparams import Grid
 
 NETS = ("mobilenetv3_small_050", "resnet18", "shufflenet_v2_x0_5")
 

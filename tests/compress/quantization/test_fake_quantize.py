@@ -2,7 +2,7 @@
 
 import torch
 
-from compress.int8.grids import Grid, bias_steps, snapped_weight, weight_scales
+from compress.int8.grids import bias_steps, snapped_weight, weight_scales
 from compress.int8.kernels import quantize
 from compress.quantization.fake_quantize import (
     Learnt,
@@ -11,6 +11,7 @@ from compress.quantization.fake_quantize import (
     fake_quantized_weight,
     lsq,
 )
+from export.qparams import Grid
 
 GRID = Grid(0.03, -20)
 

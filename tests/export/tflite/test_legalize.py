@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.int8.simulate import with_qdq
+from export.qparams import Grid
 from export.tflite import qdq
 from export.tflite.integers import check_edges
 from export.tflite.legalize import spell_
@@ -47,8 +48,8 @@ def test_a_change_of_grid_that_would_be_lost_is_refused() -> None:
     qdq.load_operators()
     graph = torch.fx.Graph()
     image = graph.placeholder("image")
-    once = qdq.snapped(graph, image, qdq.Grid(0.1, 0))
-    graph.output(qdq.snapped(graph, once, qdq.Grid(0.2, 0)))
+    once = qdq.snapped(graph, image, Grid(0.1, 0))
+    graph.output(qdq.snapped(graph, once, Grid(0.2, 0)))
 
     with pytest.raises(
         InputRejectedError, match=r"image would change from .*0\.1.*0\.2"
