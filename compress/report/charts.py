@@ -1,12 +1,12 @@
 """Charts of a report, drawn by matplotlib as SVG that follows the page's theme."""
 
-import importlib.util
 import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -66,7 +66,7 @@ class Line:
 
 def available() -> bool:
     """Whether there is a matplotlib to draw with."""
-    return importlib.util.find_spec("matplotlib") is not None
+    return find_spec("matplotlib") is not None
 
 
 def scatter(marks: Sequence[Mark], *, x: str, y: str) -> str:

@@ -3,11 +3,11 @@
 import dataclasses
 import html
 import html.parser
-import importlib.util
 import json
 import re
 import shutil
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -424,12 +424,11 @@ def test_markdown_tables_survive_a_bar() -> None:
 
 def without(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let it look as if `library` were not installed."""
-    found = importlib.util.find_spec
-    monkeypatch.setattr(
-        importlib.util,
-        "find_spec",
-        lambda name: None if name == library else found(name),
-    )
+    for file in ("charts", "report"):
+        monkeypatch.setattr(
+            f"compress.report.{file}.find_spec",
+            lambda name: None if name == library else find_spec(name),
+        )
 
 
 def test_the_page_does_without_charts_without_matplotlib(
