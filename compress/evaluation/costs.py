@@ -35,9 +35,9 @@ class Census:
     params: trainable or not, buffers excluded; macs: multiply-accumulates of
     convolutions, matrix products and attention for one image; size_bytes: parameters
     and buffers as they would be written, in float32 or, where quantised, in INT8;
-    activation_bytes: the most that is alive at once while one image passes (see
-    `liveness`); training_bytes: what autograd keeps for the backward pass, for one
-    image more.
+    activation_bytes: the most that is alive at once while one image passes, see
+    compress.evaluation.liveness; training_bytes: what autograd keeps for the backward pass,
+    for one image more.
     """
 
     params: int

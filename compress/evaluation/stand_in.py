@@ -12,9 +12,9 @@ def stand_in(artifact: Artifact, folder: Path) -> Artifact:
     """The file to ask here: `artifact`, or its equal for this machine, in `folder`.
 
     An INT8 ONNX file of another target's layout is proven by its own graph, laid out
-    for the kernels that are here (`export.onnx.relayout`); every other file runs as it
-    is, and so does every file on ARM, whose kernels sum exactly, or by its exact
-    spelling (`export.onnx.exact_sums`). Emulation shows that the two answer alike to the bit
+    for the kernels that are here (`export.onnx.relayout`); every other file runs as it is, and
+    so does every file on ARM, whose kernels sum exactly, or by its exact spelling
+    (`export.onnx.exact_sums`). Emulation shows that the two answer alike to the bit
     (`benchmarks/arm64.py`).
     """
     layout = int8_target(this_machine()).layout

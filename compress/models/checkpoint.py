@@ -68,8 +68,8 @@ def saved_precision(folder: Path) -> Precision:
 def load(folder: Path | str) -> nn.Module:
     """The network of a saved model, in eval mode, on the CPU; see `load_model`.
 
-    For programs that want a module and no more:
-    `compress.models.checkpoint.load("run/01-…")` takes float32 [n, 3, size, size] images, normalised as model.json says.
+    For programs that want a module and no more: `compress.models.checkpoint.load("run/01-…")`
+    takes float32 [n, 3, size, size] images, normalised as model.json says.
     """
     return load_model(Path(folder)).net
 

@@ -81,7 +81,7 @@ class ModelSpec(BaseModel):
 
     @property
     def plan(self) -> Mapping[str, object] | None:
-        """The layers that a Keras file held, as plain data (`compress.models.keras`).
+        """The layers that a Keras file held, as plain data (compress.models.keras.plan).
 
         They travel with the spec, so that the file itself is not needed again.
         """

@@ -1,1 +1,1 @@
-"""Quantization to INT8: after training (PTQ), or during it (QAT)."""
+"""Quantization: from a float network and images to INT8, after training (PTQ) or with it (QAT)."""

@@ -1,1 +1,1 @@
-"""The schema of recipes, and the options of every stage; nothing here needs torch."""
+"""What may be asked for: the schema of recipes and the options of every stage; no torch."""

@@ -1,6 +1,6 @@
 """Keys of recipes that are sizes, times or shares: numbers, or texts with a unit.
 
-One type serves the recipe, its JSON Schema and, by `compress.cli.flags`, flags.
+One type serves the recipe, its JSON Schema and, by `compress.cli.flags`, the command line.
 """
 
 from dataclasses import dataclass

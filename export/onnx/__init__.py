@@ -1,1 +1,1 @@
-"""ONNX files: a torch graph translated, and its INT8 laid out for a target."""
+"""What turns a torch graph into an ONNX file, and its INT8 into what a target is fast on."""

@@ -19,8 +19,7 @@ ROOT = Path(__file__).parents[2]
 SERVER = """
 import json, os, signal, sys
 from pathlib import Path
-import compress.pipeline.run, compress.pipeline.deliver, compress.recipe.finetune
-import export.to_onnx, onnx
+import compress.pipeline.run, compress.pipeline.deliver, compress.recipe.finetune, export.to_onnx, onnx
 import onnxruntime, torch.onnx
 from compress.cli.main import main
 
