@@ -43,7 +43,7 @@ def scores_of(ask: Answer, model: Model, images: Images) -> Scores:
                 found = np.memmap(place, np.float32, "w+", shape=shape)
         found[done : done + len(scores)] = scores
         done += len(scores)
-    if found is None:
+    if found is None or not done:  # there is always a batch, be it an empty one
         raise InputRejectedError("no held-out images to judge networks and files by")
     return found
 

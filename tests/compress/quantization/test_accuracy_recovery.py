@@ -12,7 +12,6 @@ from compress.int8.simulate import QuantizedNet
 from compress.quantization.accuracy_recovery import RUNGS, TRAINED, Limits, heal
 from compress.quantization.evaluator import Judge, Verdict, judge_of
 from compress.quantization.ptq import Methods
-from runtime.errors import InputRejectedError
 
 PLAIN = Methods(ranges="minmax", equalise=False)
 
@@ -184,18 +183,11 @@ def test_a_judge_counts_flips_and_right_answers() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return self.answers[: len(images)]
 
-    def pairs() -> list[tuple[Tensor, Tensor]]:
-        return [(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))]
-
-    judge = judge_of(Answers(logits), pairs, labels_fit=True)
+    images, labels = torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
+    judge = judge_of(Answers(logits), lambda net: net(images), labels)
     verdict = judge(Answers(other))
 
     assert judge.float32.accuracy == pytest.approx(0.75)
     assert verdict.accuracy == pytest.approx(1.0)
     assert verdict.flips == pytest.approx(0.25)
     assert verdict.drop_from(judge.float32) == pytest.approx(-0.25)
-
-
-def test_no_held_out_images_is_one_sentence() -> None:
-    with pytest.raises(InputRejectedError, match="no held-out images"):
-        judge_of(nn.Identity(), list, labels_fit=True)

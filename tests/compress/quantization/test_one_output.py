@@ -37,15 +37,17 @@ def traced() -> torch.fx.GraphModule:
     return graph
 
 
-def shown() -> list[tuple[Tensor, Tensor]]:
-    """Images, and labels that mean nothing."""
-    return [(IMAGES, torch.arange(12))]
+def asked(net: nn.Module) -> Tensor:
+    """What a network says to the images."""
+    with torch.inference_mode():
+        answer: Tensor = net(IMAGES)
+    return answer
 
 
 def test_the_verdict_is_the_variance_that_is_kept() -> None:
     """Of half of the deviations from the mean, three quarters of their squares are."""
     graph = traced()
-    judge = judge_of(graph, shown, labels_fit=False)
+    judge = judge_of(graph, asked, None)
     mean = judge.logits.mean()
 
     verdict = judge(Halved(graph, mean))
@@ -90,7 +92,7 @@ def test_what_matters_to_an_output_is_its_own_gradient() -> None:
 def test_the_doctor_climbs_for_one_output() -> None:
     """No argmax of one number may say that all is well."""
     graph = traced()
-    judge = judge_of(graph, shown, labels_fit=False)
+    judge = judge_of(graph, asked, None)
 
     healed = heal(graph, lambda: [IMAGES], judge, limits=Limits(flips=1e-7))
 
