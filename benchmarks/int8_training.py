@@ -16,22 +16,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from compress.context.context import Job
-from compress.data.batches import evaluation_batches
 from compress.data.calibration import calibration_images
 from compress.data.dataset import Catalogue, find
 from compress.data.spec import DataSpec
 from compress.models.batches import batches_of
 from compress.models.checkpoint import load_model
 from compress.models.model import Model
-from compress.quantization.evaluator import Verdict, judge_of
+from compress.quantization.evaluator import Verdict
+from compress.quantization.finish import judge_for
 from compress.quantization.qat_training import learnt, prepared
 from compress.recipe.qat import Qat
 from compress.training.resume import forget_state
@@ -77,13 +76,7 @@ def measured(
     """Train one network in float and on its grids; judge every step of it."""
     model = float_model(name, options)
     opened = data.open(model.preprocess)
-    held_out = data.images(model.preprocess)
-
-    def shown() -> Iterator[tuple[Tensor, Tensor]]:
-        for batch in evaluation_batches(held_out, 128):
-            yield model.prepare(batch.pixels), batch.labels
-
-    judge = judge_of(model.net, shown, labels_fit=True)
+    judge = judge_for(model, data, job)
     images = calibration_images(data, model.preprocess, job, source=None, count=256)
     fields = {"epochs": options.epochs, "lsq": options.lsq}
     stage = Qat.model_validate(fields | options.more)

@@ -1,6 +1,8 @@
 """Where an INT8 file stops computing what its network computes."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple, cast
 
 import numpy as np
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor, fx
 
 from compress.evaluation.alignment import aligned
+from compress.evaluation.stand_in import stand_in
 from compress.int8.capture import ATEN
 from compress.int8.fused import KERNEL_OF
 from compress.int8.operators import written
@@ -80,10 +83,9 @@ def _in_onnx(file: Artifact, kernels: Sequence[_Kernel], image: Tensor) -> _Insi
     """The steps that an ONNX file writes; its nodes are called after the graph's."""
     import onnx
 
-    from export.onnx.exact_sums import spelled
-
     onnxruntime = imported(file.path)
-    model = spelled(file)
+    with TemporaryDirectory() as folder:
+        model = onnx.load(stand_in(file, Path(folder)).path)
     rounded = [
         node.output[0] for node in model.graph.node if node.name.endswith(_SUFFIX)
     ]

@@ -33,18 +33,18 @@ def scores_of(ask: Answer, model: Model, images: Images) -> Scores:
 
     They lie in a file that nobody else sees, so that memory does not grow with them.
     """
-    found: Scores | None = None
+    if not len(images):
+        raise InputRejectedError("no held-out images to judge networks and files by")
+    found = np.empty((0, 0), np.float32)
     done = 0
     for batch in passed("scores", evaluation_batches(images, PARITY_BATCH)):
         scores = ask(model.prepare(batch.pixels).contiguous().numpy())
-        if found is None:
+        if not done:
             shape = (len(images), *scores.shape[1:])
             with TemporaryFile() as place:
                 found = np.memmap(place, np.float32, "w+", shape=shape)
         found[done : done + len(scores)] = scores
         done += len(scores)
-    if found is None or not done:  # there is always a batch, be it an empty one
-        raise InputRejectedError("no held-out images to judge networks and files by")
     return found
 
 

@@ -3,15 +3,13 @@
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from compress.context.context import Job
 from compress.data.dataset import Catalogue
 from compress.devices.measuring import measured, runtime_for, threads_for
-from compress.evaluation.stand_in import stand_in
+from compress.evaluation.stand_in import StandIn, answering
 from compress.models.model import Model
 from compress.pipeline.export_plan import Wanted, wanted, write
 from compress.pipeline.exported import Proof, Proven, Refused
@@ -20,11 +18,10 @@ from compress.pipeline.mixed_precision import Placed, placed
 from compress.pipeline.selftest import selftest_of
 from compress.pipeline.target_grids import Calibration, TargetGrids
 from compress.recipe.recipe import Export
-from export.onnx.exact_sums import proving_session
 from runtime.errors import InputRejectedError
 from runtime.measure import measure, measure_together
 from runtime.measurement import Comparison, Measurement
-from runtime.session import Session, open_session
+from runtime.session import Session
 
 THREADS = 1  # what latencies are taken with, so that they compare
 
@@ -100,19 +97,15 @@ def _written(
         left_float=found.left_float,
         selftest=selftest_of(asked, data, export, left_float=found.left_float),
     )
-    return proving_session(artifact, threads=THREADS), found
+    return answering(artifact, threads=THREADS), found
 
 
 def _proven(judge: FileJudge, asked: Wanted, session: Session, found: Placed) -> Proven:
     """What a file proved, by itself or, where others' kernels read it, by its equal."""
-    artifact = session.artifact
-    with TemporaryDirectory() as folder:
-        equal = stand_in(artifact, Path(folder))
-        if equal is artifact:
-            return judge.proven(asked, session, found)
-        with closing(open_session(equal, threads=THREADS)) as other:
-            proven = judge.proven(asked, other, found)
-    return replace(proven, artifact=artifact, proven_by=equal.target)
+    proven = judge.proven(asked, session, found)
+    if isinstance(session, StandIn):
+        return replace(proven, proven_by=session.equal.target)
+    return proven
 
 
 def timed(

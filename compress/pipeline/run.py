@@ -17,7 +17,7 @@ from compress.context.extras import check_installed
 from compress.context.latency_target import LatencyTarget
 from compress.context.progress import heard_by
 from compress.data.dataset import Catalogue, find
-from compress.devices.measuring import check_measuring, threads_for
+from compress.devices.measuring import check_measuring, runtime_of, threads_for
 from compress.models.checkpoint import is_model, load_model, save_model
 from compress.models.model import Model
 from compress.models.opening import open_model
@@ -26,7 +26,7 @@ from compress.pipeline.deliver import prove
 from compress.pipeline.export_plan import wanted
 from compress.pipeline.finished import conclude, settled
 from compress.pipeline.outcome import report_of
-from compress.pipeline.reachable import check_reachable
+from compress.pipeline.reachable import check_reachable, check_timed
 from compress.pipeline.rows import Row, chain_of, last_float, row_of
 from compress.pipeline.run_directory import (
     JOURNAL,
@@ -56,6 +56,7 @@ def aim_of(recipe: Recipe, done: int) -> Aim:
         dtype="int8" if int8 else "float32",
         device=recipe.export.device,
         threads=threads_for(recipe.export),
+        runtime=runtime_of(recipe.export),
     )
 
 
@@ -73,6 +74,7 @@ def run(
     """
     check_device(device)
     check_installed(*EXPORTERS)
+    check_timed(recipe)
     check_measuring(recipe.export, screen)
     if threads is not None:
         torch.set_num_threads(threads)

@@ -17,6 +17,7 @@ import onnx_ir as ir
 from export.onnx.lower import IR_VERSION
 from export.onnx.lowering.canonicalize import merged_
 from export.onnx.lowering.graph import constant, given, nodes_of, numbers
+from export.onnx.lowering.names import named_
 from export.onnx.lowering.weights import unsigned_, unsigned_weights_
 from runtime.artifact import Artifact
 from runtime.files import sha256_of
@@ -40,6 +41,7 @@ def relaid(artifact: Artifact, layout: Layout, folder: Path) -> Artifact:
     if layout.saturates:
         unsigned_weights_(model.graph)
     merged_(model)
+    named_(model.graph)
     made = ir.to_proto(model)
     made.ir_version = IR_VERSION
     del made.graph.value_info[:]

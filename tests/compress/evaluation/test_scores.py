@@ -1,6 +1,4 @@
-"""Scores on images: every network is asked once, and about what it was asked for."""
-
-from types import ModuleType
+"""Scores of networks: asked once in a run, whoever wants to know."""
 
 import numpy as np
 import pytest
@@ -8,69 +6,71 @@ import torch
 from torch import Tensor, nn
 
 from compress.context.memo import Memo
-from compress.evaluation.scores import PARITY_BATCH, network_scores
+from compress.data.data import Images
+from compress.evaluation.scores import network_scores
+from compress.models.model import Model
+from compress.models.spec import ModelSpec
 from runtime.errors import InputRejectedError
+from runtime.preprocess import Preprocess
 
-IMAGES = 40
 
-
-class Counted(nn.Module):
-    """A classifier that notes how many images it was shown at a time."""
+class Counting(nn.Module):
+    """The mean of each channel, and how many images it was asked."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.head = nn.Linear(3, 3)
-        self.seen: list[int] = []
+        self.asked = 0
 
     def forward(self, images: Tensor) -> Tensor:
-        self.seen.append(len(images))
-        logits: Tensor = self.head(images.mean((2, 3)))
-        return logits
+        self.asked += len(images)
+        return images.mean(dim=(2, 3))
 
 
-def test_a_network_answers_an_image_once(tiny: ModuleType) -> None:
-    """The oracle: all images in one batch, by the network itself."""
-    net, images, memo = Counted(), tiny.images(IMAGES), Memo()
-    model = tiny.model(net)
-
-    first = network_scores(net, model, images, memo)
-    again = network_scores(net, model, images, memo)
-
-    assert net.seen == [PARITY_BATCH, IMAGES - PARITY_BATCH]
-    assert again is first
-    pixels = torch.from_numpy(images.pixels).permute(0, 3, 1, 2)
-    with torch.no_grad():
-        expected = net(model.prepare(pixels)).numpy()
-    np.testing.assert_allclose(first, expected, rtol=1e-5, atol=1e-6)
+def images(count: int) -> Images:
+    """Noise; labels go round."""
+    rng = np.random.default_rng(0)
+    return Images(
+        pixels=rng.integers(0, 256, (count, 8, 8, 3), np.uint8),
+        labels=np.arange(count) % 3,
+        size=8,
+        digest="noise",
+    )
 
 
-def test_some_of_the_images_are_looked_up_where_all_are_known(
-    tiny: ModuleType,
-) -> None:
-    """And asked about where not; both ways say the same."""
-    net, images, memo = Counted(), tiny.images(IMAGES), Memo()
-    model = tiny.model(net)
-
-    alone = network_scores(net, model, images, memo, step=3)
-    assert net.seen == [14]
-    whole = network_scores(net, model, images, memo)
-    taken = network_scores(net, model, images, memo, step=3)
-
-    assert net.seen == [14, PARITY_BATCH, IMAGES - PARITY_BATCH]
-    np.testing.assert_array_equal(taken, whole[::3])
-    np.testing.assert_allclose(taken, alone, rtol=1e-5, atol=1e-6)
+def model() -> Model:
+    """A model around such a network."""
+    return Model(
+        spec=ModelSpec(name="counting"),
+        net=Counting(),
+        preprocess=Preprocess(size=8, resize=8),
+        classes=("a", "b", "c"),
+    )
 
 
-def test_other_networks_and_other_images_are_asked(tiny: ModuleType) -> None:
-    """Though weights may be the same, and though as many images were seen before."""
-    memo, nets = Memo(), (Counted(), Counted())
-    for net in nets:
-        for seed in (0, 1):
-            images = tiny.images(8, seed=seed)
-            network_scores(net, tiny.model(net), images, memo)
-    assert [net.seen for net in nets] == [[8, 8], [8, 8]]
+def test_a_network_answers_an_image_once_in_a_run() -> None:
+    """Every image, then every third: the oracle is the network itself."""
+    whole, shown, memo = model(), images(50), Memo()
+
+    every = network_scores(whole.net, whole, shown, memo)
+    some = network_scores(whole.net, whole, shown, memo, step=3)
+    again = network_scores(whole.net, whole, shown, memo)
+
+    assert whole.net.asked == 50
+    pixels = torch.from_numpy(shown.pixels).permute(0, 3, 1, 2)
+    expected = Counting()(whole.prepare(pixels))
+    torch.testing.assert_close(torch.from_numpy(np.array(every)), expected)
+    assert np.array_equal(some, every[::3])
+    assert np.array_equal(again, every)
 
 
-def test_no_image_to_judge_by_is_one_sentence(tiny: ModuleType) -> None:
-    with pytest.raises(InputRejectedError, match="no held-out images to judge"):
-        network_scores(Counted(), tiny.model(Counted()), tiny.images(0), Memo())
+def test_another_network_is_asked_for_itself() -> None:
+    whole, other, memo = model(), model(), Memo()
+    for each in (whole, other):
+        network_scores(each.net, each, images(10), memo)
+    assert (whole.net.asked, other.net.asked) == (10, 10)
+
+
+def test_no_held_out_images_is_one_sentence() -> None:
+    whole = model()
+    with pytest.raises(InputRejectedError, match="no held-out images"):
+        network_scores(whole.net, whole, images(0), Memo())

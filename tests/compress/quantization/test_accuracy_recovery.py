@@ -183,8 +183,11 @@ def test_a_judge_counts_flips_and_right_answers() -> None:
         def forward(self, images: Tensor) -> Tensor:
             return self.answers[: len(images)]
 
-    images, labels = torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0])
-    judge = judge_of(Answers(logits), lambda net: net(images), labels)
+    def ask(net: nn.Module) -> Tensor:
+        answer: Tensor = net(torch.zeros(4, 3, 8, 8))
+        return answer
+
+    judge = judge_of(Answers(logits), ask, torch.tensor([0, 1, 2, 0]))
     verdict = judge(Answers(other))
 
     assert judge.float32.accuracy == pytest.approx(0.75)

@@ -37,7 +37,7 @@ def traced() -> torch.fx.GraphModule:
     return graph
 
 
-def asked(net: nn.Module) -> Tensor:
+def ask(net: nn.Module) -> Tensor:
     """What a network says to the images."""
     with torch.inference_mode():
         answer: Tensor = net(IMAGES)
@@ -47,7 +47,7 @@ def asked(net: nn.Module) -> Tensor:
 def test_the_verdict_is_the_variance_that_is_kept() -> None:
     """Of half of the deviations from the mean, three quarters of their squares are."""
     graph = traced()
-    judge = judge_of(graph, asked, None)
+    judge = judge_of(graph, ask, None)
     mean = judge.logits.mean()
 
     verdict = judge(Halved(graph, mean))
@@ -92,7 +92,7 @@ def test_what_matters_to_an_output_is_its_own_gradient() -> None:
 def test_the_doctor_climbs_for_one_output() -> None:
     """No argmax of one number may say that all is well."""
     graph = traced()
-    judge = judge_of(graph, asked, None)
+    judge = judge_of(graph, ask, None)
 
     healed = heal(graph, lambda: [IMAGES], judge, limits=Limits(flips=1e-7))
 
