@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from subprocess import SubprocessError
 from typing import Final
 
+from compress.cli.programs import Seen, install_line
 from compress.context.extras import EXTRAS, Library
-from compress.context.programs import Seen, install_line
 from runtime.child import python_module
 from runtime.errors import Exit
 from runtime.machine import Machine, this_machine
@@ -108,7 +108,8 @@ class Diagnosis:
     def as_text(self) -> str:
         """A table, then what to run for what is missing, then the machine."""
         lines = [f"edgepress {self.edgepress or '(checkout, not installed)'}", ""]
-        rows = [each.cells() for each in (*self.found, *self.programs)]
+        rows = [each.cells() for each in self.found]
+        rows += [each.cells() for each in self.programs]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = (c.ljust(w) for c, w in zip(row, widths, strict=True))
