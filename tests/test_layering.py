@@ -343,3 +343,12 @@ def test_every_stage_of_a_recipe_has_somebody_to_carry_it_out() -> None:
         assert kind.__module__.startswith("compress.recipe.")
         for named in filter(None, work):
             assert callable(resolve_name(named)), named
+
+
+def test_tests_lie_beside_the_rooms_that_they_test() -> None:
+    """In folders of the same names; what all of them share is above."""
+    tests = ROOT / "tests/compress"
+    loose = {path.name for path in tests.glob("*.py")}
+    folders = {path.name for path in tests.iterdir() if any(path.glob("*.py"))}
+    assert loose == {"conftest.py"}
+    assert folders <= {room_of(file) for file in files_of("compress")}
