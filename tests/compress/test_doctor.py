@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import tomllib
 
+from compress.cli.environment import diagnose
 from compress.cli.verbs import doctor
 from compress.context.console import Screen
-from compress.context.environment import diagnose
 from compress.context.extras import EXTRAS, missing_extra
 from runtime.requirements import pip_line
 
@@ -98,7 +98,7 @@ def test_tflite_runtime_stands_in_for_its_successor() -> None:
 def test_a_package_of_which_only_metadata_is_left_counts_as_missing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("compress.context.environment.find_spec", lambda _: None)
+    monkeypatch.setattr("compress.cli.environment.find_spec", lambda _: None)
     found = diagnose(lambda _: "1.0")
     assert "onnx" in found.missing
     assert "1.0 is registered, but cannot load" in found.as_text()

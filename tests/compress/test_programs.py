@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.context import programs
-from compress.context.environment import diagnose
-from compress.context.programs import PROGRAMS, Seen, programs_here
+from compress.cli import programs
+from compress.cli.environment import diagnose
+from compress.cli.programs import PROGRAMS, Seen, programs_here
 from compress.devices.engine import engine
 from compress.prediction import cycles, predict
 from runtime.backends import trtexec_words

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import argparse
 
+    from compress.cli.environment import Diagnosis
     from compress.context.console import Screen
-    from compress.context.environment import Diagnosis
 
 
 EXAMPLES: Final = ("compress doctor",)
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(options: argparse.Namespace, screen: Screen) -> Diagnosis:
     """Look at the installation and at the machine."""
     del options, screen
-    from compress.context.environment import diagnose, runtimes_here
-    from compress.context.programs import programs_here
+    from compress.cli.environment import diagnose, runtimes_here
+    from compress.cli.programs import programs_here
 
     return diagnose(runtimes=runtimes_here(), programs=programs_here())

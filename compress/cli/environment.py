@@ -8,8 +8,8 @@ from importlib.util import find_spec
 from subprocess import SubprocessError
 from typing import Final
 
+from compress.cli.programs import Seen, install_line
 from compress.context.extras import EXTRAS, Library
-from compress.context.programs import Seen, install_line
 from runtime.child import python_module
 from runtime.errors import Exit
 from runtime.machine import Machine, this_machine
