@@ -321,14 +321,7 @@ def test_no_function_is_longer_than_a_screen() -> None:
     assert long == []
 
 
-# Not yet so; strict, so that it is noticed when it is.
-TOO_MANY = pytest.mark.xfail(strict=True, reason="prune has one option too many")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(each, marks=[TOO_MANY] * (each == "prune")) for each in STAGES],
-)
+@pytest.mark.parametrize("name", STAGES)
 def test_a_stage_adds_few_options_to_those_it_shares(name: str) -> None:
     kind = STAGES[name]
     (shared, *_) = kind.__bases__

@@ -93,7 +93,7 @@ def draw_folder() -> Callable[..., Path]:
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     """The folder of an untrained network for the four classes that are drawn."""
-    from compress.context.console import Screen
+    from compress.context.console import Console
     from compress.models.build import build
     from compress.models.checkpoint import save_model
     from compress.models.spec import ModelSpec
@@ -104,7 +104,7 @@ def network(tmp_path: Path) -> Path:
         native_size=SIDE_PIXELS,
         size=SIDE_PIXELS,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     save_model(model, tmp_path / "network")
     return tmp_path / "network"
@@ -117,9 +117,9 @@ def tiny() -> ModuleType:
 
 
 @pytest.fixture(scope="session")
-def quantised() -> Callable[[str], object]:
+def quantized() -> Callable[[str], object]:
     """Give a network of the model table on its grids, a `Made`; each is made once."""
-    return cache(_opened(HERE / "int8" / "quantised_nets.py").made)
+    return cache(_opened(HERE / "int8" / "quantized_nets.py").made)
 
 
 def _opened(file: Path) -> ModuleType:

@@ -8,20 +8,20 @@ import sys
 import pytest
 
 from compress.cli.verbs import models
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.evaluation.listing import list_models
 from compress.models.zoo import ZOO
 from runtime.errors import RecipeError
 
-QUIET = Screen(verbosity="quiet")
+QUIET = Console(verbosity="quiet")
 
 
 def test_the_usual_list_needs_no_torch() -> None:
     """The table is literal, so that listing costs nothing."""
     code = (
-        "import sys, argparse; from compress.context.console import Screen; "
+        "import sys, argparse; from compress.context.console import Console; "
         "from compress.cli.verbs.models import execute; "
-        "print(execute(argparse.Namespace(pattern=None), Screen()).as_json()); "
+        "print(execute(argparse.Namespace(pattern=None), Console()).as_json()); "
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -33,7 +33,7 @@ def test_the_usual_list_needs_no_torch() -> None:
 
 def test_a_pattern_also_finds_what_is_not_in_the_list() -> None:
     """resnet18d (He et al. 2019, "bag of tricks") has 11.71 M parameters."""
-    rows = {row.name: row for row in list_models("resnet18*", screen=QUIET)}
+    rows = {row.name: row for row in list_models("resnet18*", console=QUIET)}
 
     assert {"resnet18", "resnet18d", "torchvision/resnet18"} <= rows.keys()
     assert rows["resnet18d"].params == pytest.approx(11.71e6, rel=1e-3)

@@ -10,11 +10,11 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.context.latency_target import LatencyTarget
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.evaluation.costs import count_params
-from compress.lowrank import factorization as factorising
+from compress.lowrank import factorization as factorizing
 from compress.models.build import build
 from compress.models.checkpoint import load_model, save_model
 from compress.models.model import Model
@@ -34,13 +34,13 @@ def lenet(tiny: ModuleType) -> Model:
         native_size=32,
         size=32,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     return replace(model, trained=True)
 
 
 @pytest.fixture
-def catalogue(tiny: ModuleType) -> Catalogue:
+def catalog(tiny: ModuleType) -> Catalog:
     return tiny.Opened(tiny.data(train=24, size=32))
 
 
@@ -54,7 +54,7 @@ def by_params(monkeypatch: pytest.MonkeyPatch) -> None:
         assert shape[0] == 1
         return tuple(count_params(each) / 1000 for each in candidates)
 
-    monkeypatch.setattr(factorising, "raced", raced)
+    monkeypatch.setattr(factorizing, "raced", raced)
 
 
 def stage(**fields: object) -> Factorize:
@@ -62,7 +62,7 @@ def stage(**fields: object) -> Factorize:
     return Factorize.model_validate(filled | fields)
 
 
-def answers(model: Model, data: Catalogue) -> Tensor:
+def answers(model: Model, data: Catalog) -> Tensor:
     """What a model says of the training images."""
     assert data.train is not None
     pixels = torch.from_numpy(data.train.pixels).permute(0, 3, 1, 2)
@@ -73,13 +73,13 @@ def answers(model: Model, data: Catalogue) -> Tensor:
 
 @pytest.mark.usefixtures("by_params")
 def test_what_was_split_answers_alike_and_loads_bit_equal(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     """Fewer parameters, from a folder that needs no images and no search."""
-    job = tiny.job(tmp_path)
+    context = tiny.context(tmp_path)
     before = {name: value.clone() for name, value in lenet.net.state_dict().items()}
 
-    result = carry_out(stage(energy=0.8), lenet, catalogue, job)
+    result = carry_out(stage(energy=0.8), lenet, catalog, context)
     made = result.model
 
     assert tiny.same(lenet.net.state_dict(), before)
@@ -87,13 +87,13 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
     # An equal amount in all scores says nothing.
     expected, found = (
         each - each.mean(dim=1, keepdim=True)
-        for each in (answers(lenet, catalogue), answers(made, catalogue))
+        for each in (answers(lenet, catalog), answers(made, catalog))
     )
     assert (found - expected).norm() / expected.norm() < 0.05
     save_model(made, tmp_path / "saved")
     again = load_model(tmp_path / "saved")
     assert again.surgery == made.surgery
-    assert torch.equal(answers(again, catalogue), answers(made, catalogue))
+    assert torch.equal(answers(again, catalog), answers(made, catalog))
     assert result.findings is not None
     assert result.findings.kind == "factorisation"
     found = json.loads(json.dumps(result.findings.record))["layers"]
@@ -106,28 +106,28 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
 
 @pytest.mark.usefixtures("by_params")
 def test_only_the_named_layers_are_split(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     name = next(n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear))
     options = stage(energy=0.5, layers=(name,))
-    made = tiny.made(options, lenet, catalogue, tiny.job(tmp_path))
+    made = tiny.made(options, lenet, catalog, tiny.context(tmp_path))
     assert set(made.surgery.factorised) == {name}
     assert made.surgery.factorised[name].kind == "linear"
 
 
 @pytest.mark.usefixtures("by_params")
 def test_the_factors_of_an_earlier_stage_are_not_split_again(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
-    once = tiny.made(stage(energy=0.9), lenet, catalogue, tiny.job(tmp_path / "1"))
-    twice = tiny.made(stage(energy=0.5), once, catalogue, tiny.job(tmp_path / "2"))
+    once = tiny.made(stage(energy=0.9), lenet, catalog, tiny.context(tmp_path / "1"))
+    twice = tiny.made(stage(energy=0.5), once, catalog, tiny.context(tmp_path / "2"))
     assert set(once.surgery.factorised) <= set(twice.surgery.factorised)
     assert not any(".0" in name[-2:] for name in twice.surgery.factorised)
 
 
 @pytest.mark.usefixtures("by_params")
 def test_masks_of_layers_that_are_gone_are_forgotten(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     names = [
         f"{n}.weight" for n, m in lenet.net.named_modules() if hasattr(m, "weight")
@@ -135,7 +135,7 @@ def test_masks_of_layers_that_are_gone_are_forgotten(
     masked = lenet.operated(
         lenet.net, Surgery(masked=dict.fromkeys(names, "unstructured"))
     )
-    made = tiny.made(stage(energy=0.5), masked, catalogue, tiny.job(tmp_path))
+    made = tiny.made(stage(energy=0.5), masked, catalog, tiny.context(tmp_path))
     split = {f"{name}.weight" for name in made.surgery.factorised}
     assert split
     assert made.surgery.masked.keys() == set(names) - split
@@ -143,7 +143,7 @@ def test_masks_of_layers_that_are_gone_are_forgotten(
 
 @pytest.mark.usefixtures("by_params")
 def test_a_pruned_network_keeps_its_widths(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     """A hidden layer of fewer units is split, saved and loaded."""
     linear = [n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear)]
@@ -171,12 +171,12 @@ def test_a_pruned_network_keeps_its_widths(
         second.weight = nn.Parameter(second.weight[:, :units])
     first.out_features = second.in_features = units
 
-    made = tiny.made(stage(energy=0.9), pruned, catalogue, tiny.job(tmp_path))
+    made = tiny.made(stage(energy=0.9), pruned, catalog, tiny.context(tmp_path))
 
     assert linear[0] in made.surgery.factorised
     save_model(made, tmp_path / "saved")
     again = load_model(tmp_path / "saved")
-    assert torch.equal(answers(again, catalogue), answers(made, catalogue))
+    assert torch.equal(answers(again, catalog), answers(made, catalog))
 
 
 @pytest.mark.usefixtures("by_params")
@@ -184,14 +184,14 @@ def test_ranks_are_chosen_once_and_then_trained(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalogue: Catalogue,
+    catalog: Catalog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A stage that was interrupted in training does not measure again."""
-    job = tiny.job(tmp_path)
-    made = tiny.made(stage(energy=0.9, epochs=1), lenet, catalogue, job)
-    monkeypatch.setattr(factorising, "split", None)
-    again = tiny.made(stage(energy=0.9, epochs=1), lenet, catalogue, job)
+    context = tiny.context(tmp_path)
+    made = tiny.made(stage(energy=0.9, epochs=1), lenet, catalog, context)
+    monkeypatch.setattr(factorizing, "split", None)
+    again = tiny.made(stage(energy=0.9, epochs=1), lenet, catalog, context)
     assert tiny.same(made.net.state_dict(), again.net.state_dict())
 
 
@@ -200,13 +200,13 @@ def test_a_latency_budget_is_one_of_the_whole_network(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalogue: Catalogue,
+    catalog: Catalog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By the invented clock, where every weight counts, three quarters of it."""
     total = count_params(lenet.net) / 1000
-    monkeypatch.setattr(factorising, "latencies_ms", lambda _, **__: (total,))
-    result = carry_out(stage(latency=0.75), lenet, catalogue, tiny.job(tmp_path))
+    monkeypatch.setattr(factorizing, "latencies_ms", lambda _, **__: (total,))
+    result = carry_out(stage(latency=0.75), lenet, catalog, tiny.context(tmp_path))
     left = count_params(result.model.net) / 1000
     assert left <= 0.75 * total
     target = result.latency
@@ -233,28 +233,26 @@ def test_what_no_recipe_may_say(fields: dict[str, object], sentence: str) -> Non
 
 
 def test_a_layer_that_does_not_exist(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     options = stage(energy=0.5, layers=("nowhere",))
     with pytest.raises(RecipeError, match="layers: 'nowhere' is, or holds, no layer"):
-        tiny.made(options, lenet, catalogue, tiny.job(tmp_path))
+        tiny.made(options, lenet, catalog, tiny.context(tmp_path))
 
 
 def test_no_images_to_fit_to(tiny: ModuleType, tmp_path: Path, lenet: Model) -> None:
     empty = tiny.Opened(replace(tiny.data(size=32), train=None))
-    with pytest.raises(
-        InputRejectedError, match="calibration: colours has no training"
-    ):
-        tiny.made(stage(energy=0.5), lenet, empty, tiny.job(tmp_path))
+    with pytest.raises(InputRejectedError, match="calibration: colors has no training"):
+        tiny.made(stage(energy=0.5), lenet, empty, tiny.context(tmp_path))
 
 
 def test_several_processes_are_refused(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalogue: Catalogue,
+    catalog: Catalog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="would disturb each other's timing"):
-        tiny.made(stage(energy=0.5), lenet, catalogue, tiny.job(tmp_path))
+        tiny.made(stage(energy=0.5), lenet, catalog, tiny.context(tmp_path))

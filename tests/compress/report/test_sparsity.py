@@ -5,7 +5,7 @@ from pathlib import Path
 
 import report_example
 
-from compress.report import factorisation, sparsity
+from compress.report import factorization, sparsity
 from compress.report.report import Report
 
 
@@ -52,7 +52,7 @@ def test_only_2_to_4_has_a_runtime_to_name() -> None:
 
 def test_a_report_without_them_says_nothing_of_them() -> None:
     assert [*sparsity.notes(example())] == []
-    assert [*factorisation.notes(example())] == []
+    assert [*factorization.notes(example())] == []
     assert "weights are zero" not in example().as_text()
 
 
@@ -65,7 +65,7 @@ def test_split_layers_are_named_with_ranks_and_times() -> None:
             ]
         }
     )
-    split, left = (told for _, told in factorisation.notes(report))
+    split, left = (told for _, told in factorization.notes(report))
     assert split.startswith(
         "1 of 2 layers are products of thinner ones: a (rank 8 and 16"
     )

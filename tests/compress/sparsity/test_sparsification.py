@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.int8.grids import weight_steps
 from compress.int8.simulate import QuantizedNet
 from compress.models.build import build
@@ -41,7 +41,7 @@ def resnet(tiny: ModuleType) -> Model:
         native_size=8,
         size=8,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     return replace(model, trained=True)
 
@@ -57,11 +57,11 @@ def share(net: nn.Module) -> float:
 def test_the_share_is_reached_and_written_down(
     tiny: ModuleType, tmp_path: Path, resnet: Model, thinning: str, scope: str
 ) -> None:
-    job = tiny.job(tmp_path)
+    context = tiny.context(tmp_path)
     dense = {name: value.clone() for name, value in resnet.net.state_dict().items()}
 
     options = stage(sparsity=0.8, thinning=thinning, scope=scope)
-    result = carry_out(options, resnet, tiny.Opened(tiny.data()), job)
+    result = carry_out(options, resnet, tiny.Opened(tiny.data()), context)
     made = result.model
 
     assert share(made.net) == pytest.approx(0.8, abs=1e-3)
@@ -83,7 +83,7 @@ def test_a_training_of_one_step_gets_there_too(
         stage(sparsity=0.8, epochs=1, batch_size=64),
         resnet,
         tiny.Opened(tiny.data()),
-        tiny.job(tmp_path),
+        tiny.context(tmp_path),
     )
     assert share(made.net) == pytest.approx(0.8, abs=1e-3)
 
@@ -96,7 +96,7 @@ def test_a_pattern_holds_in_every_layer_that_it_suits(
         stage(pattern="2:4"),
         resnet,
         tiny.Opened(tiny.data()),
-        tiny.job(tmp_path),
+        tiny.context(tmp_path),
     )
 
     for name, weight in weights_of(made.net).items():
@@ -112,10 +112,10 @@ def test_spared_layers_stay_dense(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     made = tiny.made(
-        stage(sparsity=0.5, epochs=0, spare=("conv1", "linear")),
+        stage(sparsity=0.5, epochs=0, exclude=("conv1", "linear")),
         resnet,
         tiny.Opened(tiny.data()),
-        tiny.job(tmp_path),
+        tiny.context(tmp_path),
     )
     weights = weights_of(made.net)
     assert zeros_in([weights["conv1.weight"], weights["linear.weight"]]) == 0
@@ -130,7 +130,7 @@ def test_without_training_only_the_smallest_weights_change(
         stage(sparsity=0.5, epochs=0),
         resnet,
         tiny.Opened(replace(tiny.data(), train=None)),
-        tiny.job(tmp_path),
+        tiny.context(tmp_path),
     )
     for name, weight in weights_of(made.net).items():
         before = resnet.net.get_parameter(name)
@@ -141,9 +141,9 @@ def test_a_second_stage_adds_zeros_to_those_of_the_first(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     data = tiny.Opened(tiny.data())
-    jobs = tiny.job(tmp_path / "1"), tiny.job(tmp_path / "2")
-    once = tiny.made(stage(sparsity=0.5, epochs=0), resnet, data, jobs[0])
-    twice = tiny.made(stage(sparsity=0.8), once, data, jobs[1])
+    contexts = tiny.context(tmp_path / "1"), tiny.context(tmp_path / "2")
+    once = tiny.made(stage(sparsity=0.5, epochs=0), resnet, data, contexts[0])
+    twice = tiny.made(stage(sparsity=0.8), once, data, contexts[1])
     assert share(twice.net) == pytest.approx(0.8, abs=1e-3)
     assert masks_grew(once.net, twice.net)
 
@@ -159,23 +159,26 @@ def masks_grew(before: nn.Module, after: nn.Module) -> bool:
 @pytest.fixture
 def sparse(tiny: ModuleType, tmp_path: Path, resnet: Model) -> Model:
     """A network that is half zeros, saved and loaded again."""
-    job = tiny.job(tmp_path / "sparse")
+    context = tiny.context(tmp_path / "sparse")
     made = tiny.made(
         stage(sparsity=0.5, epochs=0),
         resnet,
         tiny.Opened(tiny.data()),
-        job,
+        context,
     )
-    save_model(made, job.folder)
-    return load_model(job.folder)
+    save_model(made, context.folder)
+    return load_model(context.folder)
 
 
 def test_a_masked_model_keeps_its_zeros_in_later_training(
     tiny: ModuleType, tmp_path: Path, sparse: Model
 ) -> None:
     """Loaded from its folder: the record alone says so."""
-    options, job = FineTune(epochs=2, batch_size=8), tiny.job(tmp_path / "tuned")
-    tuned = tiny.made(options, sparse, tiny.Opened(tiny.data()), job)
+    options, context = (
+        FineTune(epochs=2, batch_size=8),
+        tiny.context(tmp_path / "tuned"),
+    )
+    tuned = tiny.made(options, sparse, tiny.Opened(tiny.data()), context)
     assert masks_grew(sparse.net, tuned.net)
     assert share(tuned.net) == share(sparse.net)
 
@@ -187,7 +190,7 @@ def test_a_masked_model_keeps_its_zeros_in_later_training(
         Ptq(
             calib_images=12,
             ranges="minmax",
-            equalise=True,
+            equalize=True,
             correct_bias="all",
             learn_rounding=True,
         ),
@@ -200,8 +203,8 @@ def test_what_is_zero_is_zero_in_int8(
     tiny: ModuleType, tmp_path: Path, sparse: Model, after: Ptq | Qat
 ) -> None:
     """Every masked place holds the integer 0, whatever was folded or learnt."""
-    data, job = tiny.Opened(tiny.data(val=12)), tiny.job(tmp_path / "int8")
-    made = tiny.made(after, sparse, data, job)
+    data, context = tiny.Opened(tiny.data(val=12)), tiny.context(tmp_path / "int8")
+    made = tiny.made(after, sparse, data, context)
 
     assert isinstance(made.net, QuantizedNet)
     graph, scales = made.net.graph, made.net.scheme.weights
@@ -235,7 +238,10 @@ def test_what_no_recipe_may_say(fields: dict[str, object], sentence: str) -> Non
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"spare": ("conv9",)}, "spare: no layer 'conv9' with weights; known: conv1, "),
+        (
+            {"exclude": ("conv9",)},
+            "exclude: no layer 'conv9' with weights; known: conv1, ",
+        ),
         ({"block": 7}, "no layer of CifarResNet has channels that suit blocks of 7"),
         ({"patience": 2}, "patience: the best epoch may lie before"),
     ],
@@ -252,5 +258,5 @@ def test_what_does_not_go_with_the_network_is_refused(
             stage(sparsity=0.5, **fields),
             resnet,
             tiny.Opened(tiny.data()),
-            tiny.job(tmp_path),
+            tiny.context(tmp_path),
         )

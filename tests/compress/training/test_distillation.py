@@ -87,7 +87,7 @@ def distil(**fields: object) -> Distill:
 
 
 def logits_of(model: Model, data: Data, *, training: bool) -> np.ndarray:
-    """Float64 [n, classes] of every training image, through numpy's normalisation."""
+    """Float64 [n, classes] of every training image, through numpy's normalization."""
     assert data.train is not None
     inputs = torch.from_numpy(model.preprocess(np.asarray(data.train.pixels)))
     net = copy.deepcopy(model.net).train(training)
@@ -116,7 +116,7 @@ def test_the_loss_is_hintons(  # noqa: PLR0913, PLR0917  # three of them are the
     smoothing: float,
 ) -> None:
     """Alpha T^2 KL(teacher/T, student/T) + (1 - alpha) cross-entropy, in numpy."""
-    student, data, made = tiny.model(), tiny.data(train=12), tiny.job(tmp_path)
+    student, data, made = tiny.model(), tiny.data(train=12), tiny.context(tmp_path)
     stage = distil(
         views=views, temperature=temperature, alpha=alpha, label_smoothing=smoothing
     )
@@ -144,7 +144,7 @@ def test_the_teacher_is_never_changed(
 
     for views in (0, 2):
         stage = distil(views=views, epochs=2)
-        made = tiny.job(tmp_path / str(views))
+        made = tiny.context(tmp_path / str(views))
         tiny.made(stage, tiny.model(), tiny.Opened(tiny.data(train=12)), made)
 
     assert tiny.same(teacher.net.state_dict(), before)
@@ -161,9 +161,11 @@ def test_without_weight_the_teacher_teaches_nothing(
     fields = {"epochs": 3, "augment": "auto"}
 
     stage = distil(alpha=0.0, views=3, **fields)
-    taught = tiny.made(stage, student, data, tiny.job(tmp_path / "taught"))
+    taught = tiny.made(stage, student, data, tiny.context(tmp_path / "taught"))
     options = {name: getattr(distil(**fields), name) for name in FineTune.model_fields}
-    alone = tiny.made(FineTune(**options), student, data, tiny.job(tmp_path / "alone"))
+    alone = tiny.made(
+        FineTune(**options), student, data, tiny.context(tmp_path / "alone")
+    )
 
     torch.testing.assert_close(
         taught.net.state_dict(), alone.net.state_dict(), rtol=1e-5, atol=1e-6
@@ -177,9 +179,9 @@ def test_views_are_asked_once_and_cycle(tiny: ModuleType, tmp_path: Path) -> Non
     stage = distil(views=2, epochs=6, augment="auto")
     cache = tmp_path / "cache"
 
-    first = tiny.made(stage, student, data, tiny.job(tmp_path / "a", cache=cache))
+    first = tiny.made(stage, student, data, tiny.context(tmp_path / "a", cache=cache))
     assert sum(Counted.seen) == 2 * 24
-    second = tiny.made(stage, student, data, tiny.job(tmp_path / "b", cache=cache))
+    second = tiny.made(stage, student, data, tiny.context(tmp_path / "b", cache=cache))
 
     assert sum(Counted.seen) == 2 * 24
     assert tiny.same(first.net.state_dict(), second.net.state_dict())
@@ -191,8 +193,8 @@ def test_fewer_epochs_than_views_ask_for_fewer(
 ) -> None:
     stage = distil(views=4, epochs=1)
 
-    data, job = tiny.Opened(tiny.data(train=12)), tiny.job(tmp_path)
-    tiny.made(stage, tiny.model(), data, job)
+    data, context = tiny.Opened(tiny.data(train=12)), tiny.context(tmp_path)
+    tiny.made(stage, tiny.model(), data, context)
 
     assert sum(Counted.seen) == 12
 
@@ -202,7 +204,7 @@ def test_fewer_epochs_than_views_ask_for_fewer(
 def test_mixed_images_are_asked_every_time_and_that_is_said(
     tiny: ModuleType, tmp_path: Path, mixing: str
 ) -> None:
-    made = tiny.job(tmp_path)
+    made = tiny.context(tmp_path)
     stage = distil(views=2, epochs=3, **{mixing: 1.0})
 
     tiny.made(stage, tiny.model(), tiny.Opened(tiny.data(train=12)), made)
@@ -219,19 +221,19 @@ def test_student_and_teacher_look_at_one_view_at_their_own_resolution(
     """The data is opened for the larger of the two; each sees its own size."""
     looked: list[int] = []
 
-    class Catalogued(tiny.Opened):
+    class Catalogd(tiny.Opened):
         def open(self, preprocess: Preprocess) -> Data:
             looked.append(preprocess.size)
             made: Data = tiny.data(train=12, size=preprocess.size)
             return made
 
     large = replace(teacher, preprocess=replace(teacher.preprocess, size=16, resize=16))
-    catalogue = Catalogued(tiny.data())
+    catalog = Catalogd(tiny.data())
     stage = distil(views=1)
 
     student = tiny.model(Counted(), size=8)
     teach_by(large, monkeypatch)
-    tiny.made(stage, student, catalogue, tiny.job(tmp_path))
+    tiny.made(stage, student, catalog, tiny.context(tmp_path))
 
     assert looked == [16]
     assert Counted.sides == [16, 8]  # the answers are asked for first
@@ -254,7 +256,7 @@ def test_the_baseline_is_the_same_student_with_the_same_budget() -> None:
 
 def test_label_smoothing_reaches_the_loss(tiny: ModuleType, tmp_path: Path) -> None:
     """Fine-tuning: (1 - s) of each label, and s / classes of every class."""
-    student, data, made = tiny.model(), tiny.data(train=12), tiny.job(tmp_path)
+    student, data, made = tiny.model(), tiny.data(train=12), tiny.context(tmp_path)
     fields = {name: getattr(distil(), name) for name in FineTune.model_fields}
 
     stage = FineTune(**(fields | {"label_smoothing": 0.3}))
@@ -274,8 +276,8 @@ def test_a_stopped_distillation_goes_on_to_the_same_bits(
     """The answers are on disk, the state too; a second command ends as one would."""
     student, data = tiny.model(Stoppable()), tiny.Opened(tiny.data(train=24))
     stage = distil(views=2, epochs=3, augment="auto")
-    whole = tiny.made(stage, student, data, tiny.job(tmp_path / "whole"))
-    made = tiny.job(tmp_path / "stopped")
+    whole = tiny.made(stage, student, data, tiny.context(tmp_path / "whole"))
+    made = tiny.context(tmp_path / "stopped")
     Stoppable.countdown[:] = [3]
     with pytest.raises(InterruptedRunError, match="stopped after 1 of 3"):
         tiny.made(stage, student, data, made)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, fx, nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.plan import Plan, planned
@@ -25,7 +25,7 @@ class Made:
     net: nn.Module
     graph: fx.GraphModule
     plan: Plan
-    quantised: QuantizedNet
+    quantized: QuantizedNet
     images: Tensor
 
 
@@ -44,7 +44,7 @@ def lived_in(net: nn.Module, *, size: int) -> nn.Module:
 
 
 def made(name: str, *, size: int = 64) -> Made:
-    """The network of that name, quantised on noise."""
+    """The network of that name, quantized on noise."""
     torch.manual_seed(0)
     model = build(
         ModelSpec(name=name),
@@ -52,7 +52,7 @@ def made(name: str, *, size: int = 64) -> Made:
         native_size=size,
         size=size,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     net = lived_in(model.net, size=size)
     graph = captured(net, size=size, name=name)
