@@ -97,8 +97,8 @@ class LeastSquares:
     def reading(self) -> "Reading":
         """How the outputs depend on the inputs, to take inputs away one by one."""
         mean = self._x / self._rows
-        centerd = self._xx / self._rows - torch.outer(mean, mean)
-        return Reading(self.layer, self._ridged(centerd))
+        centered = self._xx / self._rows - torch.outer(mean, mean)
+        return Reading(self.layer, self._ridged(centered))
 
     def _ridged(self, xx: Tensor) -> Tensor:
         """A covariance with some of its mean variance in every direction.

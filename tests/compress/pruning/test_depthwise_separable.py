@@ -40,7 +40,7 @@ def model(tiny: ModuleType, *, depthwise: bool) -> Model:
             layer = made.net.get_submodule(name)
             layer.weight[:8], layer.bias[:8] = 0, 0  # type: ignore[index, operator]
         made.net.get_submodule("6").weight[:, :8] = 0  # type: ignore[index, operator]
-        # Centerd, so that there are answers of every kind, and near to each other.
+        # Centered, so that there are answers of every kind, and near to each other.
         pixels = torch.from_numpy(tiny.images(48).pixels).permute(0, 3, 1, 2)
         made.net[10].bias -= made.net(made.prepare(pixels)).mean(0)  # type: ignore[index]
     return made

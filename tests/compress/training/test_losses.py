@@ -41,8 +41,8 @@ def test_gradient_scale_does_not_depend_on_temperature() -> None:
         (gradient,) = torch.autograd.grad(
             soft_target_loss(student, teacher, temperature=temperature), student
         )
-        centerd = (student - student.mean()) - (teacher - teacher.mean())
-        torch.testing.assert_close(gradient, centerd / 3, rtol=0.05, atol=1e-4)
+        centered = (student - student.mean()) - (teacher - teacher.mean())
+        torch.testing.assert_close(gradient, centered / 3, rtol=0.05, atol=1e-4)
 
 
 def test_a_student_like_its_teacher_has_nothing_to_learn() -> None:
