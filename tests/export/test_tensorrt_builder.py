@@ -13,7 +13,8 @@ from torch import nn
 
 from compress.context.vision import timm, torchvision
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.quantization.symmetric import halved, mirrored
+from compress.int8.symmetric_grids import halved
+from compress.quantization.symmetric import mirrored
 from export.onnx.half import in_half
 from export.onnx.lower import lowered
 from export.onnx.tensorrt_rules import breaches
