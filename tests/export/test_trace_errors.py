@@ -107,7 +107,7 @@ def test_a_tool_is_never_the_culprit() -> None:
     said = refusal(caught.value, name="mine")
 
     # The innermost line of the network is in this file, not in numpy's.
-    assert "test_refusal.py, line" in said
+    assert "test_trace_errors.py, line" in said
     assert "Singular matrix" in said
 
 

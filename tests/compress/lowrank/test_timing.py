@@ -17,8 +17,9 @@ from compress.lowrank.chain import chain
 from compress.lowrank.timing import raced
 from runtime.plan import Plan
 from runtime.profiled import Profile
-from runtime.profiling import Voice, profile_files
+from runtime.profiling import profile_files
 from runtime.session import open_session
+from runtime.voice import Voice
 
 
 @pytest.mark.parametrize(

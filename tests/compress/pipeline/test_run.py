@@ -284,9 +284,9 @@ def test_a_missed_budget_is_the_verdict(whole: Whole, tmp_path: Path) -> None:
 # Where a run can be met, in its order: what it calls there, and once in a while.
 STAGES = {
     "decoding": "compress.data.pixels.decoded_images",
-    "teacher training": "compress.training.losses.classification_loss",
+    "teacher training": "compress.training.finetuning.classification_loss",
     "teacher's answers": "compress.training.teacher_cache.batches",
-    "student training": "compress.training.losses.distillation_loss",
+    "student training": "compress.training.distillation_loss.soft_target_loss",
     "export": "torch.onnx.export",
     "proof": "compress.pipeline.file_judge.parity_of",
     "measurement": "compress.pipeline.deliver.measure_together",

@@ -117,7 +117,7 @@ def context(folder: Path, **fields: Any) -> RunContext:  # noqa: ANN401  # the f
     """A silent context that keeps a journal and saves after every step."""
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(verbosity="quiet", journal=folder / "events.jsonl")
-    filled = {"save_seconds": 0.0, "cache": folder / "cache", "screen": console}
+    filled = {"save_seconds": 0.0, "cache": folder / "cache", "console": console}
     return RunContext(folder=folder, **(filled | fields))
 
 
