@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.data import Images
-from compress.data.dataset import Catalogue, find
+from compress.data.dataset import Catalog, find
 from compress.data.spec import DataSpec
 from compress.data.split import stratified
 from runtime.errors import InputRejectedError
@@ -14,9 +14,9 @@ from runtime.preprocess import Preprocess
 
 
 def calibration_images(
-    data: Catalogue,
+    data: Catalog,
     preprocess: Preprocess,
-    job: Job,
+    context: RunContext,
     *,
     source: str | None,
     count: int,
@@ -29,7 +29,9 @@ def calibration_images(
     known = data
     if source is not None:
         spec = DataSpec(source=source)
-        known = find(spec, seed=job.seed, screen=job.screen, cache=job.cache)
+        known = find(
+            spec, seed=context.seed, console=context.console, cache=context.cache
+        )
     elif data.train is None:
         raise InputRejectedError(
             f"calibration: {data.name} has no training images, and those it has are "
@@ -45,9 +47,9 @@ def calibration_images(
             f"calibration: all {len(images)} images of {known.name} are of one class; "
             "ranges would fit that class alone; give images of several"
         )
-    images = drawn(images, count, seed=job.seed)
+    images = drawn(images, count, seed=context.seed)
     if source is not None:
-        _warn_of_overlap(images, data.images(preprocess), job)
+        _warn_of_overlap(images, data.images(preprocess), context)
     return images
 
 
@@ -63,12 +65,12 @@ def drawn(images: Images, count: int, *, seed: int) -> Images:
     return images.taken(np.sort(rows))
 
 
-def _warn_of_overlap(images: Images, judging: Images, job: Job) -> None:
+def _warn_of_overlap(images: Images, judging: Images, context: RunContext) -> None:
     """Say so if images of the calibration are also judged by."""
     judged = {row.tobytes() for row in _middle_rows(judging)}
     shared = sum(row.tobytes() in judged for row in _middle_rows(images))
     if shared:
-        job.screen.tell(
+        context.console.tell(
             f"calibration: warning: {shared} of {len(images)} images are also among "
             "those that judge the result, which flatters it"
         )

@@ -11,7 +11,7 @@ from compress.context.memo import Memo
 from compress.context.progress import passed
 from compress.data.batches import evaluation_batches
 from compress.data.data import Images
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.models import meta
 from compress.models.model import Model
 from compress.models.network import reference_of
@@ -96,7 +96,7 @@ def file_answers(session: Session) -> Answer:
     return answer
 
 
-def tells_classes(model: Model, data: Catalogue) -> bool:
+def tells_classes(model: Model, data: Catalog) -> bool:
     """Whether the outputs of `model` are scores of classes.
 
     A library's architecture tells classes apart, whichever; of a user's own network
@@ -105,7 +105,7 @@ def tells_classes(model: Model, data: Catalogue) -> bool:
     return data.judges(len(model.classes)) or model.spec.factory is None
 
 
-def besides(data: Catalogue, preprocess: Preprocess, images: Images) -> Images | None:
+def besides(data: Catalog, preprocess: Preprocess, images: Images) -> Images | None:
     """Training images, where too few are held out to tell whether INT8 kept float.
 
     Agreement asks for no labels, so that every image says something; those that ranges
@@ -115,10 +115,10 @@ def besides(data: Catalogue, preprocess: Preprocess, images: Images) -> Images |
     if missing <= 0 or data.train is None or data.val is None:
         return None
     train = data.open(preprocess).train
-    return None if train is None else thinned(train, missing)
+    return None if train is None else subsampled(train, missing)
 
 
-def thinned(images: Images, most: int) -> Images:
+def subsampled(images: Images, most: int) -> Images:
     """Every n-th image, so that at most `most` are left, without reading any."""
     return images.only(slice(None, None, stride(images.labels, most)))
 

@@ -27,7 +27,7 @@ from compress.models.stage_result import Findings, StageResult
 from compress.models.surgery.differences import widths_between
 from compress.models.surgery.rebuild import rebuilt
 from compress.models.surgery.record import UNTOUCHED, Surgery
-from compress.training.distillation_loss import taught
+from compress.training.distillation_loss import distillation_loss
 from compress.training.fit import fit
 from runtime.errors import RecipeError
 from runtime.files import read_json, write_json
@@ -37,52 +37,52 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.lowrank.choice import Choice
     from compress.models.model import Model
-    from compress.models.surgery.record import Factorised
+    from compress.models.surgery.record import Factorized
     from compress.quantization.calibrate import Batches
     from compress.recipe.factorize import Factorize
 
 
 def factorize(
-    model: Model, data: Catalogue, job: Job, options: Factorize
+    model: Model, data: Catalog, context: RunContext, options: Factorize
 ) -> StageResult:
     """`model` with layers split as `options` say, and what was chosen for each."""
     check()
-    found = split_once(model, data, job, options)
+    found = split_once(model, data, context, options)
     if options.epochs == 0:
         return found
     opened = data.open(model.preprocess)
-    loss = taught(
+    loss = distillation_loss(
         model,
         opened,
-        job,
+        context,
         options,
         share=options.distill,
         temperature=options.temperature,
     )
-    return replace(found, model=fit(found.model, opened, loss, options, job))
+    return replace(found, model=fit(found.model, opened, loss, options, context))
 
 
 def split_once(
-    model: Model, data: Catalogue, job: Job, options: Factorize
+    model: Model, data: Catalog, context: RunContext, options: Factorize
 ) -> StageResult:
     """What `split` gives; before a training it is kept, and taken from there.
 
     Timed again after an interrupt, layers might get other ranks.
     """
-    kept = job.folder / "split"
+    kept = context.folder / "split"
     if is_model(kept):
         made = load_model(kept, factory=model.spec.factory)
         record = read_json(kept / RECORD)
         return StageResult(
             model=made,
             findings=Findings(kind="factorisation", record=record),
-            latency=LatencyTarget.read(record, stage=job.title),
+            latency=LatencyTarget.read(record, stage=context.title),
         )
-    found = split(model, data, job, options)
+    found = split(model, data, context, options)
     if options.epochs > 0 and found.findings is not None:
         write_json(kept / RECORD, found.findings.record, sealed=True)
         save_model(found.model, kept)
@@ -98,7 +98,9 @@ def check() -> None:
         )
 
 
-def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> StageResult:
+def split(
+    model: Model, data: Catalog, context: RunContext, options: Factorize
+) -> StageResult:
     """`model` with its layers split and fitted to calibration images."""
     dense = copy.deepcopy(model.net).eval()
     layers = {
@@ -107,13 +109,19 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> StageR
         if not any(name.startswith(f"{done}.") for done in model.surgery.factorised)
     }
     images = calibration_images(
-        data, model.preprocess, job, source=options.calib, count=options.calib_images
+        data,
+        model.preprocess,
+        context,
+        source=options.calib,
+        count=options.calib_images,
     )
     batches = batches_of(model, images)
-    job.screen.tell(
+    context.console.tell(
         f"factorize: {len(layers)} layers, {len(images)} calibration images"
     )
-    chosen, latency = chosen_for(model.with_net(dense), layers, batches, job, options)
+    chosen, latency = chosen_for(
+        model.with_net(dense), layers, batches, context, options
+    )
     hows = split_up(chosen)
     net = copy.deepcopy(dense)
     for each in chosen:
@@ -125,7 +133,7 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> StageR
         "latency": latency.as_record() if latency else None,
         "layers": [each.as_record() for each in chosen],
     }
-    job.screen.tell(
+    context.console.tell(
         f"factorize: {len(hows)} of {len(layers)} layers are products now, "
         f"{count_params(net) / count_params(model.net):.0%} of the parameters are left"
     )
@@ -137,7 +145,7 @@ def chosen_for(
     model: Model,
     layers: Mapping[str, nn.Module],
     batches: Batches,
-    job: Job,
+    context: RunContext,
     options: Factorize,
 ) -> tuple[Sequence[Choice], LatencyTarget | None]:
     """What becomes of each of `layers`, which are those of `model.net`.
@@ -145,16 +153,18 @@ def chosen_for(
     With what is promised of the latency, where that was asked for.
     """
     net = model.net
-    moments = moments_of(net, layers, batches, seed=job.seed)
+    moments = moments_of(net, layers, batches, seed=context.seed)
     splits = [
         spectra_of(name, layers[name], found.responses, found.weights)
         for name, found in passed("spectra of layers", moments.items())
     ]
     shapes = shapes_of(net, layers, size=model.preprocess.size)
-    rng = np.random.default_rng(job.seed)
+    rng = np.random.default_rng(context.seed)
 
     def race(name: str, candidates: Sequence[nn.Module]) -> Sequence[float]:
-        job.screen.detail(f"factorize: {name} and {len(candidates) - 1} others, timed")
+        context.console.detail(
+            f"factorize: {name} and {len(candidates) - 1} others, timed"
+        )
         return raced(candidates, shapes[name], rng=rng)
 
     multiple = options.round_to
@@ -172,7 +182,7 @@ def chosen_for(
     )
     saved_ms = sum((c.ms_before or 0.0) - (c.ms_after or 0.0) for c in chosen)
     target = LatencyTarget(
-        stage=job.title,
+        stage=context.title,
         share=share,
         wanted_ms=share * network_ms,
         predicted_ms=network_ms - saved_ms,
@@ -181,7 +191,7 @@ def chosen_for(
     return chosen, target
 
 
-def surgery_of(model: Model, net: nn.Module, hows: Mapping[str, Factorised]) -> Surgery:
+def surgery_of(model: Model, net: nn.Module, hows: Mapping[str, Factorized]) -> Surgery:
     """The record of `net`, which is that of `model` with further layers split.
 
     Layers are split before widths are cut when a network is built again, so the widths

@@ -71,7 +71,7 @@ def load(folder: Path | str) -> nn.Module:
     """The network of a saved model, in eval mode, on the CPU; see `load_model`.
 
     For programs that want a module and no more: it takes float32 [n, 3, size, size],
-    normalised as model.json says.
+    normalized as model.json says.
     """
     return load_model(Path(folder)).net
 

@@ -9,7 +9,7 @@ from torch import nn
 
 from compress.context.memo import Memo
 from compress.data.data import Images
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.evaluation.scores import (
     PARITY_BATCH,
     PARITY_IMAGES,
@@ -18,14 +18,14 @@ from compress.evaluation.scores import (
     network_scores,
     scores_of,
     stride,
+    subsampled,
     tells_classes,
-    thinned,
 )
 from compress.int8.symmetric_grids import grids_of
 from compress.models.model import Model
 from compress.models.network import float_of, int8_of
-from compress.pipeline.export_plan import Wanted
-from compress.pipeline.exported import Proven
+from compress.pipeline.export_plan import PlannedFile
+from compress.pipeline.exported import ExportedFile
 from compress.pipeline.mixed_precision import Placed
 from export.exporters import EXPORTERS
 from export.parity import Scores, parity_of
@@ -37,15 +37,17 @@ from runtime.session import Session
 class FileJudge:
     """Asks files the same images as their networks; a network is asked only once.
 
-    before: the float model that a quantised one was made from; None where there is
+    before: the float model that a quantized one was made from; None where there is
     none, then its own graph in float stands for it.
     """
 
-    data: Catalogue
+    data: Catalog
     before: Model | None
     memo: Memo
 
-    def proven(self, asked: Wanted, session: Session, found: Placed) -> Proven:
+    def proven(
+        self, asked: PlannedFile, session: Session, found: Placed
+    ) -> ExportedFile:
         """Compare a file with its network, and count its right answers."""
         net = asked.reference
         reference = self._network(net, asked.model, found.left_float)
@@ -56,7 +58,7 @@ class FileJudge:
 
     def judged(
         self, role: str, model: Model, session: Session, reference: Scores | None
-    ) -> Proven:
+    ) -> ExportedFile:
         """A file's answers; `reference` are the scores it has to repeat, if any."""
         artifact, images = session.artifact, self.images(model)
 
@@ -75,7 +77,7 @@ class FileJudge:
                 known = network_scores(net, before, more, self.memo)
                 pairs = chain(pairs, _rows(known, scores_of(ask, model, more)))
             changed = parity_of(pairs, name=artifact.path.name, classes=classes)
-        return Proven(
+        return ExportedFile(
             role=role,
             artifact=artifact,
             parity=parity,
@@ -87,7 +89,7 @@ class FileJudge:
 
     def images(self, model: Model) -> Images:
         """What every file is asked, as `model` looks at it."""
-        return thinned(self.data.images(model.preprocess), PARITY_IMAGES)
+        return subsampled(self.data.images(model.preprocess), PARITY_IMAGES)
 
     def _float(self, model: Model) -> tuple[nn.Module, Model]:
         """The float network that an INT8 file comes from, and the model it is of."""

@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.context.journal import doubts, points
 from compress.context.records import Record
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.lowrank.record import joined as joined_splits
 from compress.models.names import family
 from compress.models.stage_result import KINDS, Kind
 from compress.pipeline.evidence import Evidence
-from compress.pipeline.exported import Proof, Proven
+from compress.pipeline.exported import Delivery, ExportedFile
 from compress.pipeline.provenance import provenance
 from compress.pipeline.reference import Reference, reference_of, was_trained
 from compress.pipeline.rows import Row, chain_of
@@ -34,30 +34,32 @@ from runtime.machine import this_machine
 
 def report_of(  # noqa: PLR0913  # what a run is made of
     recipe: Recipe,
-    job: Job,
-    data: Catalogue,
+    context: RunContext,
+    data: Catalog,
     rows: Sequence[Row],
-    proof: Proof,
+    proof: Delivery,
     *,
     reference: Reference | None = None,
     quantisation: Record | None = None,
 ) -> Report:
     """Everything the run found, in the terms of the contract.
 
-    `reference` and `quantisation` are an engine's, whose rows and folders do not hold
+    `reference` and `quantization` are an engine's, whose rows and folders do not hold
     them.
     """
     stages = findings_of(rows)
     found = Evidence(
         recipe=recipe,
-        folder=job.folder,
+        folder=context.folder,
         rows=rows,
         proof=proof,
         reference=reference or reference_of(recipe, rows),
         trained=was_trained(recipe, rows) if rows else True,
         quantisation=quantisation or stages["quantisation"],
         predictions=predictions_for(
-            recipe.limits(), [each.artifact for each in proof.delivered], job.screen
+            recipe.limits(),
+            [each.artifact for each in proof.delivered],
+            context.console,
         ),
     )
     checks = checks_of(found)
@@ -74,27 +76,27 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
         artifacts=tuple(
-            _artifact(each, job.folder, packed=bool(stages["sparsity"]))
+            _artifact(each, context.folder, packed=bool(stages["sparsity"]))
             for each in proof.files
         ),
         measurements=_measurements(proof),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
         predictions=tuple(each.as_record() for each in found.predictions.values()),
         budget=_budget(found, checks),
-        curves=tuple(points(job.folder / JOURNAL)),
+        curves=tuple(points(context.folder / JOURNAL)),
         quantisation=found.quantisation,
         pruning=stages["pruning"],
         sparsity=stages["sparsity"],
         factorisation=stages["factorisation"],
         advice=advice(found, ship),
-        doubts=doubts(job.folder / JOURNAL),
+        doubts=doubts(context.folder / JOURNAL),
         # Measure it where it is going to run.
-        next=f"compress profile {job.folder / ship[0].path}" if ship else "",
-        folder=job.folder,
+        next=f"compress profile {context.folder / ship[0].path}" if ship else "",
+        folder=context.folder,
     )
 
 
-def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalogue) -> Record:
+def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalog) -> Record:
     """The recipe, with what each stage decided by model and data filled in."""
     stages = []
     given = [row.model for row in chain_of(rows)]
@@ -114,7 +116,7 @@ def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalogue) -> Record:
     return {**recipe.as_record(), "stages": stages}
 
 
-def _measurements(proof: Proof) -> tuple[Record, ...]:
+def _measurements(proof: Delivery) -> tuple[Record, ...]:
     """Every latency, and whose file it is of."""
     roles = {each.name: each.role for each in proof.files}
     return tuple(
@@ -122,7 +124,7 @@ def _measurements(proof: Proof) -> tuple[Record, ...]:
     )
 
 
-def _data(data: Catalogue) -> Record:
+def _data(data: Catalog) -> Record:
     """How many images of how many classes there were."""
     return {
         "name": data.name,
@@ -132,7 +134,7 @@ def _data(data: Catalogue) -> Record:
     }
 
 
-def _artifact(file: Proven, folder: Path, *, packed: bool) -> Record:
+def _artifact(file: ExportedFile, folder: Path, *, packed: bool) -> Record:
     """A file's entry; its path is relative to the run. Zeros show when it is packed."""
     path = file.artifact.path
     return {

@@ -1,14 +1,14 @@
-"""A model's line in the report: the census of a network after every stage."""
+"""A model's line in the report: the costs_of of a network after every stage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.context.latency_target import LatencyTarget
 from compress.context.records import Record
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.evaluation.accuracy import Answered, answered
-from compress.evaluation.costs import census
+from compress.evaluation.costs import costs_of
 from compress.evaluation.scores import network_scores
 from compress.models.model import Model
 from compress.models.stage_result import Findings, StageResult
@@ -37,17 +37,17 @@ class Row:
 
 
 def row_of(
-    name: str, found: StageResult, data: Catalogue, job: Job, *, seconds: float
+    name: str, found: StageResult, data: Catalog, context: RunContext, *, seconds: float
 ) -> Row:
     """Count what a stage gave; accuracy only where it knows the data's classes."""
     model = found.model
-    job.screen.detail(f"census: {name}")
-    costs = census(model)
+    context.console.detail(f"costs_of: {name}")
+    costs = costs_of(model)
     known = data.judges(len(model.classes))
     given = None
     if known:
         images = data.images(model.preprocess)
-        scores = network_scores(model.net, model, images, job.memo)
+        scores = network_scores(model.net, model, images, context.memo)
         given = answered(scores, images.labels)
     right = given.accuracy if given else None
     return Row(
@@ -79,7 +79,7 @@ def chain_of(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def last_float(rows: Sequence[Row]) -> Row | None:
-    """The float network that a quantised one at the end was made from."""
+    """The float network that a quantized one at the end was made from."""
     backwards = reversed(chain_of(rows))
     floats = (row for row in backwards if row.model.precision == "float")
     return next(floats, None)

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from pkgutil import resolve_name
 from typing import Final, NamedTuple, cast
 
-from compress.context.context import Job
-from compress.data.dataset import Catalogue
+from compress.context.context import RunContext
+from compress.data.dataset import Catalog
 from compress.models.model import Model
 from compress.models.spec import CALLED
 from compress.models.stage_result import StageResult
@@ -26,7 +26,7 @@ from runtime.errors import RecipeError
 
 
 class Work(NamedTuple):
-    """Functions `(model, data, job, options)`, each as MODULE:NAME.
+    """Functions `(model, data, context, options)`, each as MODULE:NAME.
 
     run: gives a StageResult; references: the models that the stage learns from, by
     role, without doing its work; baselines: other options for the same model, by title,
@@ -53,28 +53,32 @@ WORK: Final[Mapping[type[Stage], Work]] = {
 }
 
 
-def carry_out(options: Stage, model: Model, data: Catalogue, job: Job) -> StageResult:
+def carry_out(
+    options: Stage, model: Model, data: Catalog, context: RunContext
+) -> StageResult:
     """Do the work of a stage; `model` and `data` are left as they are.
 
     Raises RecipeError where the stage takes networks of another precision.
     """
     if model.precision != options.takes:
         raise RecipeError(
-            f"{job.title}: takes {CALLED[options.takes]}, and {model.spec.name} is "
+            f"{context.title}: takes {CALLED[options.takes]}, and {model.spec.name} is "
             f"{CALLED[model.precision]}; name the model that it was made from"
         )
     run = resolve_name(WORK[type(options)].run)
-    return cast("StageResult", run(model, data, job, options))
+    return cast("StageResult", run(model, data, context, options))
 
 
 def references_of(
-    options: Stage, model: Model, data: Catalogue, job: Job
+    options: Stage, model: Model, data: Catalog, context: RunContext
 ) -> Mapping[str, Model]:
     """The models that a stage learns from; the work itself is not done."""
     name = WORK[type(options)].references
     if name is None:
         return {}
-    return cast("Mapping[str, Model]", resolve_name(name)(model, data, job, options))
+    return cast(
+        "Mapping[str, Model]", resolve_name(name)(model, data, context, options)
+    )
 
 
 def baselines_of(options: Stage) -> Mapping[str, Stage]:

@@ -24,7 +24,7 @@ def check_start(spec: ModelSpec, steps: Sequence[tuple[str, Stage]]) -> None:
     fit = [str(each) for each in beside if saved_precision(each) == stage.takes]
     which = f": {' or '.join(fit)}" if fit else ""
     raise RecipeError(
-        f"model: {spec.name} is quantised already, to INT8, and {name} takes "
+        f"model: {spec.name} is quantized already, to INT8, and {name} takes "
         f"{CALLED[stage.takes]}; name the model that it was made from{which} "
         "(`compress quantize --mode qat` trains that in INT8)"
     )

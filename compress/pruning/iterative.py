@@ -13,9 +13,9 @@ from compress.models.stage_result import Findings, StageResult
 from compress.models.surgery.differences import widths_between
 from compress.pruning.blocks import without_blocks
 from compress.pruning.lasso import sparse_penalty
-from compress.pruning.pruner import Cutter
-from compress.pruning.record import RECORD, Cut, latency_target, written
-from compress.training.distillation_loss import taught
+from compress.pruning.pruner import Pruner
+from compress.pruning.record import RECORD, PruningStep, latency_target, written
+from compress.training.distillation_loss import distillation_loss
 from compress.training.fit import fit
 from compress.training.resume import forget_state
 from compress.training.views import augmentation
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.recipe.prune import Prune
     from compress.training.callback import Callback
@@ -36,19 +36,28 @@ if TYPE_CHECKING:
 _VIEWS: Final = 4
 
 
-def prune(model: Model, data: Catalogue, job: Job, options: Prune) -> StageResult:
+def prune(
+    model: Model, data: Catalog, context: RunContext, options: Prune
+) -> StageResult:
     """`model` cut as `options` say, and what was cut."""
-    return _Pruning(model, data, job, options).carry_out()
+    return _Pruning(model, data, context, options).carry_out()
 
 
 class _Pruning:
     """One call of `prune`: the whole network, what cuts it, how far it has come."""
 
-    def __init__(self, model: Model, data: Catalogue, job: Job, options: Prune) -> None:
-        self.whole, self.data, self.job, self.options = model, data, job, options
-        self.cutter = Cutter(model, data, job, options)
+    def __init__(
+        self, model: Model, data: Catalog, context: RunContext, options: Prune
+    ) -> None:
+        self.whole, self.data, self.context, self.options = (
+            model,
+            data,
+            context,
+            options,
+        )
+        self.cutter = Pruner(model, data, context, options)
         self.removed: tuple[str, ...] = ()
-        self.cuts: list[Cut] = []
+        self.cuts: list[PruningStep] = []
 
     def carry_out(self) -> StageResult:
         """Blocks first, then channels, then the last training."""
@@ -57,19 +66,19 @@ class _Pruning:
         if options.blocks:
             shorter = without_blocks(net, options.blocks, self.cutter.images)
             net, self.removed = shorter.net, shorter.removed
-            self.job.screen.tell(f"prune: without {', '.join(shorter.removed)}")
+            self.context.console.tell(f"prune: without {', '.join(shorter.removed)}")
         model = self.recorded(net)
         if options.sparse_epochs:
-            here = self.job.within("sparse", title="sparse")
+            here = self.context.within("sparse", title="sparse")
             model = self.once(here, partial(self.faded, model, here))
         for step in range(1, options.steps):
-            here = self.job.within(f"step-{step}", title="step")
+            here = self.context.within(f"step-{step}", title="step")
             model = self.thinner(model, step, here)
             epochs = options.step_epochs
             model = self.once(here, partial(self.trained, model, here, epochs))
-        model = self.thinner(model, options.steps, self.job)
-        model = self.trained(model, self.job, options.epochs)
-        same = self.job.aim.dtype == "float32"
+        model = self.thinner(model, options.steps, self.context)
+        model = self.trained(model, self.context, options.epochs)
+        same = self.context.aim.dtype == "float32"
         latency = latency_target(options, self.cuts, as_shipped=same)
         record = written(self.whole, model, options, self.cuts, latency)
         return StageResult(
@@ -78,7 +87,7 @@ class _Pruning:
             latency=latency,
         )
 
-    def once(self, here: Job, make: Callable[[], Model]) -> Model:
+    def once(self, here: RunContext, make: Callable[[], Model]) -> Model:
         """What `make` makes, kept in `here`, and taken from there another time."""
         if is_model(here.folder):
             factory = self.whole.spec.factory
@@ -89,7 +98,7 @@ class _Pruning:
             forget_state(here.folder)
         return made
 
-    def faded(self, model: Model, here: Job) -> Model:
+    def faded(self, model: Model, here: RunContext) -> Model:
         """`model` trained so that channels fade that it can do without."""
         options = self.options
         penalty = sparse_penalty(
@@ -100,7 +109,7 @@ class _Pruning:
         )
         return self.trained(model, here, options.sparse_epochs, [penalty])
 
-    def thinner(self, model: Model, step: int, here: Job) -> Model:
+    def thinner(self, model: Model, step: int, here: RunContext) -> Model:
         """`model` after the cut of a step, which is made once.
 
         Were it made again when an interrupted run goes on, latencies taken anew might
@@ -109,7 +118,7 @@ class _Pruning:
         here = here.within("cut", title="cut")
 
         def make() -> Model:
-            net, one = self.cutter.thinned(model.net, step)
+            net, one = self.cutter.prune_step(model.net, step)
             self.cuts.append(one)
             if is_main_process():
                 kept = one.model_dump(mode="json")
@@ -119,14 +128,18 @@ class _Pruning:
         found = self.once(here, make)
         if len(self.cuts) < step:  # it was made earlier
             record = read_json(here.folder / RECORD)
-            self.cuts.append(Cut.model_validate_json(json.dumps(record)))
+            self.cuts.append(PruningStep.model_validate_json(json.dumps(record)))
             self.cutter.sensitive = self.cuts[-1].spared
         return found
 
     def trained(
-        self, model: Model, here: Job, epochs: int, callbacks: Sequence[Callback] = ()
+        self,
+        model: Model,
+        here: RunContext,
+        epochs: int,
+        callbacks: Sequence[Callback] = (),
     ) -> Model:
-        """`model` taught by the whole network, and by the labels."""
+        """`model` distillation_loss by the whole network, and by the labels."""
         if not epochs:
             return model
         options = self.options.model_copy(update={"epochs": epochs})
@@ -136,7 +149,7 @@ class _Pruning:
             views = None  # mixed images have no answers to keep
         elif augmentation(opened, options) is not None:
             views = min(_VIEWS, epochs)
-        loss = taught(
+        loss = distillation_loss(
             self.whole,
             opened,
             here,

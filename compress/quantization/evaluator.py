@@ -1,4 +1,4 @@
-"""What a quantised network keeps of the float one's answers, on held-out images."""
+"""What a quantized network keeps of the float one's answers, on held-out images."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -13,7 +13,7 @@ _ALIKE_DB: Final = 150.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class AccuracyReport:
     """How a network answers: fractions of `images` held-out images.
 
     accuracy: right answers, None where the labels are not this network's classes;
@@ -31,10 +31,10 @@ class Verdict:
 
     @property
     def flips(self) -> float:
-        """The share of answers that quantisation changed."""
+        """The share of answers that quantization changed."""
         return 1 - self.agreement
 
-    def drop_from(self, float32: "Verdict") -> float:
+    def drop_from(self, float32: "AccuracyReport") -> float:
         """What was lost: accuracy, or agreement where labels do not fit."""
         if self.accuracy is None or float32.accuracy is None:
             return self.flips
@@ -42,7 +42,7 @@ class Verdict:
 
     @property
     def lost(self) -> str:
-        """What quantisation changed, in one clause."""
+        """What quantization changed, in one clause."""
         return lost_as_text(self.flips, self.counted)
 
     def as_record(self) -> Mapping[str, object]:
@@ -51,7 +51,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """Asks networks about held-out images and compares them with the float one.
 
     ask: from a network to its logits, [n, classes], of the same images every time;
@@ -61,19 +61,19 @@ class Judge:
     ask: Callable[[nn.Module], Tensor]
     logits: Tensor
     labels: Tensor | None
-    float32: Verdict
+    float32: AccuracyReport
 
-    def __call__(self, net: nn.Module) -> Verdict:
+    def __call__(self, net: nn.Module) -> AccuracyReport:
         """How `net` answers."""
         return _verdict(self.ask(net), self.logits, self.labels)
 
 
-def judge_of(
+def evaluator_of(
     net: nn.Module, ask: Callable[[nn.Module], Tensor], labels: Tensor | None
-) -> Judge:
+) -> Evaluator:
     """A judge that takes `net`, in float, as its measure."""
     logits = ask(net)
-    return Judge(ask, logits, labels, _verdict(logits, logits, labels))
+    return Evaluator(ask, logits, labels, _verdict(logits, logits, labels))
 
 
 def lost_as_text(flips: float, counted: Counted) -> str:
@@ -92,10 +92,10 @@ def sqnr_db(signal: Tensor, noisy: Tensor) -> float:
     return min(_ALIKE_DB, float(10 * torch.log10(power / noise)))
 
 
-def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict:
+def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> AccuracyReport:
     """Compare logits with the float ones and with labels."""
     if answers.shape[1] == 1:
-        return Verdict(
+        return AccuracyReport(
             accuracy=None,
             agreement=_explained(measure, answers),
             sqnr_db=sqnr_db(measure, answers),
@@ -104,7 +104,7 @@ def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict
         )
     given = answers.argmax(dim=1)
     right = None if labels is None else float((given == labels).double().mean())
-    return Verdict(
+    return AccuracyReport(
         accuracy=right,
         agreement=float((given == measure.argmax(dim=1)).double().mean()),
         sqnr_db=sqnr_db(measure, answers),

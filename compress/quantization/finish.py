@@ -15,30 +15,30 @@ from compress.int8.float_operators import float_operators
 from compress.int8.grids import grid_between
 from compress.int8.simulate import QuantizedNet
 from compress.models.stage_result import Findings
-from compress.quantization.evaluator import Judge, judge_of
+from compress.quantization.evaluator import Evaluator, evaluator_of
 from compress.quantization.tensor_errors import table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.quantization.calibrate import Batches
 
 _LOOKED_AT: Final = 64  # images that the table of operators is made from
 
 
-def judge_for(model: Model, data: Catalogue, job: Job) -> Judge:
+def evaluator_for(model: Model, data: Catalog, context: RunContext) -> Evaluator:
     """What tells how much of the float network's answers a quantized one keeps."""
     images = data.images(model.preprocess)
 
     def ask(net: nn.Module) -> Tensor:
-        return torch.from_numpy(network_scores(net, model, images, job.memo))
+        return torch.from_numpy(network_scores(net, model, images, context.memo))
 
     fit = data.judges(len(model.classes))
     labels = torch.from_numpy(np.asarray(images.labels)) if fit else None
-    return judge_of(model.net, ask, labels)
+    return evaluator_of(model.net, ask, labels)
 
 
 def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:
@@ -55,10 +55,10 @@ def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:
 def findings(  # noqa: PLR0913, PLR0917  # everything the record is made of
     graph: fx.GraphModule,
     net: QuantizedNet,
-    judge: Judge,
+    judge: Evaluator,
     images: Batches,
     rungs: list[dict[str, object]],
-    job: Job,
+    context: RunContext,
 ) -> Findings:
     """What was found: verdict, rungs, operators, what stays float."""
     verdict = judge(net)
@@ -70,8 +70,8 @@ def findings(  # noqa: PLR0913, PLR0917  # everything the record is made of
         "operators": [each.as_record() for each in table(graph, net, lambda: few)],
         "float_operators": list(float_operators(net)),
     }
-    job.screen.tell(
-        f"{job.title}: {verdict.lost} on {verdict.images} "
+    context.console.tell(
+        f"{context.title}: {verdict.lost} on {verdict.images} "
         f"held-out images, SQNR {verdict.sqnr_db:.1f} dB"
     )
     return Findings(kind="quantisation", record=record)

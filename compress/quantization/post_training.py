@@ -1,4 +1,4 @@
-"""The stage `ptq` at work: calibrate, quantise, let the doctor help, write it down."""
+"""The stage `ptq` at work: calibrate, quantize, let the doctor help, write it down."""
 
 from __future__ import annotations
 
@@ -11,74 +11,80 @@ from compress.int8.capture import captured
 from compress.int8.rules import pixel_levels
 from compress.models.batches import batches_of
 from compress.models.stage_result import StageResult
-from compress.quantization.accuracy_recovery import Limits, heal
-from compress.quantization.finish import findings, judge_for, with_logits
-from compress.quantization.ptq import Methods, quantised
+from compress.quantization.accuracy_recovery import Limits, recover_accuracy
+from compress.quantization.finish import evaluator_for, findings, with_logits
+from compress.quantization.ptq import Methods, quantized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.int8.simulate import QuantizedNet
     from compress.models.model import Model
     from compress.recipe.ptq import Ptq
 
 
-def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> StageResult:
+def post_training(
+    model: Model, data: Catalog, context: RunContext, options: Ptq
+) -> StageResult:
     """Post-training quantization: `model` in INT8, as `options` say."""
     images = calibration_images(
-        data, model.preprocess, job, source=options.calib, count=options.calib_images
+        data,
+        model.preprocess,
+        context,
+        source=options.calib,
+        count=options.calib_images,
     )
     batches = batches_of(model, images)
     graph = captured(model.net, size=model.preprocess.size, name=model.spec.name)
     canonical_(graph)
-    judge = judge_for(model, data, job)
+    judge = evaluator_for(model, data, context)
     methods = Methods(
         ranges=options.ranges,
-        equalise=options.equalise,
+        equalize=options.equalize,
         correct_bias=options.correct_bias,
         learn_rounding=options.learn_rounding,
     )
     levels = pixel_levels(model.preprocess.mean, model.preprocess.std)
-    job.screen.tell(f"ptq: {len(images)} calibration images")
+    context.console.tell(f"ptq: {len(images)} calibration images")
     rungs: list[dict[str, object]] = []
     limits = Limits(accuracy_drop=options.accuracy_drop, flips=options.flips)
     if limits == Limits():
-        net = quantised(
-            graph, batches, methods=methods, levels=levels, say=job.screen.detail
+        net = quantized(
+            graph, batches, methods=methods, levels=levels, say=context.console.detail
         )
     else:
-        healed = heal(
+        healed = recover_accuracy(
             graph,
             batches,
             judge,
             limits=limits,
             methods=methods,
             levels=levels,
-            train=short_training(model, data, job),
-            say=job.screen.tell,
+            train=short_training(model, data, context),
+            say=context.console.tell,
         )
         net, rungs = healed.net, [each.as_record() for each in healed.rungs]
         if len(rungs) > 1:
-            job.screen.doubt(
+            context.console.doubt(
                 f"ptq: the images that tell INT8's accuracy also chose it among "
                 f"{len(rungs)} attempts, which flatters it; other images tell more"
             )
         if not healed.holds:
-            job.screen.tell(
+            context.console.tell(
                 f"ptq: no rung of the ladder has {limits.as_text()}; the best one is "
                 "kept"
             )
     net = with_logits(net, batches)
     return StageResult(
         model=replace(model, net=net.eval(), trained=True),
-        findings=findings(graph, net, judge, batches, rungs, job),
+        findings=findings(graph, net, judge, batches, rungs, context),
     )
 
 
 def short_training(
-    model: Model, data: Catalogue, job: Job
+    model: Model, data: Catalog, context: RunContext
 ) -> Callable[[QuantizedNet], QuantizedNet] | None:
     """The doctor's last resort: an epoch of QAT; None without training images."""
     if data.train is None or not data.judges(len(model.classes)):
@@ -89,7 +95,7 @@ def short_training(
         from compress.recipe.qat import Qat
 
         del best  # QAT starts from the float network and finds grids of its own
-        here = job.within("short-qat", title="short QAT")
+        here = context.within("short-qat", title="short QAT")
         made = quantization_aware_training(model, data, here, Qat(epochs=1))
         return cast("QuantizedNet", made.model.net)
 

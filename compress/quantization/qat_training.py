@@ -10,17 +10,17 @@ from compress.data.calibration import calibration_images
 from compress.models.batches import batches_of
 from compress.models.names import family
 from compress.models.stage_result import StageResult
-from compress.quantization.finish import findings, judge_for, with_logits
+from compress.quantization.finish import evaluator_for, findings, with_logits
 from compress.quantization.qat import QatNet, QatSchedule
-from compress.training.distillation_loss import taught
+from compress.training.distillation_loss import distillation_loss
 from compress.training.fit import fit
 from compress.training.views import training_images
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
-    from compress.context.context import Job
+    from compress.context.context import RunContext
     from compress.data.data import Data
-    from compress.data.dataset import Catalogue
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.quantization.calibrate import Batches
     from compress.recipe.qat import Qat
@@ -40,7 +40,7 @@ _FLOAT_ONLY: Final = {
 
 
 def quantization_aware_training(
-    model: Model, data: Catalogue, job: Job, options: Qat
+    model: Model, data: Catalog, context: RunContext, options: Qat
 ) -> StageResult:
     """Quantization-aware training: `model` in INT8, trained as `options` say."""
     check(options)
@@ -51,17 +51,17 @@ def quantization_aware_training(
             "--distill at 1, its float self, or name data of its own classes"
         )
     images = calibration_images(
-        data, model.preprocess, job, source=None, count=options.calib_images
+        data, model.preprocess, context, source=None, count=options.calib_images
     )
     batches = batches_of(model, images)
     net = prepared(model, batches, options)
-    made = learnt(model, net, data.open(model.preprocess), job, options)
+    made = learnt(model, net, data.open(model.preprocess), context, options)
     int8 = with_logits(made.quantized(), batches)
     found = None
     if is_main_process():
         graph, _ = net.origin
-        judge = judge_for(model, data, job)
-        found = findings(graph, int8, judge, batches, [], job)
+        judge = evaluator_for(model, data, context)
+        found = findings(graph, int8, judge, batches, [], context)
     made_model = replace(model, net=int8.eval(), trained=True)
     return StageResult(model=made_model, findings=found)
 
@@ -77,7 +77,9 @@ def prepared(model: Model, images: Batches, options: Qat) -> QatNet:
     )
 
 
-def learnt(model: Model, net: QatNet, data: Data, job: Job, options: Qat) -> QatNet:
+def learnt(
+    model: Model, net: QatNet, data: Data, context: RunContext, options: Qat
+) -> QatNet:
     """A copy of `net`, which stands for `model` on its grids, trained."""
     suited = options.training(
         family(model.spec.name), trained=True, images=len(training_images(data))
@@ -85,9 +87,9 @@ def learnt(model: Model, net: QatNet, data: Data, job: Job, options: Qat) -> Qat
     if options.learning_rate is None and suited.learning_rate is not None:
         rate = suited.learning_rate * RATE_SHARE
         options = options.model_copy(update={"learning_rate": rate})
-    loss = loss_of(model, data, job, options)
+    loss = loss_of(model, data, context, options)
     start, callbacks = model.with_net(net), (QatSchedule(),)
-    made = fit(start, data, loss, options, job, callbacks=callbacks).net
+    made = fit(start, data, loss, options, context, callbacks=callbacks).net
     if not isinstance(made, QatNet):  # pragma: no cover  # it was given one
         raise TypeError(type(made).__name__)
     return made
@@ -103,13 +105,13 @@ def check(options: Qat) -> None:
             )
 
 
-def loss_of(model: Model, data: Data, job: Job, options: Qat) -> Loss:
+def loss_of(model: Model, data: Data, context: RunContext, options: Qat) -> Loss:
     """What a trained network is judged by: its float self, and the labels."""
     # Few epochs, each of new views: no answer would be needed a second time.
-    return taught(
+    return distillation_loss(
         model,
         data,
-        job,
+        context,
         options,
         share=options.distill,
         temperature=options.temperature,

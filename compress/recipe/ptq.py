@@ -1,4 +1,4 @@
-"""PTQ: post-training quantisation to INT8, from a few hundred calibration images."""
+"""PTQ: post-training quantization to INT8, from a few hundred calibration images."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Ptq(BaseModel):
         description="how the range of a tensor is chosen: by its effect on the output "
         "of the network, or by an estimator that looks at the tensor alone",
     )
-    equalise: bool = Field(
+    equalize: bool = Field(
         default=True, description="stretch channels to one range (Nagel et al. 2019)"
     )
     correct_bias: Literal["none", "weights", "all"] = Field(

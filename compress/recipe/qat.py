@@ -43,7 +43,7 @@ class Qat(Training):
         default=0.0,
         ge=0,
         le=1,
-        description="share of the training in which statistics for batch normalisation "
+        description="share of the training in which statistics for batch normalization "
         "are gathered, before it is folded with them for good",
     )
     freeze_observers_after: Share = Field(

@@ -29,7 +29,7 @@ class Sparsify(Recovery):
     pattern: Literal["2:4", "4:8"] | None = Field(
         default=None,
         validate_default=True,
-        description="instead: so many of these neighbouring input channels stay",
+        description="instead: so many of these neighboring input channels stay",
     )
     thinning: Literal["one-shot", "cubic"] = Field(
         default="cubic",
@@ -48,9 +48,9 @@ class Sparsify(Recovery):
     block: int = Field(
         default=1,
         ge=1,
-        description="neighbouring outputs whose weights stay or go together",
+        description="neighboring outputs whose weights stay or go together",
     )
-    spare: tuple[str, ...] = Field(
+    exclude: tuple[str, ...] = Field(
         default=(), strict=False, description="layers that stay dense, by name"
     )
 

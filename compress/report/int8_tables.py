@@ -9,7 +9,7 @@ from compress.report import units
 from compress.report.columns import cut
 from compress.report.record import RunRecord
 
-DIVERGED_DB: Final = 20.0  # below it a tensor no longer looks like its float twin
+DIVERGED_DB: Final = 20.0  # below it a tensor no longer looks like its float sidecar
 LETTERS: Final = 40  # of a name in a sentence
 _NAMED: Final = 5  # things that a sentence lists
 _WORST: Final = 10  # tensors that a table lists

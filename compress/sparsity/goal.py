@@ -19,7 +19,7 @@ _MOVES: Final = 100
 class Goal:
     """Zeros among the weights `names`: their share, and where they may lie.
 
-    of: None for any place; else every `of` neighbouring inputs hold the same number of
+    of: None for any place; else every `of` neighboring inputs hold the same number of
     zeros. block: outputs whose weights stay or go together.
     """
 
@@ -63,7 +63,7 @@ class Goal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thinning(Callback):
+class SparsitySchedule(Callback):
     """The way to `goal` in the first part of a training, up to the share `until`."""
 
     goal: Goal

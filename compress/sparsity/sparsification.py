@@ -6,8 +6,8 @@ import copy
 from typing import TYPE_CHECKING
 
 from compress.models.stage_result import Findings, StageResult
-from compress.sparsity.goal import Goal, Thinning, weights_of, zeros_in
-from compress.training.distillation_loss import taught
+from compress.sparsity.goal import Goal, SparsitySchedule, weights_of, zeros_in
+from compress.training.distillation_loss import distillation_loss
 from compress.training.fit import fit
 from compress.training.masks import apply_
 from runtime.errors import RecipeError
@@ -15,13 +15,15 @@ from runtime.errors import RecipeError
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.recipe.sparsify import Sparsify
 
 
-def sparsify(model: Model, data: Catalogue, job: Job, options: Sparsify) -> StageResult:
+def sparsify(
+    model: Model, data: Catalog, context: RunContext, options: Sparsify
+) -> StageResult:
     """`model` with zeros as `options` say; its record names what is masked."""
     check(options)
     goal = goal_of(model.net, options)
@@ -34,16 +36,18 @@ def sparsify(model: Model, data: Catalogue, job: Job, options: Sparsify) -> Stag
     made = model.operated(net, surgery)
     if options.epochs > 0:
         opened = data.open(model.preprocess)
-        loss = taught(
+        loss = distillation_loss(
             model,
             opened,
-            job,
+            context,
             options,
             share=options.distill,
             temperature=options.temperature,
         )
-        callbacks = [Thinning(goal=goal, until=options.thin_until)] if gradual else []
-        made = fit(made, opened, loss, options, job, callbacks=callbacks)
+        callbacks = (
+            [SparsitySchedule(goal=goal, until=options.thin_until)] if gradual else []
+        )
+        made = fit(made, opened, loss, options, context, callbacks=callbacks)
     found = Findings(kind="sparsity", record=found_in(made.net, goal))
     return StageResult(model=made, findings=found)
 
@@ -64,11 +68,11 @@ def goal_of(net: nn.Module, options: Sparsify) -> Goal:
     dense. A name that is no layer, or nothing left to thin, is a RecipeError.
     """
     weights = weights_of(net)
-    spared = {f"{layer}.weight" for layer in options.spare}
+    spared = {f"{layer}.weight" for layer in options.exclude}
     for name in sorted(spared - weights.keys()):
         known = ", ".join(each.removesuffix(".weight") for each in weights)
         raise RecipeError(
-            f"spare: no layer {name.removesuffix('.weight')!r} with weights; known: "
+            f"exclude: no layer {name.removesuffix('.weight')!r} with weights; known: "
             f"{known}"
         )
     kept, of = map(int, (options.pattern or "1:1").split(":"))
@@ -83,7 +87,7 @@ def goal_of(net: nn.Module, options: Sparsify) -> Goal:
         places = options.pattern or f"blocks of {options.block}"
         raise RecipeError(
             f"sparsify: no layer of {type(net).__name__} has channels that suit "
-            f"{places}; choose another pattern or block, or spare fewer layers"
+            f"{places}; choose another pattern or block, or exclude fewer layers"
         )
     return Goal(
         names=names,

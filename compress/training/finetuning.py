@@ -2,9 +2,9 @@
 
 from torch import Tensor
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.data import Batch
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.models.model import Model
 from compress.models.stage_result import StageResult
 from compress.recipe.finetune import FineTune
@@ -12,7 +12,9 @@ from compress.training.fit import fit
 from compress.training.losses import classification_loss
 
 
-def finetune(model: Model, data: Catalogue, job: Job, options: FineTune) -> StageResult:
+def finetune(
+    model: Model, data: Catalog, context: RunContext, options: FineTune
+) -> StageResult:
     """A copy of `model`, trained with cross-entropy."""
 
     def loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -21,5 +23,5 @@ def finetune(model: Model, data: Catalogue, job: Job, options: FineTune) -> Stag
         )
 
     return StageResult(
-        model=fit(model, data.open(model.preprocess), loss, options, job)
+        model=fit(model, data.open(model.preprocess), loss, options, context)
     )

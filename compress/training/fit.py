@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compress.context.console import counted
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.batches import batch_count, batches
 from compress.data.data import Batch, Data, Images
 from compress.evaluation.accuracy import accuracy
@@ -39,7 +39,7 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     data: Data,
     loss: Loss,
     options: Training,
-    job: Job,
+    context: RunContext,
     *,
     views: int | None = None,
     callbacks: Sequence[Callback] = (),
@@ -50,8 +50,8 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     over the batch. With `views`, epoch e sees augmentation e modulo `views` of every
     image; without, each epoch sees new ones. In the weights that the model's record
     calls masked a zero stays a zero. `callbacks` take part in every step.
-    Everything is a function of the options, the data and `job.seed`: a run that was
-    stopped, politely or not, goes on from `job.folder` and ends with the same weights.
+    Everything is a function of the options, the data and `context.seed`: a run that was
+    stopped, politely or not, goes on from `context.folder` and ends with the same weights.
     Under `torchrun` each process takes its share of every batch.
 
     Raises RecipeError where the loss is no longer finite, InterruptedRunError on
@@ -59,14 +59,14 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     """
     if model.precision != "float":
         raise RecipeError(
-            f"{job.title}: {model.spec.name} is INT8 and does not learn; train the "
-            "float model it was made from, or quantise that with --mode qat"
+            f"{context.title}: {model.spec.name} is INT8 and does not learn; train the "
+            "float model it was made from, or quantize that with --mode qat"
         )
     train = training_images(data)
     options = options.training(
         family(model.spec.name), trained=model.trained, images=len(train)
     )
-    run = _Run(model, train, data, loss, options, job, views, callbacks)
+    run = _Run(model, train, data, loss, options, context, views, callbacks)
     with stopping_politely() as stop, torch.random.fork_rng(devices=[]):
         return run.finish(stop)
 
@@ -81,18 +81,18 @@ class _Run:
         data: Data,
         loss: Loss,
         options: Training,
-        job: Job,
+        context: RunContext,
         views: int | None,
         callbacks: Sequence[Callback],
     ) -> None:
         self.model, self.train, self.data, self.loss = model, train, data, loss
-        self.options, self.job, self.views = options, job, views
+        self.options, self.context, self.views = options, context, views
         self.callbacks = tuple(callbacks)
         self.learner = Learner(
             model.net,
             options,
-            seed=job.seed,
-            device=job.device,
+            seed=context.seed,
+            device=context.device,
             held=held(model),
             memory_format=model.memory_format,
         )
@@ -104,7 +104,13 @@ class _Run:
         )
         self.total = options.epochs * self.steps
         self.settling = Settling(
-            model, train, options, job, self.learner, self.callbacks, steps=self.steps
+            model,
+            train,
+            options,
+            context,
+            self.learner,
+            self.callbacks,
+            steps=self.steps,
         )
         self.progress = Progress(
             key=digest_of(
@@ -112,7 +118,7 @@ class _Run:
                 data.name,
                 train.digest,
                 weights_digest(model),
-                job.seed,
+                context.seed,
                 views,
                 self.augment.as_record() if self.augment else None,
                 [each.as_record() for each in self.callbacks],
@@ -147,9 +153,9 @@ class _Run:
     def finish(self, stop: Stop) -> Model:
         """Train from wherever the state file stands to the end."""
         if (reason := doubt_of(self.model, self.train, self.options)) is not None:
-            self.job.screen.doubt(f"{self.job.title}: {reason}")
+            self.context.console.doubt(f"{self.context.title}: {reason}")
         self.resume()
-        with self.job.screen.progress(self.job.title, self.total) as advance:
+        with self.context.console.progress(self.context.title, self.total) as advance:
             advance(self.done, "")
             while self.progress.epoch < self.options.epochs and not self.patience_lost:
                 self.epoch(stop, advance)
@@ -160,11 +166,11 @@ class _Run:
 
     def resume(self) -> None:
         """Take up the state of an earlier, unfinished run of the same thing."""
-        found = self.learner.load(self.job.folder / STATE, self.progress.key)
+        found = self.learner.load(self.context.folder / STATE, self.progress.key)
         if found is not None:
             self.progress = found
-            self.job.screen.tell(
-                f"{self.job.title}: goes on at epoch {found.epoch + 1}, "
+            self.context.console.tell(
+                f"{self.context.title}: goes on at epoch {found.epoch + 1}, "
                 f"step {found.step + 1}"
             )
 
@@ -193,13 +199,13 @@ class _Run:
         loader = batches(
             self.train,
             batch_size=self.batch_size,
-            seed=self.job.seed,
+            seed=self.context.seed,
             epoch=epoch,
             view=epoch if self.views is None else epoch % self.views,
             augment=self.augment,
             shuffle=True,
             drop_last=self.drop_last,
-            workers=self.job.workers,
+            workers=self.context.workers,
             rank=self.learner.rank,
             world=self.learner.world,
             start=self.progress.step,
@@ -213,11 +219,11 @@ class _Run:
         self.save_if_due(stop)  # asked while the validation images were looked at
 
     def step(self, batch: Batch) -> float:
-        """One optimiser step; returns the loss."""
+        """One optimizer step; returns the loss."""
         options, device = self.options, self.learner.device
         position, total = self.done, self.total
         # Dropout and mixing draw from here: a function of the seed and the step alone.
-        torch.manual_seed((self.job.seed * 1_000_003 + position) % 2**63)
+        torch.manual_seed((self.context.seed * 1_000_003 + position) % 2**63)
         moved = Batch(
             batch.index.to(device),
             batch.view,
@@ -272,21 +278,21 @@ class _Run:
             curve=(*self.progress.curve, point),
         )
         told = ", ".join(f"{k} {v:.4f}" for k, v in point.items() if k != "epoch")
-        self.job.screen.curve(self.job.title, self.options.epochs, point)
+        self.context.console.curve(self.context.title, self.options.epochs, point)
         counted = f"epoch {self.progress.epoch}/{self.options.epochs}"
-        self.job.screen.detail(f"{self.job.title}: {counted}: {told}")
+        self.context.console.detail(f"{self.context.title}: {counted}: {told}")
 
     def save_if_due(self, stop: Stop) -> None:
         """Save every so often, and before giving way to an interrupt."""
         asked = self.learner.any_asks(stop.asked)
-        due = time.monotonic() - self.saved_at >= self.job.save_seconds
+        due = time.monotonic() - self.saved_at >= self.context.save_seconds
         if not (asked or due):
             return
-        self.learner.save(self.job.folder / STATE, self.progress)
+        self.learner.save(self.context.folder / STATE, self.progress)
         self.saved_at = time.monotonic()
         if asked:
             raise InterruptedRunError(
-                f"{self.job.title}: stopped after {self.progress.epoch} of "
+                f"{self.context.title}: stopped after {self.progress.epoch} of "
                 f"{counted(self.options.epochs, 'epoch')} and "
                 f"{counted(self.progress.step, 'step')}; "
                 "run the same command again to go on from there"
@@ -295,7 +301,7 @@ class _Run:
     def diverged(self, value: float) -> RecipeError:
         """What to say when the loss is no longer a number."""
         return RecipeError(
-            f"{self.job.title}: the loss became {value} at step "
+            f"{self.context.title}: the loss became {value} at step "
             f"{self.progress.step + 1} of epoch {self.progress.epoch + 1}; the last "
             f"saved state is kept; try a lower learning_rate (now "
             f"{self.options.learning_rate:g}), clip_norm: 1, a longer warmup, or "

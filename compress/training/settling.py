@@ -7,7 +7,7 @@ from typing import Final
 
 from torch import nn
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.data import Images
 from compress.models.model import Model
 from compress.recipe.training import Training
@@ -39,7 +39,7 @@ class Settling:
         model: Model,
         train: Images,
         options: Training,
-        job: Job,
+        context: RunContext,
         learner: Learner,
         callbacks: Sequence[Callback],
         *,
@@ -51,7 +51,7 @@ class Settling:
         self.steps, self.total = steps, steps * options.epochs
         self.full = model.preprocess.size
         self.images = plain_batches(
-            model, train, seed=job.seed, device=str(learner.device)
+            model, train, seed=context.seed, device=str(learner.device)
         )
         learner.train_mode()
         self.learning = frozenset(

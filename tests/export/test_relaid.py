@@ -14,14 +14,14 @@ from runtime.session import open_session
 from runtime.target import TARGETS, int8_target
 
 if TYPE_CHECKING:
-    from conftest import Quantised
+    from conftest import Quantized
 
 SIZE = 32
 CLASSES = tuple(f"class {number}" for number in range(10))
 
 
 def test_a_file_for_arm_laid_out_again_answers_as_the_simulation(
-    everything: "Quantised", tmp_path: Path
+    everything: "Quantized", tmp_path: Path
 ) -> None:
     """And to the bit as the file that was written for this machine from the network.
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     import argparse
 
-    from compress.context.console import Screen
+    from compress.context.console import Console
     from compress.context.environment import Diagnosis
 
 
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     del parser
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Diagnosis:
+def execute(options: argparse.Namespace, console: Console) -> Diagnosis:
     """Look at the installation and at the machine."""
-    del options, screen
+    del options, console
     from compress.context.environment import diagnose, runtimes_here
 
     return diagnose(runtimes=runtimes_here())
