@@ -65,7 +65,7 @@ def deliver(  # noqa: PLR0913  # what is made, of what, and where
             context.console.tell(f"export: {wish.told}")
             try:
                 each = grids.chosen(wish)
-                session, found = _written(each, data, export, context, recipe)
+                session, found = written(each, data, export, context, recipe)
             except InputRejectedError as error:
                 made = any(file.role == last for file in files)
                 if wish.role != last or (wish is asked[-1] and not made):
@@ -76,7 +76,7 @@ def deliver(  # noqa: PLR0913  # what is made, of what, and where
             opened.enter_context(closing(session))
             if each.runs_here:
                 sessions[each.name] = session
-            files.append(_proven(judge, each, session, found))
+            files.append(proven(judge, each, session, found))
             context.console.tell(f"proof: {files[-1].as_text()}")
         measurements, comparisons = timed(sessions, export, context)
     return Delivery(
@@ -87,7 +87,7 @@ def deliver(  # noqa: PLR0913  # what is made, of what, and where
     )
 
 
-def _written(
+def written(
     asked: PlannedFile, data: Catalog, export: Export, context: RunContext, recipe: str
 ) -> tuple[Session, Placed]:
     """A file, written and loaded to be asked, and what of it stays float."""
@@ -103,7 +103,7 @@ def _written(
     return proving_session(artifact, threads=THREADS), found
 
 
-def _proven(
+def proven(
     judge: FileJudge, asked: PlannedFile, session: Session, found: Placed
 ) -> ExportedFile:
     """What a file proved, by itself or, where others' kernels read it, by its equal."""
@@ -113,8 +113,8 @@ def _proven(
         if equal is artifact:
             return judge.proven(asked, session, found)
         with closing(open_session(equal, threads=THREADS)) as other:
-            proven = judge.proven(asked, other, found)
-    return replace(proven, artifact=artifact, proven_by=equal.target)
+            made = judge.proven(asked, other, found)
+    return replace(made, artifact=artifact, proven_by=equal.target)
 
 
 def timed(
