@@ -23,10 +23,12 @@ from compress.data.dataset import find
 from compress.data.spec import DataSpec
 from compress.models.checkpoint import load_model
 from compress.models.model import Model
+from compress.models.spec import CodePath, ModelSpec
 
 HERE = Path(__file__).resolve().parent
 RESULT = HERE / "results" / "factorisation.json"
 FACTORY = f"{HERE / 'small_vgg.py'}:small_vgg"
+OWN = ModelSpec(name="small_vgg", factory=CodePath(FACTORY))
 
 
 def answers(model: Model, options: argparse.Namespace) -> Tensor:
@@ -74,8 +76,8 @@ def main() -> None:
         "--layers", "classifier", "--calib-images", options.calibration,
         "--out", split,
     )  # fmt: skip
-    before = load_model(dense / "01-finetune", factory=FACTORY)
-    after = load_model(split / "01-factorize", factory=FACTORY)
+    before = load_model(dense / "01-finetune", like=OWN)
+    after = load_model(split / "01-factorize", like=OWN)
     expected, found = answers(before, options), answers(after, options)
     same = (expected.argmax(1) == found.argmax(1)).float().mean()
     result = {

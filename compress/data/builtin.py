@@ -3,15 +3,14 @@
 import contextlib
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
-from compress.data.image_source import ArraySource, FolderSource
-from compress.data.listing import Found, Listing
+from compress.data.image_source import FolderSource
+from compress.data.listing import Found, Listing, rows_of
 from compress.data.spec import DataSpec
 from compress.data.split import held_out
 from runtime.errors import RecipeError
@@ -29,12 +28,6 @@ _DIGITS_WHITE: Final = 16
 _DIGITS_HELD_OUT: Final = 0.2
 
 
-def _rows(pixels: npt.NDArray[np.uint8], labels: Sequence[int]) -> Listing:
-    """List the rows of an array. pixels: uint8 [n, h, w] or [n, h, w, 3]."""
-    names = tuple(f"{row:06d}" for row in range(len(pixels)))
-    return Listing(ArraySource(pixels), names, np.asarray(labels, np.int64))
-
-
 def digits(spec: DataSpec) -> Found:
     """scikit-learn's 1,797 handwritten digits, 8x8; 1,437 to train, 360 to validate."""
     del spec
@@ -42,7 +35,7 @@ def digits(spec: DataSpec) -> Found:
 
     bundle = load_digits()
     pixels = np.rint(bundle.images * (255 / _DIGITS_WHITE)).astype(np.uint8)
-    whole = _rows(pixels, bundle.target)
+    whole = rows_of(pixels, bundle.target)
     train, val = held_out(whole.labels, _DIGITS_HELD_OUT)
     return Found(
         name="digits",
@@ -102,7 +95,7 @@ def _of_torchvision(spec: DataSpec) -> Found:
             ]
     except (RuntimeError, OSError, EOFError, ValueError) as error:
         raise _absent(spec, root, str(error)) from error
-    lists = [_rows(np.asarray(part.data, np.uint8), part.targets) for part in parts]
+    lists = [rows_of(np.asarray(part.data, np.uint8), part.targets) for part in parts]
     return Found(
         name=spec.source,
         classes=tuple(str(kind) for kind in parts[0].classes),

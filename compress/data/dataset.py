@@ -93,10 +93,10 @@ class Catalog:
             return images
 
         trained = opened(self.train, "train") if train else None
-        if trained is not None:
-            counts = np.bincount(trained.labels, minlength=len(self.classes))
-            if not counts.all():
-                empty = self.classes[int(np.argmin(counts))]
+        if self.train is not None and trained is not None:
+            gone = np.setdiff1d(self.train.labels, trained.labels)
+            if len(gone):
+                empty = self.classes[int(gone[0])]
                 raise InputRejectedError(
                     f"{self.name}: no training image of class {empty!r} can be "
                     "decoded; replace the corrupt ones"

@@ -1,13 +1,13 @@
 """Which images there are and what they show, before any of them is decoded."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from compress.data.image_source import FileSource, ImageSource
+from compress.data.image_source import ArraySource, FileSource, ImageSource
 from compress.data.split import held_out
 from runtime.errors import InputRejectedError
 
@@ -79,6 +79,14 @@ def listed(
     ordered = sorted(pairs)
     labels = np.array([rows[kind] for _, kind in ordered], np.int64)
     return Listing(source, tuple(name for name, _ in ordered), labels)
+
+
+def rows_of(
+    pixels: npt.NDArray[np.uint8], labels: Sequence[int] | npt.NDArray[np.int64]
+) -> Listing:
+    """List the rows of an array. pixels: uint8 [n, h, w] or [n, h, w, 3]."""
+    names = tuple(f"{row:06d}" for row in range(len(pixels)))
+    return Listing(ArraySource(pixels), names, np.asarray(labels, np.int64))
 
 
 def several(where: str, classes: Collection[str]) -> None:

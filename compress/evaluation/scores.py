@@ -1,5 +1,6 @@
 """Scores of networks and files on images: who is asked, on which of them, and how."""
 
+from collections.abc import Iterator
 from tempfile import TemporaryFile
 
 import numpy as np
@@ -96,13 +97,19 @@ def file_answers(session: Session) -> Answer:
     return answer
 
 
+def in_batches(reference: Scores, given: Scores) -> Iterator[tuple[Scores, Scores]]:
+    """Two tables of scores, a few rows at a time."""
+    for at in range(0, len(given), PARITY_BATCH):
+        yield reference[at : at + PARITY_BATCH], given[at : at + PARITY_BATCH]
+
+
 def tells_classes(model: Model, data: Catalog) -> bool:
     """Whether the outputs of `model` are scores of classes.
 
     A library's architecture tells classes apart, whichever; of a user's own network
     nobody knows, unless it has as many outputs as the data classes.
     """
-    return data.judges(len(model.classes)) or model.spec.factory is None
+    return data.judges(len(model.classes)) or model.spec.code is None
 
 
 def besides(data: Catalog, preprocess: Preprocess, images: Images) -> Images | None:

@@ -75,7 +75,7 @@ def split_once(
     """
     kept = context.folder / "split"
     if is_model(kept):
-        made = load_model(kept, factory=model.spec.factory)
+        made = load_model(kept, like=model.spec)
         record = read_json(kept / RECORD)
         return StageResult(
             model=made,

@@ -18,7 +18,7 @@ from compress.models.memory_format import memory_format_of
 from compress.models.model import Model
 from compress.models.network import int8_record_of, state_of
 from compress.models.record import check_plan, model_record
-from compress.models.spec import Precision
+from compress.models.spec import ModelSpec, Precision
 from compress.models.surgery.rebuild import check_runs
 from compress.models.surgery.record import UNTOUCHED, Surgery
 from runtime.errors import InputRejectedError, RecipeError
@@ -39,7 +39,7 @@ def save_model(model: Model, folder: Path) -> None:
         {
             "format": FORMAT,
             "spec": model.spec.model_dump(exclude={"ema"}) | {"weights": None},
-            "factory": model.spec.factory,
+            "factory": model.spec.code,
             "keras": model.spec.plan,
             "surgery": _surgery_record(model.surgery),
             "classes": list(model.classes),
@@ -67,23 +67,14 @@ def saved_precision(folder: Path) -> Precision:
     return "float" if read_json(folder / RECORD).get("int8") is None else "int8"
 
 
-def load(folder: Path | str) -> nn.Module:
-    """The network of a saved model, in eval mode, on the CPU; see `load_model`.
-
-    For programs that want a module and no more: it takes float32 [n, 3, size, size],
-    normalized as model.json says.
-    """
-    return load_model(Path(folder)).net
-
-
 def load_model(
-    folder: Path, *, factory: str | None = None, sealed: bool = False
+    folder: Path, *, like: ModelSpec | None = None, sealed: bool = False
 ) -> Model:
     """Read back what `save_model` wrote.
 
-    A model that came from the user's own factory needs it again: code is never taken
-    from a file. Raises InputRejectedError where bytes and record disagree, or where
-    `sealed` is asked for and the record, as an older edgepress wrote it, is not.
+    A model that the user's own code built needs it again, from `like`: code is never
+    taken from a file. Raises InputRejectedError where bytes and record disagree, or
+    where `sealed` is asked for and the record, as an older edgepress wrote it, is not.
     """
     from compress.models.build import skeleton
     from compress.models.proportion import check_proportion
@@ -98,9 +89,11 @@ def load_model(
     found = model_record(record, source=source)
     spec, preprocess = found.specified(source), found.prepared(source)
     classes = found.classes
-    if found.factory is not None and factory is None:
+    spec = spec.built_as(like)
+    if found.factory is not None and spec.code is None:
         raise RecipeError(
-            f"{folder}: was built by {found.factory!r}; name it again with --model-file"
+            f"{folder}: was built by {found.factory!r}, your own; name it again with "
+            "--model-file, or give one as net= in Python"
         )
     tensors = folder / TENSORS
     if not tensors.is_file() or sha256_of(tensors) != found.sha256:
@@ -108,7 +101,6 @@ def load_model(
             f"{tensors}: missing, truncated or changed since it was written; "
             "make it again (in a run, remove the folder and give the command again)"
         )
-    spec = spec.model_copy(update={"factory": factory})
     try:
         check_proportion(
             spec, classes=len(classes), size=preprocess.size, tensors=tensors
@@ -140,7 +132,7 @@ def load_exactly_(net: nn.Module, tensors: dict[str, Tensor], *, origin: str) ->
     try:
         net.load_state_dict(tensors)
     except RuntimeError as error:
-        reason = " ".join(str(error).splitlines()[1:3]).strip()
+        reason = " ".join(" ".join(str(error).splitlines()[1:3]).split())
         raise InputRejectedError(
             f"{origin}: does not fit {type(net).__name__}: {reason}"
         ) from error
@@ -163,6 +155,8 @@ def weights_digest(model: Model) -> str:
     if model.spec.factory is not None:  # its code decides what the weights compute
         code = Path(model.spec.factory.rpartition(":")[0])
         digest.update(sha256_of(code).encode())
+    if model.spec.origin is not None:
+        digest.update(model.spec.origin.key.encode())
     for name, tensor in sorted(state_of(model.net).items()):
         digest.update(name.encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())

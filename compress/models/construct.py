@@ -25,6 +25,8 @@ def skeleton(spec: ModelSpec, *, classes: int, size: int) -> nn.Module:
 
 def _whole(spec: ModelSpec, *, classes: int, size: int) -> nn.Module:
     """The architecture before any surgery."""
+    if spec.origin is not None:
+        return spec.origin.fresh()
     if spec.factory is not None:
         return from_factory(spec.factory, classes=classes)
     if spec.plan is not None:

@@ -32,7 +32,7 @@ def open_model(
     """
     folder = saved_model(spec.name)
     if folder is not None:
-        model = _fed(load_model(folder, factory=spec.factory), data)
+        model = _fed(load_model(folder, like=spec), data)
         if not adapt:
             return model
         if len(model.classes) == len(data.classes):

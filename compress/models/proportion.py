@@ -27,7 +27,7 @@ def check_proportion(
     A multiplier of widths is a few digits, and would cost gigabytes to build. Shapes
     are counted without memory. A network of the user's own is not: its code is trusted.
     """
-    if spec.factory is not None:
+    if spec.code is not None:
         return
     stored = _stored(tensors)
     whole = _parameters(spec.with_surgery(UNTOUCHED), classes=classes, size=size)

@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from compress.models.origin import Origin
 from compress.models.surgery.record import UNTOUCHED, Surgery
 
 # What the numbers of a network are: learnt in float, or rounded for integer kernels.
@@ -78,6 +79,8 @@ class ModelSpec(BaseModel):
     # Layers that no library has; never in a recipe, always in a saved model.
     _plan: Mapping[str, object] | None = PrivateAttr(default=None)
     _surgery: Surgery = PrivateAttr(default=UNTOUCHED)
+    # A network that a program holds; neither in a recipe nor in a saved model.
+    _origin: Origin | None = PrivateAttr(default=None)
 
     @model_validator(mode="after")
     def that_has_averages(self) -> "ModelSpec":
@@ -113,6 +116,28 @@ class ModelSpec(BaseModel):
         copy = self.model_copy()
         copy._surgery = surgery  # noqa: SLF001  # as above
         return copy
+
+    @property
+    def origin(self) -> Origin | None:
+        """The user's own network as it was, where a program handed it over."""
+        return self._origin
+
+    def with_origin(self, origin: Origin | None) -> "ModelSpec":
+        """The same spec, built from `origin` instead of by its name."""
+        copy = self.model_copy()
+        copy._origin = origin  # noqa: SLF001  # as above
+        return copy
+
+    def built_as(self, other: "ModelSpec | None") -> "ModelSpec":
+        """The same spec, built by the user's code that `other` has, if it has any."""
+        factory = None if other is None else other.factory
+        copy = self.model_copy(update={"factory": factory})
+        return copy.with_origin(None if other is None else other.origin)
+
+    @property
+    def code(self) -> str | None:
+        """What of the user's own builds it: FILE.py:FUNCTION, or a module's class."""
+        return self.factory if self.origin is None else self.origin.name
 
 
 def from_name(found: object) -> object:

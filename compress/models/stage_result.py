@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final, Literal
 
 from compress.context.latency_target import LatencyTarget
 from compress.models.model import Model
+from runtime.files import read_json, write_json
 
 Kind = Literal["pruning", "sparsity", "factorisation", "quantisation"]
 KINDS: Final[tuple[Kind, ...]] = (
@@ -27,6 +29,19 @@ class Findings:
     def file(self) -> str:
         """Its name in the stage's folder."""
         return f"{self.kind}.json"
+
+    def write(self, folder: Path) -> None:
+        """Keep it in `folder`, where a stage's model is."""
+        write_json(folder / self.file, self.record, sealed=True)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Findings | None":
+        """What `write` kept in `folder`; None where there is nothing."""
+        for kind in KINDS:
+            path = folder / cls(kind=kind, record={}).file
+            if path.is_file():
+                return cls(kind=kind, record=read_json(path))
+        return None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -62,7 +62,7 @@ def deliver(  # noqa: PLR0913  # what is made, of what, and where
             context.console.tell(f"export: {wish.told}")
             try:
                 each = grids.chosen(wish)
-                session, found = _written(each, data, export, context, recipe)
+                session, found = written(each, data, export, context, recipe)
             except InputRejectedError as error:
                 made = any(file.role == last for file in files)
                 if wish.role != last or (wish is asked[-1] and not made):
@@ -73,7 +73,7 @@ def deliver(  # noqa: PLR0913  # what is made, of what, and where
             opened.enter_context(closing(session))
             if each.runs_here:
                 sessions[each.name] = session
-            files.append(_proven(judge, each, session, found))
+            files.append(proven(judge, each, session, found))
             context.console.tell(f"proof: {files[-1].as_text()}")
         measurements, comparisons = timed(sessions, export, context)
     return Delivery(
@@ -84,7 +84,7 @@ def deliver(  # noqa: PLR0913  # what is made, of what, and where
     )
 
 
-def _written(
+def written(
     asked: PlannedFile, data: Catalog, export: Export, context: RunContext, recipe: str
 ) -> tuple[Session, Placed]:
     """A file, written and loaded to be asked, and what of it stays float."""
@@ -100,14 +100,14 @@ def _written(
     return answering(artifact, threads=THREADS), found
 
 
-def _proven(
+def proven(
     judge: FileJudge, asked: PlannedFile, session: Session, found: Placed
 ) -> ExportedFile:
     """What a file proved, by itself or, where others' kernels read it, by its equal."""
-    proven = judge.proven(asked, session, found)
+    made = judge.proven(asked, session, found)
     if isinstance(session, StandIn):
-        return replace(proven, proven_by=session.equal.target)
-    return proven
+        return replace(made, proven_by=session.equal.target)
+    return made
 
 
 def timed(

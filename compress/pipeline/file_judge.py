@@ -1,6 +1,5 @@
 """A file asked real images, and held against its network and against float."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 
@@ -11,10 +10,10 @@ from compress.context.memo import Memo
 from compress.data.data import Images
 from compress.data.dataset import Catalog
 from compress.evaluation.scores import (
-    PARITY_BATCH,
     PARITY_IMAGES,
     besides,
     file_answers,
+    in_batches,
     network_scores,
     scores_of,
     stride,
@@ -68,14 +67,14 @@ class FileJudge:
         classes = tells_classes(model, self.data)
         parity = changed = None
         if reference is not None:
-            pairs = _rows(reference, given)
+            pairs = in_batches(reference, given)
             parity = parity_of(pairs, name=artifact.path.name, classes=classes)
         if artifact.dtype == "int8":
             net, before = self._float(model)
-            pairs = _rows(self._network(net, before), given)
+            pairs = in_batches(self._network(net, before), given)
             if more := besides(self.data, model.preprocess, images):
                 known = network_scores(net, before, more, self.memo)
-                pairs = chain(pairs, _rows(known, scores_of(ask, model, more)))
+                pairs = chain(pairs, in_batches(known, scores_of(ask, model, more)))
             changed = parity_of(pairs, name=artifact.path.name, classes=classes)
         return ExportedFile(
             role=role,
@@ -107,12 +106,6 @@ class FileJudge:
         return network_scores(
             net, model, images, self.memo, left_float=left_float, step=step
         )
-
-
-def _rows(reference: Scores, given: Scores) -> Iterator[tuple[Scores, Scores]]:
-    """Two tables of scores, a few rows at a time."""
-    for at in range(0, len(given), PARITY_BATCH):
-        yield reference[at : at + PARITY_BATCH], given[at : at + PARITY_BATCH]
 
 
 def int8_share(artifact: Artifact) -> float | None:

@@ -21,7 +21,7 @@ from compress.devices.measuring import check_measuring, runtime_of, threads_for
 from compress.models.checkpoint import is_model, load_model, save_model
 from compress.models.model import Model
 from compress.models.opening import open_model
-from compress.models.stage_result import KINDS, Findings, StageResult
+from compress.models.stage_result import Findings, StageResult
 from compress.pipeline.deliver import deliver
 from compress.pipeline.export_plan import wanted
 from compress.pipeline.finished import conclude, settled
@@ -127,18 +127,15 @@ def kept_result(
     stage: Stage, model: Model, data: Catalog, here: RunContext
 ) -> StageResult:
     """What `stage` made of `model` in an earlier call, from `here.folder`."""
-    kept = load_model(here.folder, factory=model.spec.factory)
+    kept = load_model(here.folder, like=model.spec)
     references = references_of(stage, model, data, here)
-    for kind in KINDS:
-        found = Findings(kind=kind, record={})
-        path = here.folder / found.file
-        if path.is_file():
-            found = replace(found, record=read_json(path))
-            latency = LatencyTarget.read(found.record, stage=here.title)
-            return StageResult(
-                model=kept, findings=found, references=references, latency=latency
-            )
-    return StageResult(model=kept, references=references)
+    findings = Findings.read(here.folder)
+    latency = None
+    if findings is not None:
+        latency = LatencyTarget.read(findings.record, stage=here.title)
+    return StageResult(
+        model=kept, findings=findings, references=references, latency=latency
+    )
 
 
 class _Done(NamedTuple):
@@ -223,8 +220,7 @@ class _Run:
         if is_main_process():
             write_json(here.folder / SECONDS, {"seconds": seconds})
             if made.findings is not None:
-                path = here.folder / made.findings.file
-                write_json(path, made.findings.record, sealed=True)
+                made.findings.write(here.folder)
             save_model(made.model, here.folder)
             forget_state(here.folder)
         return _Done(made, seconds)

@@ -54,11 +54,13 @@ WORK: Final[Mapping[type[Stage], Work]] = {
 
 
 def carry_out(
-    options: Stage, model: Model, data: Catalog, context: RunContext
+    options: Stage, model: Model, data: Catalog, context: RunContext, **given: object
 ) -> StageResult:
     """Do the work of a stage; `model` and `data` are left as they are.
 
-    Raises RecipeError where the stage takes networks of another precision.
+    given: what no recipe can hold, such as a loss of a program's own; the function of
+    the stage says what there is. Raises RecipeError where the stage takes networks of
+    another precision.
     """
     if model.precision != options.takes:
         raise RecipeError(
@@ -66,7 +68,7 @@ def carry_out(
             f"{CALLED[model.precision]}; name the model that it was made from"
         )
     run = resolve_name(WORK[type(options)].run)
-    return cast("StageResult", run(model, data, context, options))
+    return cast("StageResult", run(model, data, context, options, **given))
 
 
 def references_of(

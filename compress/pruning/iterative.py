@@ -90,8 +90,7 @@ class _Pruning:
     def once(self, here: RunContext, make: Callable[[], Model]) -> Model:
         """What `make` makes, kept in `here`, and taken from there another time."""
         if is_model(here.folder):
-            factory = self.whole.spec.factory
-            return self.recorded(load_model(here.folder, factory=factory).net)
+            return self.recorded(load_model(here.folder, like=self.whole.spec).net)
         made = make()
         if is_main_process():
             save_model(made, here.folder)

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 from export.parity import sqnr_db
 
 Counted = Literal["answers", "variance"]
+# From logits, float32 [n, classes], and labels, int64 [n], to a number: more is better.
+Metric = Callable[[Tensor, Tensor], float]
 # Two networks that answer alike to the last bit: no ratio, but a number to print.
 ALIKE_DB: Final = 150.0
 
@@ -17,7 +19,8 @@ ALIKE_DB: Final = 150.0
 class AccuracyReport:
     """How a network answers: fractions of `images` held-out images.
 
-    accuracy: right answers, None where the labels are not this network's classes;
+    accuracy: right answers, or what a metric of the user's own says instead; None where
+    the labels are not this network's classes;
     agreement: answers that are the float network's; sqnr_db: of the logits. A single
     output is no choice among classes: there, agreement is the share of the float
     answers' variance that is kept (the coefficient of determination), and counted says
@@ -63,18 +66,23 @@ class Evaluator:
     logits: Tensor
     labels: Tensor | None
     float32: AccuracyReport
+    metric: Metric | None = None
 
     def __call__(self, net: nn.Module) -> AccuracyReport:
         """How `net` answers."""
-        return _verdict(self.ask(net), self.logits, self.labels)
+        return _verdict(self.ask(net), self.logits, self.labels, self.metric)
 
 
 def evaluator_of(
-    net: nn.Module, ask: Callable[[nn.Module], Tensor], labels: Tensor | None
+    net: nn.Module,
+    ask: Callable[[nn.Module], Tensor],
+    labels: Tensor | None,
+    metric: Metric | None = None,
 ) -> Evaluator:
     """A judge that takes `net`, in float, as its measure."""
     logits = ask(net)
-    return Evaluator(ask, logits, labels, _verdict(logits, logits, labels))
+    float32 = _verdict(logits, logits, labels, metric)
+    return Evaluator(ask, logits, labels, float32, metric)
 
 
 def lost_as_text(flips: float, counted: Counted) -> str:
@@ -91,18 +99,28 @@ def sqnr_of(signal: Tensor, noisy: Tensor) -> float:
     return ALIKE_DB if found is None else min(ALIKE_DB, found)
 
 
-def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> AccuracyReport:
+def top1(logits: Tensor, labels: Tensor) -> float:
+    """The share of right answers. logits: [n, classes]; labels: int64 [n]."""
+    return float((logits.argmax(dim=1) == labels).double().mean())
+
+
+def _verdict(
+    answers: Tensor, measure: Tensor, labels: Tensor | None, metric: Metric | None
+) -> AccuracyReport:
     """Compare logits with the float ones and with labels."""
-    if answers.shape[1] == 1:
+    single = answers.shape[1] == 1
+    counted = None if single else top1
+    judged = metric or counted
+    right = None if labels is None or judged is None else judged(answers, labels)
+    if single:
         return AccuracyReport(
-            accuracy=None,
+            accuracy=right,
             agreement=_explained(measure, answers),
             sqnr_db=sqnr_of(measure, answers),
             images=len(answers),
             counted="variance",
         )
     given = answers.argmax(dim=1)
-    right = None if labels is None else float((given == labels).double().mean())
     return AccuracyReport(
         accuracy=right,
         agreement=float((given == measure.argmax(dim=1)).double().mean()),

@@ -15,7 +15,7 @@ from compress.int8.float_operators import float_operators
 from compress.int8.grids import grid_between
 from compress.int8.simulate import QuantizedNet
 from compress.models.stage_result import Findings
-from compress.quantization.evaluator import Evaluator, evaluator_of
+from compress.quantization.evaluator import Evaluator, Metric, evaluator_of
 from compress.quantization.tensor_errors import table
 
 if TYPE_CHECKING:
@@ -29,16 +29,21 @@ if TYPE_CHECKING:
 _LOOKED_AT: Final = 64  # images that the table of operators is made from
 
 
-def evaluator_for(model: Model, data: Catalog, context: RunContext) -> Evaluator:
-    """What tells how much of the float network's answers a quantized one keeps."""
+def evaluator_for(
+    model: Model, data: Catalog, context: RunContext, metric: Metric | None = None
+) -> Evaluator:
+    """What tells how much of the float network's answers a quantized one keeps.
+
+    metric: of the user's own, which knows what the labels mean; by default top-1.
+    """
     images = data.images(model.preprocess)
 
     def ask(net: nn.Module) -> Tensor:
         return torch.from_numpy(network_scores(net, model, images, context.memo))
 
-    fit = data.judges(len(model.classes))
+    fit = metric is not None or data.judges(len(model.classes))
     labels = torch.from_numpy(np.asarray(images.labels)) if fit else None
-    return evaluator_of(model.net, ask, labels)
+    return evaluator_of(model.net, ask, labels, metric)
 
 
 def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:

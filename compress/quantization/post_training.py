@@ -22,13 +22,22 @@ if TYPE_CHECKING:
     from compress.data.dataset import Catalog
     from compress.int8.simulate import QuantizedNet
     from compress.models.model import Model
+    from compress.quantization.evaluator import Metric
     from compress.recipe.ptq import Ptq
 
 
 def post_training(
-    model: Model, data: Catalog, context: RunContext, options: Ptq
+    model: Model,
+    data: Catalog,
+    context: RunContext,
+    options: Ptq,
+    *,
+    metric: Metric | None = None,
 ) -> StageResult:
-    """Post-training quantization: `model` in INT8, as `options` say."""
+    """Post-training quantization: `model` in INT8, as `options` say.
+
+    metric: judges it instead of top-1.
+    """
     images = calibration_images(
         data,
         model.preprocess,
@@ -39,7 +48,7 @@ def post_training(
     batches = batches_of(model, images)
     graph = captured(model.net, size=model.preprocess.size, name=model.spec.name)
     canonical_(graph)
-    judge = evaluator_for(model, data, context)
+    judge = evaluator_for(model, data, context, metric)
     methods = Methods(
         ranges=options.ranges,
         equalize=options.equalize,

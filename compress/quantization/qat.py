@@ -20,13 +20,14 @@ from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured, parameter
 from compress.int8.grids import Scheme
 from compress.int8.operators import bias_of, weight_of
-from compress.int8.plan import Plan, planned
+from compress.int8.plan import planned
 from compress.int8.rules import MEAN, Range, calmed, grids_of, pixel_levels
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
 from compress.quantization.calibrate import Batches
 from compress.quantization.fake_quantize import Learnt, Pass
 from compress.quantization.qat_graph import (
+    Source,
     body_of,
     first_ranges,
     joined,
@@ -73,8 +74,7 @@ class QatNet(nn.Module):
         ranges = first_ranges(graph, plan, images)
         levels = pixel_levels(how.mean, how.std)
         grids = grids_of(graph, plan, ranges, levels=levels)
-        # In a tuple, so that its weights are not taken for this network's.
-        self.origin: tuple[fx.GraphModule, Plan] = (graph, plan)
+        self.source = Source(model=model, images=images, graph=graph, plan=plan)
         self.nodes = tuple(grids)
         self.groups = tuple(ranges)
         self.register_buffer("first_grids", torch.tensor([*grids.values()]))
@@ -151,7 +151,7 @@ class QatNet(nn.Module):
 
     def grids(self) -> Mapping[str, Grid | Learnt]:
         """The grid of every node as it is now."""
-        graph, plan = self.origin
+        graph, plan = self.source.graph, self.source.plan
         first = {
             node: Grid(scale, round(zero))
             for node, (scale, zero) in zip(
@@ -179,7 +179,7 @@ class QatNet(nn.Module):
 
     def _calm_means(self, grids: Mapping[str, Grid | Learnt]) -> dict[str, Learnt]:
         """The learnt grids of means, moved off ties; they go on learning."""
-        graph, plan = self.origin
+        graph, plan = self.source.graph, self.source.plan
         now = {
             node: Grid(float(torch.as_tensor(grid.scale).detach()), grid.zero_point)
             for node, grid in grids.items()
@@ -194,8 +194,7 @@ class QatNet(nn.Module):
 
     def quantized(self) -> QuantizedNet:
         """What was learnt, as a graph and grids for integer kernels."""
-        origin, _ = self.origin
-        graph = copy.deepcopy(origin)
+        graph = copy.deepcopy(self.source.graph)
         weights = {}
         with torch.no_grad():
             for name, value in self.body.named_parameters(recurse=False):
@@ -221,7 +220,7 @@ class QatNet(nn.Module):
 
     def _follow_(self, seen: Mapping[str, Tensor]) -> None:
         """Move the ranges towards what a batch showed, the same for all processes."""
-        _, plan = self.origin
+        plan = self.source.plan
         ends = torch.stack(
             [
                 joined([seen[node] for node in plan.groups[first] if node in seen], row)

@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 import torch
@@ -14,10 +15,28 @@ from compress.int8.operators import is_weighted
 from compress.int8.plan import Plan
 from compress.int8.rules import Range, swish_grids
 from compress.int8.simulate import is_int8, snap_activations_
+from compress.models.model import Model
 from compress.quantization.calibrate import Batches, Watch
 from compress.quantization.fake_quantize import Pass, extremes
 from compress.quantization.qat_layer import Unfolded, layer_of
 from export.qparams import Grid
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Source:
+    """What a network on its grids was made from; copies share it, and none changes it.
+
+    images: what its first ranges come from; graph: of the float network, canonical.
+    """
+
+    model: Model
+    images: Batches
+    graph: fx.GraphModule
+    plan: Plan
+
+    def __deepcopy__(self, memo: dict[int, object]) -> "Source":
+        """Itself: a copy of the network is still of the same origin."""
+        return self
 
 
 def body_of(

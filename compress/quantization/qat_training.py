@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.quantization.calibrate import Batches
+    from compress.quantization.evaluator import Metric
     from compress.recipe.qat import Qat
     from compress.training.fit import Loss
 
@@ -40,9 +41,17 @@ _FLOAT_ONLY: Final = {
 
 
 def quantization_aware_training(
-    model: Model, data: Catalog, context: RunContext, options: Qat
+    model: Model,
+    data: Catalog,
+    context: RunContext,
+    options: Qat,
+    *,
+    metric: Metric | None = None,
 ) -> StageResult:
-    """Quantization-aware training: `model` in INT8, trained as `options` say."""
+    """Quantization-aware training: `model` in INT8, trained as `options` say.
+
+    metric: judges it instead of top-1.
+    """
     check(options)
     if options.distill < 1 and not data.judges(len(model.classes)):
         raise RecipeError(
@@ -59,8 +68,8 @@ def quantization_aware_training(
     int8 = with_logits(made.quantized(), batches)
     found = None
     if is_main_process():
-        graph, _ = net.origin
-        judge = evaluator_for(model, data, context)
+        graph = net.source.graph
+        judge = evaluator_for(model, data, context, metric)
         found = findings(graph, int8, judge, batches, [], context)
     made_model = replace(model, net=int8.eval(), trained=True)
     return StageResult(model=made_model, findings=found)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from compress.training.losses import classification_loss, soft_target_loss
-from compress.training.teacher_cache import TeacherAnswers
+from compress.training.teacher_cache import Answers, TeacherAnswers
 from compress.training.views import augmentation, training_images
 
 if TYPE_CHECKING:
@@ -16,6 +16,24 @@ if TYPE_CHECKING:
     from compress.models.model import Model
     from compress.recipe.training import Training
     from compress.training.fit import Loss
+
+
+def answers_of(
+    teacher: Model,
+    data: Data,
+    context: RunContext,
+    options: Training,
+    *,
+    views: int | None,
+) -> Answers:
+    """What `teacher` says to a batch: logits [n, classes]; see `taught` for `views`."""
+    asked = TeacherAnswers(
+        teacher=teacher,
+        images=training_images(data),
+        augment=augmentation(data, options),
+        context=context,
+    )
+    return asked.online() if views is None else asked.kept(views)
 
 
 def distillation_loss(  # noqa: PLR0913  # who teaches, on what, and how much it counts
@@ -35,16 +53,9 @@ def distillation_loss(  # noqa: PLR0913  # who teaches, on what, and how much it
     share of 0 it is not asked at all; at one of 1 no label is looked at, which may then
     be of other classes than the network's.
     """
-    asked = TeacherAnswers(
-        teacher=teacher,
-        images=training_images(data),
-        augment=augmentation(data, options),
-        context=context,
-    )
-    if share == 0:
-        answers = None
-    else:
-        answers = asked.online() if views is None else asked.kept(views)
+    answers = None
+    if share > 0:
+        answers = answers_of(teacher, data, context, options, views=views)
 
     def loss(logits: Tensor, batch: Batch) -> Tensor:
         if answers is None or share < 1:

@@ -1,5 +1,8 @@
 """Fine-tuning: ordinary training with cross-entropy on labels."""
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor
 
 from compress.context.context import RunContext
@@ -13,15 +16,24 @@ from compress.training.losses import classification_loss
 
 
 def finetune(
-    model: Model, data: Catalog, context: RunContext, options: FineTune
+    model: Model,
+    data: Catalog,
+    context: RunContext,
+    options: FineTune,
+    *,
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> StageResult:
-    """A copy of `model`, trained with cross-entropy."""
+    """A copy of `model`, trained with cross-entropy.
 
-    def loss(logits: Tensor, batch: Batch) -> Tensor:
-        return classification_loss(
-            logits, batch.labels, label_smoothing=options.label_smoothing
-        )
+    loss: instead of it, from logits [n, classes] and labels [n] to a scalar.
+    """
+    chosen = loss or partial(
+        classification_loss, label_smoothing=options.label_smoothing
+    )
+
+    def cost(logits: Tensor, batch: Batch) -> Tensor:
+        return chosen(logits, batch.labels)
 
     return StageResult(
-        model=fit(model, data.open(model.preprocess), loss, options, context)
+        model=fit(model, data.open(model.preprocess), cost, options, context)
     )

@@ -1,5 +1,7 @@
 """Which zeros of a model have to stay zeros, whatever trains it."""
 
+from torch import nn
+
 from compress.models.model import Model
 
 
@@ -14,7 +16,13 @@ def held(model: Model) -> tuple[str, ...]:
     if not masked:
         return ()
     own = dict(model.net.named_parameters())
-    named = tuple(name for name in masked if name in own)
-    return named or tuple(
-        name for name, value in own.items() if value.dim() > 1 and not value.all()
+    return tuple(name for name in masked if name in own) or with_zeros(model.net)
+
+
+def with_zeros(net: nn.Module) -> tuple[str, ...]:
+    """The weights of `net`, no bias and no norm, in which something is exactly zero."""
+    return tuple(
+        name
+        for name, value in net.named_parameters()
+        if value.dim() > 1 and not value.all()
     )

@@ -62,7 +62,8 @@ def apply_(net: nn.Module, masks: Masks) -> None:
     with torch.no_grad():
         for name, mask in masks.items():
             # A product would leave -0 here and there, which packs badly.
-            net.get_parameter(name).masked_fill_(~mask, 0.0)
+            weight = net.get_parameter(name)
+            weight.masked_fill_(~mask.to(weight.device), 0.0)
 
 
 def _by_block(weight: Tensor, block: int) -> Tensor:

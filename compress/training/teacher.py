@@ -65,7 +65,7 @@ def teacher_for(
         if held is None or not is_model(folder):
             continue
         try:
-            kept = load_model(folder, factory=spec.factory, sealed=True)
+            kept = load_model(folder, like=spec, sealed=True)
         except InputRejectedError as error:
             context.console.tell(
                 f"teacher {spec.name}: the kept one is of no use: {error}"

@@ -11,8 +11,8 @@ from compress.models.surgery.record import Factorized, Surgery, Widths
 from runtime.errors import InputRejectedError, one_line
 
 _AGAIN = (
-    "it was cut from another version of the architecture (timm, torchvision), or the "
-    "record was changed: prune again"
+    "it was cut from another architecture or another version of it (timm, "
+    "torchvision), or the record was changed: prune again"
 )
 
 

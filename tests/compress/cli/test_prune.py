@@ -11,7 +11,8 @@ import torch
 
 from compress.cli.main import main
 from compress.context.validation import keys_of, record_from
-from compress.models.checkpoint import load, load_model
+from compress.models.checkpoint import load_model
+from compress.models.spec import CodePath, ModelSpec
 from compress.recipe.recipe import Recipe
 from runtime.errors import Exit, RecipeError
 
@@ -100,7 +101,7 @@ def test_a_pruned_model_goes_through_every_other_verb(
     assert file["parity"]["argmax_agreement"] == 1.0
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        assert load(tmp_path / "int8" / "01-ptq")(images).shape == (2, 4)
+        assert load_model(tmp_path / "int8" / "01-ptq").net(images).shape == (2, 4)
 
 
 def test_the_same_seed_cuts_the_same(trained: Path, data: Path, tmp_path: Path) -> None:
@@ -109,7 +110,7 @@ def test_the_same_seed_cuts_the_same(trained: Path, data: Path, tmp_path: Path) 
     for name in ("one", "two"):
         more = ("--epochs", "0", "--criterion", "random", "--out", str(tmp_path / name))
         assert main(["prune", *words, *more, "-q"]) == Exit.FIT
-        states.append(load(tmp_path / name / "01-prune").state_dict())
+        states.append(load_model(tmp_path / name / "01-prune").net.state_dict())
 
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
 
@@ -215,7 +216,8 @@ def test_a_network_of_the_users_own_is_pruned(
     # Whether a fresh network learns enough in an epoch is not the point here.
     assert main(["prune", *words, *more]) in {Exit.FIT, Exit.BUDGET}
 
-    again = load_model(tmp_path / "run" / "01-prune", factory=factory)
+    own = ModelSpec(name="my_net", factory=CodePath(factory))
+    again = load_model(tmp_path / "run" / "01-prune", like=own)
     assert again.net[0].out_channels < 16
 
 

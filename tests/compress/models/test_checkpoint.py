@@ -214,7 +214,7 @@ def test_code_is_never_taken_from_a_file(tmp_path: Path) -> None:
 
     with pytest.raises(RecipeError, match=r"my_net.py:build.*--model-file"):
         load_model(tmp_path / "own")
-    again = load_model(tmp_path / "own", factory=f"{file}:build")
+    again = load_model(tmp_path / "own", like=model.spec)
 
     assert weights_digest(again) == weights_digest(model)
     text = json.dumps(read_json(tmp_path / "own" / RECORD)["spec"])

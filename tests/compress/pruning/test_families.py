@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compress.context.console import Console
 from compress.context.vision import timm
 from compress.models.build import build, skeleton
-from compress.models.checkpoint import load, save_model
+from compress.models.checkpoint import load_model, save_model
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.models.surgery.differences import widths_between
@@ -150,7 +150,7 @@ def test_a_family_is_cut_and_comes_back(name: str, size: int, tmp_path: Path) ->
     images = torch.rand(2, 3, size, size)
     with torch.no_grad():
         answer = net(images)
-        assert torch.equal(load(tmp_path)(images), answer)
+        assert torch.equal(load_model(tmp_path).net(images), answer)
         if not any(isinstance(m, torch.nn.LayerNorm) for m in net.modules()):
             expected = silenced(model.net, groups, chosen)(images)
             torch.testing.assert_close(answer, expected, rtol=1e-3, atol=1e-4)
