@@ -24,7 +24,7 @@ import torch
 
 from compress.context.context import RunContext
 from compress.data.calibration import calibration_images
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.data.spec import DataSpec
 from compress.models.batches import batches_of
 from compress.models.checkpoint import load_model
@@ -71,7 +71,7 @@ def row(verdict: AccuracyReport, seconds: float | None = None) -> dict[str, obje
 
 
 def measured(
-    name: str, data: Catalog, context: RunContext, options: argparse.Namespace
+    name: str, data: Dataset, context: RunContext, options: argparse.Namespace
 ) -> Mapping[str, object]:
     """Train one network in float and on its grids; judge every step of it."""
     model = float_model(name, options)

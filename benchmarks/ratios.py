@@ -25,7 +25,7 @@ import torch
 from compress.context.console import Console
 from compress.context.context import RunContext
 from compress.context.vision import torchvision
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.data.spec import DataSpec
 from compress.models.checkpoint import save_model
 from compress.models.model import Model
@@ -40,7 +40,7 @@ BATCH, EPOCHS, RATE = 64, 2, 0.05
 SCREEN = Console(verbosity="quiet")
 
 
-def bare_loop(model: Model, data: Catalog) -> None:
+def bare_loop(model: Model, data: Dataset) -> None:
     """What one writes without any tool: the least work that trains the network."""
     v2 = torchvision.transforms.v2
     images = training_images(data.open(model.preprocess))
@@ -88,7 +88,7 @@ def training_ratios(folder: Path, rounds: int) -> dict[str, list[float]]:
     """The ratios that train something; digits, which need no download."""
     data = find(DataSpec(), seed=0, console=SCREEN, cache=folder)
     # Without a held-out split neither side stops to look at it.
-    data = Catalog(**{**vars(data), "val": None})
+    data = Dataset(**{**vars(data), "val": None})
     context = RunContext(
         folder=folder / "job", cache=folder, console=SCREEN, save_seconds=1e9
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from compress.context.context import RunContext
 from compress.data.data import Images
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.data.spec import DataSpec
 from compress.data.split import stratified
 from runtime.errors import InputRejectedError
@@ -14,7 +14,7 @@ from runtime.preprocess import Preprocess
 
 
 def calibration_images(
-    data: Catalog,
+    data: Dataset,
     preprocess: Preprocess,
     context: RunContext,
     *,

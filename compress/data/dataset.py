@@ -31,7 +31,7 @@ _LOOKED_AT: Final = 15  # images whose size is read to find the typical one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Catalog:
+class Dataset:
     """A data set, listed and checked but not decoded.
 
     native_size: shorter side of a typical image, pixels; `indexed`: classes are bare
@@ -118,7 +118,7 @@ class Catalog:
         return images
 
 
-def find(spec: DataSpec, *, seed: int, console: Console, cache: Path) -> Catalog:
+def find(spec: DataSpec, *, seed: int, console: Console, cache: Path) -> Dataset:
     """List what `spec` names and check it; nothing is decoded yet.
 
     `seed` chooses the subset that `spec.train_images` asks for; what is held out
@@ -132,7 +132,7 @@ def find(spec: DataSpec, *, seed: int, console: Console, cache: Path) -> Catalog
     shown = found.val if found.val is not None else train
     if shown is None:
         raise InputRejectedError(f"{found.name}: holds no images")
-    return Catalog(
+    return Dataset(
         name=found.name,
         classes=found.classes,
         indexed=found.indexed,

@@ -10,7 +10,7 @@ from torch import Tensor
 from compress.context.console import Console
 from compress.context.context import RunContext, cache_folder
 from compress.context.device import check_device
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.data.spec import DataSpec
 from compress.evaluation.accuracy import Accuracy, accuracy
 from compress.models.model import Model
@@ -66,26 +66,26 @@ def evaluate(  # noqa: PLR0913  # what, on what, and the flags every verb has
     if threads is not None:
         torch.set_num_threads(threads)
     context = RunContext(folder=Path(), seed=seed, device=device, console=console)
-    catalog = find(data, seed=seed, console=console, cache=cache_folder())
+    dataset = find(data, seed=seed, console=console, cache=cache_folder())
     if spec.name.endswith(FILES):
-        found = _of_file(Path(spec.name), catalog, threads=threads or 1)
+        found = _of_file(Path(spec.name), dataset, threads=threads or 1)
     else:
         found = _of_model(
-            open_model(spec, catalog, context, size=data.size, adapt=False),
-            catalog,
+            open_model(spec, dataset, context, size=data.size, adapt=False),
+            dataset,
             device,
         )
-    return Evaluation(subject=spec.name, data=catalog.name, found=found)
+    return Evaluation(subject=spec.name, data=dataset.name, found=found)
 
 
-def _of_model(model: Model, data: Catalog, device: str) -> Accuracy:
+def _of_model(model: Model, data: Dataset, device: str) -> Accuracy:
     """Judge a network."""
     _check_classes(model.spec.name, len(model.classes), data)
     images = data.images(model.preprocess)
     return accuracy(model.with_net(model.net.to(device)), images)
 
 
-def _of_file(path: Path, data: Catalog, *, threads: int) -> Accuracy:
+def _of_file(path: Path, data: Dataset, *, threads: int) -> Accuracy:
     """Judge an exported file, with the preprocessing it carries."""
     artifact = Artifact.read(path)
     if artifact.preprocess is None:
@@ -118,7 +118,7 @@ def _of_file(path: Path, data: Catalog, *, threads: int) -> Accuracy:
         session.close()
 
 
-def _check_classes(name: str, outputs: int, data: Catalog) -> None:
+def _check_classes(name: str, outputs: int, data: Dataset) -> None:
     """Refuse to judge answers by labels that mean something else."""
     if not data.judges(outputs):
         raise RecipeError(

@@ -12,7 +12,7 @@ from compress.context.memo import Memo
 from compress.context.progress import passed
 from compress.data.batches import evaluation_batches
 from compress.data.data import Images
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.models import meta
 from compress.models.model import Model
 from compress.models.network import reference_of
@@ -103,7 +103,7 @@ def in_batches(reference: Scores, given: Scores) -> Iterator[tuple[Scores, Score
         yield reference[at : at + PARITY_BATCH], given[at : at + PARITY_BATCH]
 
 
-def tells_classes(model: Model, data: Catalog) -> bool:
+def tells_classes(model: Model, data: Dataset) -> bool:
     """Whether the outputs of `model` are scores of classes.
 
     A library's architecture tells classes apart, whichever; of a user's own network
@@ -112,7 +112,7 @@ def tells_classes(model: Model, data: Catalog) -> bool:
     return data.judges(len(model.classes)) or model.spec.code is None
 
 
-def besides(data: Catalog, preprocess: Preprocess, images: Images) -> Images | None:
+def besides(data: Dataset, preprocess: Preprocess, images: Images) -> Images | None:
     """Training images, where too few are held out to tell whether INT8 kept float.
 
     Agreement asks for no labels, so that every image says something; those that ranges

@@ -182,15 +182,15 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     run = report.folder
     model = _model_of(run, report, factory, seed, console)
     spec = data or _data_of(report)
-    catalog = find(spec, seed=seed, console=console, cache=cache_folder())
-    shown = subsampled(catalog.images(catalog.asked(model.preprocess)), images)
+    dataset = find(spec, seed=seed, console=console, cache=cache_folder())
+    shown = subsampled(dataset.images(dataset.asked(model.preprocess)), images)
 
     def batches() -> Iterator[Scores]:
         given = evaluation_batches(shown, _BATCH)
         prepared = (model.prepare(each.pixels).contiguous().numpy() for each in given)
         return Counted(prepared, length_hint(given))
 
-    classes = tells_classes(model, catalog)
+    classes = tells_classes(model, dataset)
     found: list[Pair] = []
     with ExitStack() as opened:
         for one, other in _pairs(report, model, opened, threads, runtime):
@@ -253,14 +253,14 @@ def _model_of(
     """
     context = RunContext(folder=run, seed=seed, console=console)
     catalog_spec = _data_of(report)
-    catalog = find(catalog_spec, seed=seed, console=console, cache=cache_folder())
+    dataset = find(catalog_spec, seed=seed, console=console, cache=cache_folder())
     if any(run.glob("*/model.json")):
         spec = ModelSpec(name=str(run), factory=factory)
     else:
         recorded, source = inner(report.recipe, "model"), _source(report, "model")
         spec = record_of_file(ModelSpec, recorded, source=source)
         spec = spec.model_copy(update={"factory": factory})
-    return open_model(spec, catalog, context, size=catalog_spec.size, adapt=False)
+    return open_model(spec, dataset, context, size=catalog_spec.size, adapt=False)
 
 
 def _pairs(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from compress.context.context import RunContext
-    from compress.data.dataset import Catalog
+    from compress.data.dataset import Dataset
     from compress.lowrank.choice import Choice
     from compress.models.model import Model
     from compress.models.surgery.record import Factorized
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
 
 def factorize(
-    model: Model, data: Catalog, context: RunContext, options: Factorize
+    model: Model, data: Dataset, context: RunContext, options: Factorize
 ) -> StageResult:
     """`model` with layers split as `options` say, and what was chosen for each."""
     check()
@@ -67,7 +67,7 @@ def factorize(
 
 
 def split_once(
-    model: Model, data: Catalog, context: RunContext, options: Factorize
+    model: Model, data: Dataset, context: RunContext, options: Factorize
 ) -> StageResult:
     """What `split` gives; before a training it is kept, and taken from there.
 
@@ -99,7 +99,7 @@ def check() -> None:
 
 
 def split(
-    model: Model, data: Catalog, context: RunContext, options: Factorize
+    model: Model, data: Dataset, context: RunContext, options: Factorize
 ) -> StageResult:
     """`model` with its layers split and fitted to calibration images."""
     dense = copy.deepcopy(model.net).eval()

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from compress.context.context import RunContext
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.models.build import build, fits
 from compress.models.checkpoint import (
     TENSORS,
@@ -19,7 +19,7 @@ from runtime.errors import RecipeError
 
 def open_model(
     spec: ModelSpec,
-    data: Catalog,
+    data: Dataset,
     context: RunContext,
     *,
     size: int | None,
@@ -56,12 +56,12 @@ def open_model(
     return _fed(model, data)
 
 
-def _fed(model: Model, data: Catalog) -> Model:
+def _fed(model: Model, data: Dataset) -> Model:
     """The model, fed the images of `data` as the user asked for."""
     return replace(model, preprocess=data.asked(model.preprocess))
 
 
-def is_trained_for(spec: ModelSpec, data: Catalog) -> bool:
+def is_trained_for(spec: ModelSpec, data: Dataset) -> bool:
     """Whether `spec` comes with weights that already know the classes of `data`.
 
     A saved model names its classes; of a bare checkpoint only their number is known.

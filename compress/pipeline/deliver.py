@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from compress.context.context import RunContext
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.devices.measuring import measured, runtime_for, threads_for
 from compress.evaluation.stand_in import StandIn, answering
 from compress.models.model import Model
@@ -28,7 +28,7 @@ THREADS = 1  # what latencies are taken with, so that they compare
 
 def deliver(  # noqa: PLR0913  # what is made, of what, and where
     models: Mapping[str, Model],
-    data: Catalog,
+    data: Dataset,
     export: Export,
     context: RunContext,
     recipe: str,
@@ -85,7 +85,7 @@ def deliver(  # noqa: PLR0913  # what is made, of what, and where
 
 
 def written(
-    asked: PlannedFile, data: Catalog, export: Export, context: RunContext, recipe: str
+    asked: PlannedFile, data: Dataset, export: Export, context: RunContext, recipe: str
 ) -> tuple[Session, Placed]:
     """A file, written and loaded to be asked, and what of it stays float."""
     found = placed(asked, export, context, recipe)

@@ -8,7 +8,7 @@ from torch import nn
 
 from compress.context.memo import Memo
 from compress.data.data import Images
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.evaluation.scores import (
     PARITY_IMAGES,
     besides,
@@ -40,7 +40,7 @@ class FileJudge:
     none, then its own graph in float stands for it.
     """
 
-    data: Catalog
+    data: Dataset
     before: Model | None
     memo: Memo
 

@@ -7,7 +7,7 @@ from typing import Final
 from compress.context.context import RunContext
 from compress.context.journal import doubts, points
 from compress.context.records import Record
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.lowrank.record import joined as joined_splits
 from compress.models.names import family
 from compress.models.stage_result import KINDS, Kind
@@ -35,7 +35,7 @@ from runtime.machine import this_machine
 def report_of(  # noqa: PLR0913  # what a run is made of
     recipe: Recipe,
     context: RunContext,
-    data: Catalog,
+    data: Dataset,
     rows: Sequence[Row],
     proof: Delivery,
     *,
@@ -96,7 +96,7 @@ def report_of(  # noqa: PLR0913  # what a run is made of
     )
 
 
-def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalog) -> Record:
+def resolved(recipe: Recipe, rows: Sequence[Row], data: Dataset) -> Record:
     """The recipe, with what each stage decided by model and data filled in."""
     stages = []
     given = [row.model for row in chain_of(rows)]
@@ -124,7 +124,7 @@ def _measurements(proof: Delivery) -> tuple[Record, ...]:
     )
 
 
-def _data(data: Catalog) -> Record:
+def _data(data: Dataset) -> Record:
     """How many images of how many classes there were."""
     return {
         "name": data.name,

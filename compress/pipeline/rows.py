@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from compress.context.context import RunContext
 from compress.context.latency_target import LatencyTarget
 from compress.context.records import Record
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.evaluation.accuracy import Answered, answered
 from compress.evaluation.costs import costs_of
 from compress.evaluation.scores import network_scores
@@ -37,7 +37,7 @@ class Row:
 
 
 def row_of(
-    name: str, found: StageResult, data: Catalog, context: RunContext, *, seconds: float
+    name: str, found: StageResult, data: Dataset, context: RunContext, *, seconds: float
 ) -> Row:
     """Count what a stage gave; accuracy only where it knows the data's classes."""
     model = found.model

@@ -16,7 +16,7 @@ from compress.context.device import check_device
 from compress.context.extras import check_installed
 from compress.context.latency_target import LatencyTarget
 from compress.context.progress import progress_on
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.devices.measuring import check_measuring, runtime_of, threads_for
 from compress.models.checkpoint import is_model, load_model, save_model
 from compress.models.model import Model
@@ -124,7 +124,7 @@ def handed_over(report: Report, context: RunContext) -> Report:
 
 
 def kept_result(
-    stage: Stage, model: Model, data: Catalog, here: RunContext
+    stage: Stage, model: Model, data: Dataset, here: RunContext
 ) -> StageResult:
     """What `stage` made of `model` in an earlier call, from `here.folder`."""
     kept = load_model(here.folder, like=model.spec)
@@ -193,13 +193,13 @@ class _Run:
         return any(row.name == name for row in self.rows)
 
     def take(
-        self, name: str, found: StageResult, data: Catalog, *, seconds: float = 0.0
+        self, name: str, found: StageResult, data: Dataset, *, seconds: float = 0.0
     ) -> None:
         """Count what a model costs and how well it answers, and add its row."""
         self.rows.append(row_of(name, found, data, self.context, seconds=seconds))
 
     def done(
-        self, stage: Stage, model: Model, data: Catalog, here: RunContext
+        self, stage: Stage, model: Model, data: Dataset, here: RunContext
     ) -> _Done:
         """What `stage` makes of `model`; made once, kept."""
         if is_model(here.folder):
@@ -241,7 +241,7 @@ class _Run:
             torch.distributed.barrier()
         return Report.read(self.context.folder)
 
-    def close(self, model: Model, data: Catalog) -> Report:
+    def close(self, model: Model, data: Dataset) -> Report:
         """Files, proof, measurements, and the report of it all."""
         if not is_main_process():  # the others would only disturb the measurements
             return self.awaited()

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.data.batches import evaluation_batches
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.evaluation.jitter import unsteadiness
 from compress.evaluation.scores import subsampled
 from compress.int8.kernels import quantize
@@ -58,7 +58,7 @@ _LEAST_STEPS: Final = 255  # between the least and the largest of INT8
 
 def selftest_of(
     asked: PlannedFile,
-    data: Catalog,
+    data: Dataset,
     export: Export,
     *,
     left_float: frozenset[str] = frozenset(),
@@ -97,7 +97,7 @@ def selftest_of(
     return _written(asked, export, small[chosen], scores[chosen], step, most)
 
 
-def keep_own_selftest(session: Session, data: Catalog, export: Export) -> None:
+def keep_own_selftest(session: Session, data: Dataset, export: Export) -> None:
     """Write a self-test into the sidecar of a file that no network in torch stands for.
 
     It holds the file's own answers here: whether they are right is not for it to say,
@@ -109,7 +109,7 @@ def keep_own_selftest(session: Session, data: Catalog, export: Export) -> None:
         made.write_sidecar()
 
 
-def _own_selftest(artifact: Artifact, session: Session, data: Catalog) -> SelfTest:
+def _own_selftest(artifact: Artifact, session: Session, data: Dataset) -> SelfTest:
     """Images and what the file says to them here."""
     preprocess = artifact.preprocess
     if preprocess is None:

@@ -10,7 +10,7 @@ from pkgutil import resolve_name
 from typing import Final, NamedTuple, cast
 
 from compress.context.context import RunContext
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.models.model import Model
 from compress.models.spec import CALLED
 from compress.models.stage_result import StageResult
@@ -54,7 +54,7 @@ WORK: Final[Mapping[type[Stage], Work]] = {
 
 
 def carry_out(
-    options: Stage, model: Model, data: Catalog, context: RunContext, **given: object
+    options: Stage, model: Model, data: Dataset, context: RunContext, **given: object
 ) -> StageResult:
     """Do the work of a stage; `model` and `data` are left as they are.
 
@@ -72,7 +72,7 @@ def carry_out(
 
 
 def references_of(
-    options: Stage, model: Model, data: Catalog, context: RunContext
+    options: Stage, model: Model, data: Dataset, context: RunContext
 ) -> Mapping[str, Model]:
     """The models that a stage learns from; the work itself is not done."""
     name = WORK[type(options)].references

@@ -5,7 +5,7 @@ from typing import Final
 
 from compress.context.context import RunContext
 from compress.data.calibration import calibration_images
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.int8.simulate import QuantizedNet
 from compress.int8.symmetric_grids import halved
 from compress.models.batches import batches_of
@@ -38,7 +38,7 @@ def calibration_of(recipe: Recipe) -> Calibration:
 class TargetGrids:
     """Gives networks the grids of the target that a file is for; each net only once."""
 
-    data: Catalog
+    data: Dataset
     context: RunContext
     calibration: Calibration
     _kept: dict[int, QuantizedNet] = field(default_factory=dict)

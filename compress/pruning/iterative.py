@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from compress.context.context import RunContext
-    from compress.data.dataset import Catalog
+    from compress.data.dataset import Dataset
     from compress.models.model import Model
     from compress.recipe.prune import Prune
     from compress.training.callback import Callback
@@ -37,7 +37,7 @@ _VIEWS: Final = 4
 
 
 def prune(
-    model: Model, data: Catalog, context: RunContext, options: Prune
+    model: Model, data: Dataset, context: RunContext, options: Prune
 ) -> StageResult:
     """`model` cut as `options` say, and what was cut."""
     return _Pruning(model, data, context, options).carry_out()
@@ -47,7 +47,7 @@ class _Pruning:
     """One call of `prune`: the whole network, what cuts it, how far it has come."""
 
     def __init__(
-        self, model: Model, data: Catalog, context: RunContext, options: Prune
+        self, model: Model, data: Dataset, context: RunContext, options: Prune
     ) -> None:
         self.whole, self.data, self.context, self.options = (
             model,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from compress.context.context import RunContext
-    from compress.data.dataset import Catalog
+    from compress.data.dataset import Dataset
     from compress.models.model import Model
     from compress.pruning.group import Group
     from compress.pruning.latency_search import LatencyChoice
@@ -51,7 +51,7 @@ class Pruner:
     """
 
     def __init__(
-        self, whole: Model, data: Catalog, context: RunContext, options: Prune
+        self, whole: Model, data: Dataset, context: RunContext, options: Prune
     ) -> None:
         """Check what can be checked before any work; `whole` is what is cut first."""
         self.whole, self.data, self.context, self.options = (

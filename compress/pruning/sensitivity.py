@@ -13,7 +13,7 @@ from compress.context.context import RunContext, cache_folder
 from compress.context.device import check_device
 from compress.data.calibration import drawn
 from compress.data.data import Images
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.data.spec import DataSpec
 from compress.evaluation.accuracy import accuracy
 from compress.models.model import Model
@@ -134,14 +134,14 @@ def sensitivity(  # noqa: PLR0913  # what, on what, how finely, and the shared f
     if threads is not None:
         torch.set_num_threads(threads)
     context = RunContext(folder=Path(), seed=seed, device=device, console=console)
-    catalog = find(data, seed=seed, console=console, cache=cache_folder())
-    model = open_model(spec, catalog, context, size=data.size, adapt=False)
+    dataset = find(data, seed=seed, console=console, cache=cache_folder())
+    model = open_model(spec, dataset, context, size=data.size, adapt=False)
     if model.precision != "float":
         raise RecipeError(
             f"sensitivity: {model.spec.name} is quantized; name the float model that "
             "it was made from"
         )
-    shown, judged_by = _judged(model, catalog, images, seed, device)
+    shown, judged_by = _judged(model, dataset, images, seed, device)
     whole = _top1(model, shown, device)
     net, size = model.net.cpu(), model.preprocess.size
     groups = proved(net, groups_of(net, size=size, name=model.spec.name), size=size)
@@ -159,7 +159,7 @@ def sensitivity(  # noqa: PLR0913  # what, on what, how finely, and the shared f
 
 
 def _judged(
-    model: Model, data: Catalog, count: int, seed: int, device: str
+    model: Model, data: Dataset, count: int, seed: int, device: str
 ) -> tuple[Images, str]:
     """Images, and labels that the network can be judged by, whoever gave them."""
     shown = drawn(data.images(model.preprocess), count, seed=seed)

@@ -14,7 +14,7 @@ from compress.context.context import RunContext
 from compress.context.device import check_device
 from compress.context.memo import Memo
 from compress.context.progress import progress_on
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.evaluation.accuracy import answered
 from compress.evaluation.chance_level import above_chance
 from compress.evaluation.scores import PARITY_IMAGES, network_scores, subsampled
@@ -50,17 +50,17 @@ class Call:
         """The same call, where nothing else was said with this preprocessing."""
         return replace(self, preprocess=self.preprocess or preprocess)
 
-    def model(self, net: Network, data: Catalog | None) -> Model:
+    def model(self, net: Network, data: Dataset | None) -> Model:
         """The network as every stage takes one."""
         return model_of(net, data, size=self.size, preprocess=self.preprocess)
 
-    def data(self, data: Data) -> Catalog:
+    def data(self, data: Data) -> Dataset:
         """Images to learn from and images to judge by."""
         return dataset(data, seed=self.seed, quiet=self.quiet)
 
-    def judging(self, data: Data) -> Catalog:
+    def judging(self, data: Data) -> Dataset:
         """Images to judge by: the held-out ones, or all of what nobody divided."""
-        if isinstance(data, str | Catalog):
+        if isinstance(data, str | Dataset):
             return self.data(data)
         return dataset(None, val=data, quiet=self.quiet)
 
@@ -120,7 +120,7 @@ def device_of(net: Network) -> str:
     return "cpu" if first is None else str(first.device)
 
 
-def is_trained(model: Model, data: Catalog) -> bool:
+def is_trained(model: Model, data: Dataset) -> bool:
     """Whether a network has learnt something: held-out images tell it from chance.
 
     Where the labels are not of its classes, nothing speaks against it.
@@ -135,7 +135,7 @@ def is_trained(model: Model, data: Catalog) -> bool:
     return check.kept is not False
 
 
-def check_labels(title: str, options: Stage, model: Model, data: Catalog) -> None:
+def check_labels(title: str, options: Stage, model: Model, data: Dataset) -> None:
     """Refuse to teach a network labels that are not of its classes."""
     learns = isinstance(options, Training) and options.epochs > 0
     share = getattr(options, "distill", getattr(options, "alpha", 0.0))

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from compress.context.context import RunContext
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.evaluation.scores import (
     file_answers,
     in_batches,
@@ -104,7 +104,7 @@ def _fed(subject: Network | Artifact) -> Preprocess | None:
 
 
 def _said(
-    subject: Network | Artifact, call: Call, data: Catalog, context: RunContext
+    subject: Network | Artifact, call: Call, data: Dataset, context: RunContext
 ) -> _Said:
     """The answers of a network or a file, fed as it is known to be or `call` says."""
     if not isinstance(subject, Artifact):

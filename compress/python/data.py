@@ -1,4 +1,4 @@
-"""Whatever a program holds as data, as the catalog that every stage reads."""
+"""Whatever a program holds as data, as the dataset that every stage reads."""
 
 import shutil
 import tempfile
@@ -11,7 +11,7 @@ import numpy as np
 
 from compress.context.console import Console
 from compress.context.context import cache_folder
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.data.listing import Listing, named, rows_of, several
 from compress.data.spec import DataSpec
 from compress.data.split import held_out
@@ -21,7 +21,7 @@ from compress.python.samples import Pixels
 from compress.python.stored import Labels, Pairs, stored
 from runtime.errors import InputRejectedError, RecipeError
 
-Data: TypeAlias = Source | str | Catalog
+Data: TypeAlias = Source | str | Dataset
 
 
 def dataset(  # noqa: PLR0913  # what data may be, and what is said about it
@@ -33,7 +33,7 @@ def dataset(  # noqa: PLR0913  # what data may be, and what is said about it
     seed: int = 0,
     quiet: bool = False,
     **options: object,
-) -> Catalog:
+) -> Dataset:
     """Images and labels, listed and checked, for every other function here.
 
     source: a text, as `--data` is (digits, folder:PATH, csv:PATH, cifar10 …), with
@@ -51,7 +51,7 @@ def dataset(  # noqa: PLR0913  # what data may be, and what is said about it
     InputRejectedError for images or labels that are none, RecipeError for what does
     not exist.
     """
-    if isinstance(source, Catalog):
+    if isinstance(source, Dataset):
         return source
     console = Console(verbosity="quiet" if quiet else "normal")
     if isinstance(source, str):
@@ -80,8 +80,8 @@ def _read(
     classes: Sequence[str] | None,
     fraction: float,
     console: Console,
-) -> Catalog:
-    """The splits as a catalog; what is kept of them goes when it does."""
+) -> Dataset:
+    """The splits as a dataset; what is kept of them goes when it does."""
     splits = [each for each in (val, source) if each is not None]
     name = name_of(splits[-1])
     parts = [_stored(each, name, console) for each in splits]
@@ -99,7 +99,7 @@ def _read(
     if train is not None and judge is None:
         train, judge = _divided(train, fraction, name)
     folder = Path(tempfile.mkdtemp(prefix="edgepress-"))
-    made = Catalog(
+    made = Dataset(
         name=name,
         classes=tuple(names or map(str, range(count))),
         indexed=names is None,

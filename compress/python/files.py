@@ -9,7 +9,7 @@ import numpy as np
 
 from compress.context.console import Console
 from compress.context.context import RunContext
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.data.listing import rows_of
 from compress.devices.table import device as opened
 from compress.models.model import Model
@@ -139,7 +139,7 @@ def _asked(
 
 
 def _made(
-    model: Model, data: Catalog, asked: Export, context: RunContext
+    model: Model, data: Dataset, asked: Export, context: RunContext
 ) -> ExportedFile:
     """The one file that is asked for, in the context's folder, and what it proved."""
     wishes = list(wanted("model", model, asked))
@@ -174,11 +174,11 @@ def _check(made: ExportedFile, asked: Export) -> None:
         raise ParityError(f"export: {made.as_text()}; nothing was written")
 
 
-def _noise(model: Model, context: RunContext) -> Catalog:
+def _noise(model: Model, context: RunContext) -> Dataset:
     """Random images, where there are no others; whatever a network says is right."""
     side, rng = model.preprocess.size, np.random.default_rng(context.seed)
     pixels = rng.integers(0, 256, (_NOISE, side, side, 3), dtype=np.uint8)
-    return Catalog(
+    return Dataset(
         name="noise",
         classes=model.classes,
         indexed=False,

@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, jit, nn
 
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.models import meta
 from compress.models.construct import skeleton
 from compress.models.memory_format import memory_format_of
@@ -34,7 +34,7 @@ def result_of(model: Model, **found: object) -> Result:
 
 def model_of(
     net: Network,
-    data: Catalog | None,
+    data: Dataset | None,
     *,
     size: int | None = None,
     preprocess: Preprocess | None = None,

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.evaluation.costs import Costs, costs_of
 from compress.models.checkpoint import save_model
 from compress.models.model import Model
@@ -26,7 +26,7 @@ class Result:
 
     model: Model
     findings: Findings | None = None
-    data: Catalog | None = None
+    data: Dataset | None = None
 
     def __repr__(self) -> str:
         """In a line; a network and its data would fill a console."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from compress.context.context import RunContext
-    from compress.data.dataset import Catalog
+    from compress.data.dataset import Dataset
     from compress.models.model import Model
     from compress.quantization.calibrate import Batches
 
@@ -30,7 +30,7 @@ _LOOKED_AT: Final = 64  # images that the table of operators is made from
 
 
 def evaluator_for(
-    model: Model, data: Catalog, context: RunContext, metric: Metric | None = None
+    model: Model, data: Dataset, context: RunContext, metric: Metric | None = None
 ) -> Evaluator:
     """What tells how much of the float network's answers a quantized one keeps.
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from compress.context.context import RunContext
-    from compress.data.dataset import Catalog
+    from compress.data.dataset import Dataset
     from compress.int8.simulate import QuantizedNet
     from compress.models.model import Model
     from compress.quantization.evaluator import Metric
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 def post_training(
     model: Model,
-    data: Catalog,
+    data: Dataset,
     context: RunContext,
     options: Ptq,
     *,
@@ -93,7 +93,7 @@ def post_training(
 
 
 def short_training(
-    model: Model, data: Catalog, context: RunContext
+    model: Model, data: Dataset, context: RunContext
 ) -> Callable[[QuantizedNet], QuantizedNet] | None:
     """The doctor's last resort: an epoch of QAT; None without training images."""
     if data.train is None or not data.judges(len(model.classes)):

@@ -20,7 +20,7 @@ from runtime.errors import RecipeError
 if TYPE_CHECKING:
     from compress.context.context import RunContext
     from compress.data.data import Data
-    from compress.data.dataset import Catalog
+    from compress.data.dataset import Dataset
     from compress.models.model import Model
     from compress.quantization.calibrate import Batches
     from compress.quantization.evaluator import Metric
@@ -42,7 +42,7 @@ _FLOAT_ONLY: Final = {
 
 def quantization_aware_training(
     model: Model,
-    data: Catalog,
+    data: Dataset,
     context: RunContext,
     options: Qat,
     *,

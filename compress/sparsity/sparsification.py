@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from torch import nn
 
     from compress.context.context import RunContext
-    from compress.data.dataset import Catalog
+    from compress.data.dataset import Dataset
     from compress.models.model import Model
     from compress.recipe.sparsify import Sparsify
 
 
 def sparsify(
-    model: Model, data: Catalog, context: RunContext, options: Sparsify
+    model: Model, data: Dataset, context: RunContext, options: Sparsify
 ) -> StageResult:
     """`model` with zeros as `options` say; its record names what is masked."""
     check(options)

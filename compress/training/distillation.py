@@ -9,7 +9,7 @@ from torch import Tensor
 
 from compress.context.context import RunContext
 from compress.data.data import Batch, Data
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.models.model import Model
 from compress.models.stage_result import StageResult
 from compress.recipe.distill import Distill
@@ -26,7 +26,7 @@ DistillationLoss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 def distill(  # noqa: PLR0913  # a stage, and what a program may give it
     model: Model,
-    data: Catalog,
+    data: Dataset,
     context: RunContext,
     options: Distill,
     *,
@@ -79,7 +79,7 @@ def by(loss: DistillationLoss, answers: Answers) -> Loss:
 
 
 def references(
-    model: Model, data: Catalog, context: RunContext, options: Distill
+    model: Model, data: Dataset, context: RunContext, options: Distill
 ) -> Mapping[str, Model]:
     """The teacher, fine-tuned for `data` where it has to be."""
     teacher = teacher_for(

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from compress.context.context import RunContext
 from compress.data.data import Batch
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.models.model import Model
 from compress.models.stage_result import StageResult
 from compress.recipe.finetune import FineTune
@@ -17,7 +17,7 @@ from compress.training.losses import classification_loss
 
 def finetune(
     model: Model,
-    data: Catalog,
+    data: Dataset,
     context: RunContext,
     options: FineTune,
     *,

@@ -6,7 +6,7 @@ from typing import Final
 from compress.context.cache import hold, making, places
 from compress.context.console import counted
 from compress.context.context import RunContext, is_main_process
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.models.checkpoint import is_model, load_model, save_model, weights_digest
 from compress.models.model import Model
 from compress.models.names import family
@@ -27,7 +27,7 @@ _FORMAT: Final = 2
 
 def teacher_for(
     spec: ModelSpec,
-    data: Catalog,
+    data: Dataset,
     context: RunContext,
     *,
     epochs: int | None,

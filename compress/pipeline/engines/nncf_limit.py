@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from compress.context.progress import passed
 from compress.data.data import Images
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.models.batches import batches_of
 from compress.models.model import Model
 from compress.pipeline.deliver import THREADS
@@ -42,7 +42,7 @@ class Limit:
 
 
 def limit_of(
-    options: "Ptq", model: Model, data: Catalog, plain: Artifact, shown: Images
+    options: "Ptq", model: Model, data: Dataset, plain: Artifact, shown: Images
 ) -> Limit | None:
     """The limit that was given; without labels that fit, it is on changed answers."""
     allowed = options.accuracy_drop if options.flips is None else options.flips

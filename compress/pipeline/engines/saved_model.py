@@ -19,7 +19,7 @@ from compress.context.progress import Counted, passed
 from compress.data.batches import batch_count, evaluation_batches
 from compress.data.calibration import calibration_images
 from compress.data.data import Images
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.evaluation.scores import PARITY_IMAGES, besides, subsampled
 from compress.pipeline.deliver import THREADS, timed
 from compress.pipeline.exported import Delivery, ExportedFile, quantization_of
@@ -177,14 +177,14 @@ class _Writer:
 
     recipe: Recipe
     context: RunContext
-    data: Catalog
+    data: Dataset
     ptq: Ptq
     plain: Artifact
     preprocess: Preprocess
 
     @classmethod
     def of(
-        cls, recipe: Recipe, context: RunContext, data: Catalog, ptq: Ptq
+        cls, recipe: Recipe, context: RunContext, data: Dataset, ptq: Ptq
     ) -> "_Writer":
         """Write the float file, and learn from it what the model is fed."""
         source = Path(recipe.model.name)
@@ -262,7 +262,7 @@ def _outputs(session: Session) -> int:
 
 
 def _representative(
-    data: Catalog, preprocess: Preprocess, context: RunContext, ptq: Ptq
+    data: Dataset, preprocess: Preprocess, context: RunContext, ptq: Ptq
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Calibration images, one by one, as TensorFlow's converter wants them."""
     images = calibration_images(

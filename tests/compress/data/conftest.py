@@ -12,10 +12,10 @@ import pytest
 from PIL import Image
 
 from compress.context.console import Console
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.data.spec import DataSpec
 
-Find = Callable[..., Catalog]
+Find = Callable[..., Dataset]
 
 
 def image(seed: int, size: tuple[int, int] = (12, 9), suffix: str = "PNG") -> bytes:
@@ -61,7 +61,7 @@ def make() -> SimpleNamespace:
 def look(tmp_path: Path) -> Find:
     """`find` with a cache of the test's own."""
 
-    def looked(source: str | Path, *, seed: int = 0, **fields: object) -> Catalog:
+    def looked(source: str | Path, *, seed: int = 0, **fields: object) -> Dataset:
         spec = DataSpec.model_validate({"source": str(source), **fields})
         return find(
             spec,

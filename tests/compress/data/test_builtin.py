@@ -11,11 +11,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 from compress.context.vision import torchvision
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from runtime.errors import RecipeError
 from runtime.preprocess import Preprocess
 
-Look = Callable[..., Catalog]
+Look = Callable[..., Dataset]
 
 
 def test_digits_are_scikit_learns_in_a_split_that_never_moves(look: Look) -> None:

@@ -17,7 +17,7 @@ from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from compress.data.dataset import Catalog
+    from compress.data.dataset import Dataset
 
 
 def drawn(labels: list[int], *, seed: int = 0) -> Images:
@@ -29,7 +29,7 @@ def drawn(labels: list[int], *, seed: int = 0) -> Images:
 
 @dataclass(frozen=True)
 class Shelved:
-    """A catalog whose images are in memory already."""
+    """A dataset whose images are in memory already."""
 
     train: Images | None
     classes: tuple[str, ...] = ("a", "b", "c")
@@ -43,7 +43,7 @@ class Shelved:
 def chosen(images: Images | None, count: int, *, seed: int = 0) -> Images:
     """What a calibration on `images` looks at."""
     return calibration_images(
-        cast("Catalog", Shelved(images)),
+        cast("Dataset", Shelved(images)),
         Preprocess(size=8, resize=8),
         RunContext(folder=Path(), seed=seed),
         source=None,

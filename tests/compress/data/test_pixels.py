@@ -17,13 +17,13 @@ from PIL import Image
 from compress.cli.main import main
 from compress.context.vision import torchvision
 from compress.data.batches import evaluation_batches
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.data.decode import Geometry
 from runtime.depth import eight_bits
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.preprocess import Preprocess
 
-Look = Callable[..., Catalog]
+Look = Callable[..., Dataset]
 
 
 SHAPE = Preprocess(size=8, resize=8)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from runtime.preprocess import Preprocess
 
-Look = Callable[..., Catalog]
+Look = Callable[..., Dataset]
 
 
 # name: classes, native size, images to train on, images to validate on

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from runtime.errors import InputRejectedError
 
-Look = Callable[..., Catalog]
+Look = Callable[..., Dataset]
 
 
 @pytest.fixture

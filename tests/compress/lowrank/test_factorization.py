@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from compress.context.console import Console
 from compress.context.latency_target import LatencyTarget
-from compress.data.dataset import Catalog
+from compress.data.dataset import Dataset
 from compress.evaluation.costs import count_params
 from compress.lowrank import factorization as factorizing
 from compress.models.build import build
@@ -40,7 +40,7 @@ def lenet(tiny: ModuleType) -> Model:
 
 
 @pytest.fixture
-def catalog(tiny: ModuleType) -> Catalog:
+def dataset(tiny: ModuleType) -> Dataset:
     return tiny.Opened(tiny.data(train=24, size=32))
 
 
@@ -62,7 +62,7 @@ def stage(**fields: object) -> Factorize:
     return Factorize.model_validate(filled | fields)
 
 
-def answers(model: Model, data: Catalog) -> Tensor:
+def answers(model: Model, data: Dataset) -> Tensor:
     """What a model says of the training images."""
     assert data.train is not None
     pixels = torch.from_numpy(data.train.pixels).permute(0, 3, 1, 2)
@@ -73,13 +73,13 @@ def answers(model: Model, data: Catalog) -> Tensor:
 
 @pytest.mark.usefixtures("by_params")
 def test_what_was_split_answers_alike_and_loads_bit_equal(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
+    tiny: ModuleType, tmp_path: Path, lenet: Model, dataset: Dataset
 ) -> None:
     """Fewer parameters, from a folder that needs no images and no search."""
     context = tiny.context(tmp_path)
     before = {name: value.clone() for name, value in lenet.net.state_dict().items()}
 
-    result = carry_out(stage(energy=0.8), lenet, catalog, context)
+    result = carry_out(stage(energy=0.8), lenet, dataset, context)
     made = result.model
 
     assert tiny.same(lenet.net.state_dict(), before)
@@ -87,13 +87,13 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
     # An equal amount in all scores says nothing.
     expected, found = (
         each - each.mean(dim=1, keepdim=True)
-        for each in (answers(lenet, catalog), answers(made, catalog))
+        for each in (answers(lenet, dataset), answers(made, dataset))
     )
     assert (found - expected).norm() / expected.norm() < 0.05
     save_model(made, tmp_path / "saved")
     again = load_model(tmp_path / "saved")
     assert again.surgery == made.surgery
-    assert torch.equal(answers(again, catalog), answers(made, catalog))
+    assert torch.equal(answers(again, dataset), answers(made, dataset))
     assert result.findings is not None
     assert result.findings.kind == "factorisation"
     found = json.loads(json.dumps(result.findings.record))["layers"]
@@ -106,28 +106,28 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
 
 @pytest.mark.usefixtures("by_params")
 def test_only_the_named_layers_are_split(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
+    tiny: ModuleType, tmp_path: Path, lenet: Model, dataset: Dataset
 ) -> None:
     name = next(n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear))
     options = stage(energy=0.5, layers=(name,))
-    made = tiny.made(options, lenet, catalog, tiny.context(tmp_path))
+    made = tiny.made(options, lenet, dataset, tiny.context(tmp_path))
     assert set(made.surgery.factorised) == {name}
     assert made.surgery.factorised[name].kind == "linear"
 
 
 @pytest.mark.usefixtures("by_params")
 def test_the_factors_of_an_earlier_stage_are_not_split_again(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
+    tiny: ModuleType, tmp_path: Path, lenet: Model, dataset: Dataset
 ) -> None:
-    once = tiny.made(stage(energy=0.9), lenet, catalog, tiny.context(tmp_path / "1"))
-    twice = tiny.made(stage(energy=0.5), once, catalog, tiny.context(tmp_path / "2"))
+    once = tiny.made(stage(energy=0.9), lenet, dataset, tiny.context(tmp_path / "1"))
+    twice = tiny.made(stage(energy=0.5), once, dataset, tiny.context(tmp_path / "2"))
     assert set(once.surgery.factorised) <= set(twice.surgery.factorised)
     assert not any(".0" in name[-2:] for name in twice.surgery.factorised)
 
 
 @pytest.mark.usefixtures("by_params")
 def test_masks_of_layers_that_are_gone_are_forgotten(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
+    tiny: ModuleType, tmp_path: Path, lenet: Model, dataset: Dataset
 ) -> None:
     names = [
         f"{n}.weight" for n, m in lenet.net.named_modules() if hasattr(m, "weight")
@@ -135,7 +135,7 @@ def test_masks_of_layers_that_are_gone_are_forgotten(
     masked = lenet.operated(
         lenet.net, Surgery(masked=dict.fromkeys(names, "unstructured"))
     )
-    made = tiny.made(stage(energy=0.5), masked, catalog, tiny.context(tmp_path))
+    made = tiny.made(stage(energy=0.5), masked, dataset, tiny.context(tmp_path))
     split = {f"{name}.weight" for name in made.surgery.factorised}
     assert split
     assert made.surgery.masked.keys() == set(names) - split
@@ -143,7 +143,7 @@ def test_masks_of_layers_that_are_gone_are_forgotten(
 
 @pytest.mark.usefixtures("by_params")
 def test_a_pruned_network_keeps_its_widths(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
+    tiny: ModuleType, tmp_path: Path, lenet: Model, dataset: Dataset
 ) -> None:
     """A hidden layer of fewer units is split, saved and loaded."""
     linear = [n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear)]
@@ -171,12 +171,12 @@ def test_a_pruned_network_keeps_its_widths(
         second.weight = nn.Parameter(second.weight[:, :units])
     first.out_features = second.in_features = units
 
-    made = tiny.made(stage(energy=0.9), pruned, catalog, tiny.context(tmp_path))
+    made = tiny.made(stage(energy=0.9), pruned, dataset, tiny.context(tmp_path))
 
     assert linear[0] in made.surgery.factorised
     save_model(made, tmp_path / "saved")
     again = load_model(tmp_path / "saved")
-    assert torch.equal(answers(again, catalog), answers(made, catalog))
+    assert torch.equal(answers(again, dataset), answers(made, dataset))
 
 
 @pytest.mark.usefixtures("by_params")
@@ -184,14 +184,14 @@ def test_ranks_are_chosen_once_and_then_trained(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalog: Catalog,
+    dataset: Dataset,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A stage that was interrupted in training does not measure again."""
     context = tiny.context(tmp_path)
-    made = tiny.made(stage(energy=0.9, epochs=1), lenet, catalog, context)
+    made = tiny.made(stage(energy=0.9, epochs=1), lenet, dataset, context)
     monkeypatch.setattr(factorizing, "split", None)
-    again = tiny.made(stage(energy=0.9, epochs=1), lenet, catalog, context)
+    again = tiny.made(stage(energy=0.9, epochs=1), lenet, dataset, context)
     assert tiny.same(made.net.state_dict(), again.net.state_dict())
 
 
@@ -200,13 +200,13 @@ def test_a_latency_budget_is_one_of_the_whole_network(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalog: Catalog,
+    dataset: Dataset,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By the invented clock, where every weight counts, three quarters of it."""
     total = count_params(lenet.net) / 1000
     monkeypatch.setattr(factorizing, "latencies_ms", lambda _, **__: (total,))
-    result = carry_out(stage(latency=0.75), lenet, catalog, tiny.context(tmp_path))
+    result = carry_out(stage(latency=0.75), lenet, dataset, tiny.context(tmp_path))
     left = count_params(result.model.net) / 1000
     assert left <= 0.75 * total
     target = result.latency
@@ -233,11 +233,11 @@ def test_what_no_recipe_may_say(fields: dict[str, object], sentence: str) -> Non
 
 
 def test_a_layer_that_does_not_exist(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
+    tiny: ModuleType, tmp_path: Path, lenet: Model, dataset: Dataset
 ) -> None:
     options = stage(energy=0.5, layers=("nowhere",))
     with pytest.raises(RecipeError, match="layers: 'nowhere' is, or holds, no layer"):
-        tiny.made(options, lenet, catalog, tiny.context(tmp_path))
+        tiny.made(options, lenet, dataset, tiny.context(tmp_path))
 
 
 def test_no_images_to_fit_to(tiny: ModuleType, tmp_path: Path, lenet: Model) -> None:
@@ -250,9 +250,9 @@ def test_several_processes_are_refused(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalog: Catalog,
+    dataset: Dataset,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="would disturb each other's timing"):
-        tiny.made(stage(energy=0.5), lenet, catalog, tiny.context(tmp_path))
+        tiny.made(stage(energy=0.5), lenet, dataset, tiny.context(tmp_path))

@@ -7,7 +7,7 @@ import pytest
 
 from compress.context.console import Console
 from compress.context.context import RunContext
-from compress.data.dataset import Catalog, find
+from compress.data.dataset import Dataset, find
 from compress.data.spec import DataSpec
 from compress.models.checkpoint import save_model
 from compress.models.opening import is_trained_for, open_model
@@ -24,13 +24,13 @@ def context(tmp_path: Path) -> RunContext:
 
 
 @pytest.fixture
-def digits(context: RunContext) -> Catalog:
+def digits(context: RunContext) -> Dataset:
     """Ten classes, 8x8 pixels."""
     return find(DataSpec(), seed=0, console=context.console, cache=context.cache)
 
 
 def test_a_network_that_is_only_exported_keeps_its_own_size_and_head(
-    context: RunContext, digits: Catalog
+    context: RunContext, digits: Dataset
 ) -> None:
     """MobileNetV3-Small was published for 224x224 and 1000 classes."""
     spec = ModelSpec(name="mobilenetv3_small_050")
@@ -43,7 +43,7 @@ def test_a_network_that_is_only_exported_keeps_its_own_size_and_head(
 
 
 def test_weights_that_are_random_are_said_to_be(
-    context: RunContext, digits: Catalog, capsys: pytest.CaptureFixture[str]
+    context: RunContext, digits: Dataset, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = replace(context, console=Console())
 
@@ -53,7 +53,7 @@ def test_weights_that_are_random_are_said_to_be(
 
 
 def test_a_saved_model_is_trained_for_its_own_classes_only(
-    context: RunContext, digits: Catalog
+    context: RunContext, digits: Dataset
 ) -> None:
     """Ten classes are not the same ten classes: a teacher of these must learn first."""
     model = open_model(ModelSpec(name="lenet5"), digits, context, size=None, adapt=True)
@@ -78,7 +78,7 @@ def test_a_saved_model_is_trained_for_its_own_classes_only(
 
 
 def test_a_folder_without_a_model_is_no_model(
-    context: RunContext, digits: Catalog
+    context: RunContext, digits: Dataset
 ) -> None:
     spec = ModelSpec(name=str(context.folder))
 

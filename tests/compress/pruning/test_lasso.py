@@ -167,7 +167,7 @@ def test_a_stage_goes_on_with_what_it_has_made(
         seed=0,
         console=Console(verbosity="quiet"),
     )
-    catalog, context = tiny.Opened(tiny.data(train=16, size=32)), tiny.context(tmp_path)
+    dataset, context = tiny.Opened(tiny.data(train=16, size=32)), tiny.context(tmp_path)
     given = {"ratio": 0.5, "steps": 2, "sparse_epochs": 1, "epochs": 1, "round_to": 1}
     cheap = {"batch_size": 8, "calib_images": 8, "augment": "none"}
     stage, titles = Prune.model_validate(given | cheap), []
@@ -177,8 +177,8 @@ def test_a_stage_goes_on_with_what_it_has_made(
         return fit(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("compress.pruning.iterative.fit", watched)
-    made = carry_out(stage, lenet, catalog, context)
-    again = carry_out(stage, lenet, catalog, context)
+    made = carry_out(stage, lenet, dataset, context)
+    again = carry_out(stage, lenet, dataset, context)
 
     assert titles == ["sparse", "step", "train", "train"]
     assert tiny.same(made.model.net.state_dict(), again.model.net.state_dict())

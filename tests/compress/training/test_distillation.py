@@ -228,12 +228,12 @@ def test_student_and_teacher_look_at_one_view_at_their_own_resolution(
             return made
 
     large = replace(teacher, preprocess=replace(teacher.preprocess, size=16, resize=16))
-    catalog = Catalogd(tiny.data())
+    dataset = Catalogd(tiny.data())
     stage = distil(views=1)
 
     student = tiny.model(Counted(), size=8)
     teach_by(large, monkeypatch)
-    tiny.made(stage, student, catalog, tiny.context(tmp_path))
+    tiny.made(stage, student, dataset, tiny.context(tmp_path))
 
     assert looked == [16]
     assert Counted.sides == [16, 8]  # the answers are asked for first

@@ -31,7 +31,7 @@ def build(num_classes):
 
 @dataclass(frozen=True)
 class Listed:
-    """A catalog of tiny images; each look decodes them anew."""
+    """A dataset of tiny images; each look decodes them anew."""
 
     make: Callable[..., Data]
     seed: int = 0

@@ -59,7 +59,7 @@ def data(train: int = 26, val: int = 0, *, size: int = 8, seed: int = 0) -> Data
 
 @dataclass(frozen=True)
 class Opened:
-    """A catalog that is open already, whoever looks."""
+    """A dataset that is open already, whoever looks."""
 
     data: Data
 
