@@ -222,7 +222,7 @@ def row(  # noqa: PLR0913, PLR0917  # both sides of a comparison, and what is to
 
 
 def grid_step(scores: Batch) -> float | None:
-    """The distance of neighbours on the grid that scores lie on; None without one."""
+    """The distance of neighbors on the grid that scores lie on; None without one."""
     values = np.unique(scores)
     gaps = np.diff(values)
     if len(gaps) == 0:

@@ -5,7 +5,7 @@ usage: python benchmarks/int8_accuracy.py --shared DIR [--net mobilenet_v2] [--o
 
 Real weights and images lie in DIR (see README, "Data"). Each way runs in a process of
 its own on one core, whatever threads it starts, so that its seconds and its peak memory
-are its own; seconds count the quantisation, not the reading of images. "Flips" are
+are its own; seconds count the quantization, not the reading of images. "Flips" are
 answers that differ from float32's on the held-out images. On a CPU that adds signed
 products within 16 bits a peer's file would be judged by that CPU, so peers' files are
 also asked with their Q and DQ left as they are, computed in float: "exact". "speed":
@@ -33,7 +33,7 @@ from int8_speed import race
 from safetensors.torch import save_file
 from torch import Tensor
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.data.calibration import batches_of
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
@@ -45,7 +45,7 @@ from compress.models.build import build
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.models.state import load_state
-from compress.quantization.ptq import DEFAULT, Methods, quantised
+from compress.quantization.ptq import DEFAULT, Methods, quantized
 from export.onnx.lower import lowered
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine
@@ -56,7 +56,7 @@ from runtime.target import int8_target
 CAFFE_MEAN_RGB = (123.0, 117.0, 104.0)
 OURS = {
     "default": DEFAULT,
-    "not equalised": Methods(equalise=False),
+    "not equalized": Methods(equalize=False),
     "learned rounding": Methods(learn_rounding=True),
     "mean of min-max": Methods(ranges="mean", correct_bias="none"),
 }
@@ -107,13 +107,13 @@ def opened(net: str, shared: Path) -> Model:
     """A network with its published weights."""
     with tempfile.TemporaryDirectory() as folder:
         spec = NETS[net](shared, Path(folder))
-        return build(spec, classes=None, native_size=None, seed=0, screen=SILENT)
+        return build(spec, classes=None, native_size=None, seed=0, console=SILENT)
 
 
 def shown(model: Model, source: Path, count: int) -> Callable[[], Iterator[Tensor]]:
     """`count` images of an archive, evenly spread, as the network takes them."""
     cache = Path(tempfile.gettempdir()) / "edgepress-benchmarks"
-    found = find(DataSpec(source=str(source)), seed=0, screen=SILENT, cache=cache)
+    found = find(DataSpec(source=str(source)), seed=0, console=SILENT, cache=cache)
     images = found.images(model.preprocess)
     rows = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
     return batches_of(model, images.taken(rows))
@@ -240,7 +240,7 @@ def judged(have: Tensor, want: Tensor) -> dict[str, float]:
 
 
 def measured(way: str, options: argparse.Namespace) -> dict[str, object]:
-    """One way to quantise, in this process."""
+    """One way to quantize, in this process."""
     shared = Path(options.shared)
     model = opened(options.net, shared)
     calibration = shown(
@@ -256,7 +256,7 @@ def measured(way: str, options: argparse.Namespace) -> dict[str, object]:
             mean, std = model.preprocess.mean, model.preprocess.std
             levels = pixel_levels(mean, std)
             started = time.monotonic()
-            net = quantised(graph, calibration, methods=OURS[way], levels=levels)
+            net = quantized(graph, calibration, methods=OURS[way], levels=levels)
             seconds, peak = time.monotonic() - started, peak_bytes()
             file = our_file(net, model, folder)
         else:
@@ -319,7 +319,7 @@ def main() -> None:
         Path(options.out).write_text(json.dumps(record, indent=2) + "\n")
 
 
-SILENT = Screen(verbosity="quiet")
+SILENT = Console(verbosity="quiet")
 
 if __name__ == "__main__":
     main()

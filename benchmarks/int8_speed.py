@@ -1,4 +1,4 @@
-"""Speed of our INT8 files against float32 and ONNX Runtime's own quantiser, in one run.
+"""Speed of our INT8 files against float32 and ONNX Runtime's own quantizer, in one run.
 
 usage: python benchmarks/int8_speed.py [--nets resnet18,…] [--rounds 40] [--out FILE]
 
@@ -77,7 +77,7 @@ def graphs(name: str) -> tuple[torch.fx.GraphModule, onnx.ModelProto, onnx.Model
 
 
 def peer(float_file: Path, folder: Path) -> Path:
-    """What ONNX Runtime's own static quantisation makes of the float file."""
+    """What ONNX Runtime's own static quantization makes of the float file."""
     from onnxruntime.quantization import (
         CalibrationDataReader,
         QuantFormat,

@@ -23,14 +23,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.batches import evaluation_batches
 from compress.data.calibration import batches_of, calibration_images
-from compress.data.dataset import Catalogue, find
+from compress.data.dataset import Catalog, find
 from compress.data.spec import DataSpec
 from compress.models.checkpoint import load_model
 from compress.models.model import Model
-from compress.quantization.evaluator import Verdict, judge_of
+from compress.quantization.evaluator import AccuracyReport, evaluator_of
 from compress.quantization.qat_training import learnt, prepared
 from compress.recipe.qat import Qat
 from compress.training.resume import forget_state
@@ -55,12 +55,12 @@ def float_model(name: str, options: argparse.Namespace) -> Model:
     return load_model(folder / "01-finetune")
 
 
-def points(verdict: Verdict) -> float:
+def points(verdict: AccuracyReport) -> float:
     """Top-1 accuracy in points."""
     return round(100 * (verdict.accuracy or 0.0), 2)
 
 
-def row(verdict: Verdict, seconds: float | None = None) -> dict[str, object]:
+def row(verdict: AccuracyReport, seconds: float | None = None) -> dict[str, object]:
     """One network's figures, in points and decibels."""
     found: dict[str, object] = {
         "top1": points(verdict),
@@ -71,7 +71,7 @@ def row(verdict: Verdict, seconds: float | None = None) -> dict[str, object]:
 
 
 def measured(
-    name: str, data: Catalogue, job: Job, options: argparse.Namespace
+    name: str, data: Catalog, context: RunContext, options: argparse.Namespace
 ) -> Mapping[str, object]:
     """Train one network in float and on its grids; judge every step of it."""
     model = float_model(name, options)
@@ -82,13 +82,13 @@ def measured(
         for batch in evaluation_batches(held_out, 128):
             yield model.prepare(batch.pixels), batch.labels
 
-    judge = judge_of(model.net, shown, labels_fit=True)
-    images = calibration_images(model, data, job, source=None, count=256)
+    judge = evaluator_of(model.net, shown, labels_fit=True)
+    images = calibration_images(model, data, context, source=None, count=256)
     fields = {"epochs": options.epochs, "lsq": options.lsq}
     stage = Qat.model_validate(fields | options.more)
     net = prepared(model, batches_of(model, images), stage)
     rounded = judge(net.quantized())
-    here = replace(job, folder=job.folder / name / options.title)
+    here = replace(context, folder=context.folder / name / options.title)
     started = time.monotonic()
     trained = learnt(model, net, opened, here, stage)
     seconds = time.monotonic() - started
@@ -124,14 +124,14 @@ def main() -> None:
     torch.set_num_threads(1)
     words = [f"{key}={value}" for key, value in options.more.items()]
     options.title = "-".join(["qat", *(["lsq"] if options.lsq else []), *words])
-    job = Job(folder=options.out, title="qat")
+    context = RunContext(folder=options.out, title="qat")
     spec = DataSpec(
         source=str(options.data), size=SIDE_PIXELS, train_images=options.images
     )
-    data = find(spec, seed=job.seed, screen=job.screen, cache=job.cache)
+    data = find(spec, seed=context.seed, console=context.console, cache=context.cache)
     rows = json.loads(RESULT.read_text(encoding="utf-8")) if RESULT.is_file() else []
     for name in options.net:
-        found = measured(name, data, job, options)
+        found = measured(name, data, context, options)
         print(json.dumps(found), flush=True)
         known = [found["net"], found["options"]]
         rows = [each for each in rows if [each["net"], each["options"]] != known]

@@ -68,7 +68,7 @@ def cuts(name: str) -> Iterator[tuple[float, nn.Module]]:
         yield macs / layout.macs(kept), cut(net, layout.groups, gone)
 
 
-def quantised(net: nn.Module, name: str) -> fx.GraphModule:
+def quantized(net: nn.Module, name: str) -> fx.GraphModule:
     """The net with Q and DQ, ranges as they are seen."""
     graph = captured(net, size=SIZE, name=name)
     canonical_(graph)
@@ -85,7 +85,7 @@ def file_of(folder: Path, kind: str) -> Path:
 def write(net: nn.Module, name: str, folder: Path) -> None:
     """One net in every kind of file."""
     folder.mkdir()
-    int8 = quantised(net, name)
+    int8 = quantized(net, name)
     for kind in KINDS:
         format_, dtype = kind.split("-")
         source = int8 if dtype == "int8" else net

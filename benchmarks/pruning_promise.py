@@ -29,7 +29,7 @@ from pruning_speed import NETS, TIMES_FEWER, ours, raced
 from torch import nn
 
 from compress.context.aim import Aim
-from compress.context.context import Job, cache_folder
+from compress.context.context import RunContext, cache_folder
 from compress.context.vision import timm
 from compress.devices.measuring import machine_of
 from compress.models.model import Model
@@ -40,8 +40,8 @@ from compress.pruning.graph import groups_of
 from compress.pruning.in_turn import Racer
 from compress.pruning.kernel_cost import cost_for
 from compress.pruning.latency import latency_table
+from compress.pruning.layer_timer import LocalLayerTimer
 from compress.pruning.layout import Layout
-from compress.pruning.stopwatch import LocalStopwatch
 from compress.pruning.timed_files import TimedFiles, narrowed
 from compress.pruning.tradeoff import LEAST, traded
 from runtime.machine import this_machine
@@ -83,8 +83,8 @@ def by_macs(name: str, size: int) -> Iterator[dict[str, object]]:
         for fewer in TIMES_FEWER
     ]
     make = TimedFiles(size=size, name=name, aim=Aim()).maker(net, layout)
-    stopwatch = LocalStopwatch(np.random.default_rng(0))
-    dense_ms, *cut_ms = stopwatch.race([make(layout.full), *map(make, widths)])
+    layer_timer = LocalLayerTimer(np.random.default_rng(0))
+    dense_ms, *cut_ms = layer_timer.race([make(layout.full), *map(make, widths)])
     for kept, ms in zip(widths, cut_ms, strict=True):
         yield {"runtime": "onnxruntime", **told(layout, kept, dense_ms, ms)}
 
@@ -94,8 +94,8 @@ def by_int8(name: str, size: int) -> Iterator[dict[str, object]]:
     net, layout = network(name, size)
     aim = Aim(dtype="int8")
     make = TimedFiles(size=size, name=name, aim=aim).maker(net, layout)
-    stopwatch = LocalStopwatch(np.random.default_rng(0), dtype="int8")
-    table = latency_table(layout, make, stopwatch, cache=cache_folder())
+    layer_timer = LocalLayerTimer(np.random.default_rng(0), dtype="int8")
+    table = latency_table(layout, make, layer_timer, cache=cache_folder())
     least = [
         next(units for units in allowed_units(group, round_to=8) if units >= LEAST * n)
         for group, n in zip(layout.groups, layout.full, strict=True)
@@ -109,11 +109,11 @@ def by_int8(name: str, size: int) -> Iterator[dict[str, object]]:
         preprocess=Preprocess(size=size, resize=size),
         classes=tuple(map(str, range(1000))),
     )
-    job = Job(folder=cache_folder(), aim=aim)
-    racer = Racer(target=TARGETS["android-arm64"], model=model, job=job)
+    context = RunContext(folder=cache_folder(), aim=aim)
+    racer = Racer(target=TARGETS["android-arm64"], model=model, context=context)
     nets = [net, *(narrowed(net, layout, kept) for kept in widths)]
     for runtime, times in (
-        ("onnxruntime", stopwatch.race([make(layout.full), *map(make, widths)])),
+        ("onnxruntime", layer_timer.race([make(layout.full), *map(make, widths)])),
         ("litert", racer(nets)),
     ):
         dense_ms, *cut_ms = times

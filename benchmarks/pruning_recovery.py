@@ -31,7 +31,7 @@ from int8_accuracy import SILENT, opened
 from pruning_speed import peer
 from torch import Tensor, nn
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.calibration import batches_of, chosen_images
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
@@ -39,7 +39,7 @@ from compress.evaluation.costs import accuracy, count_macs
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Place
 from compress.pruning.layout import Layout
-from compress.pruning.recover import renormalised
+from compress.pruning.recover import renormalized
 from compress.recipe.prune import Prune
 from runtime.machine import this_machine
 
@@ -81,9 +81,9 @@ class Contest:
         """`folder` is for what the stage writes."""
         self.model = opened(NET, SHARED)
         self.size = self.model.preprocess.size
-        self.job = Job(folder=folder, screen=SILENT)
+        self.context = RunContext(folder=folder, console=SILENT)
         judging = DataSpec(source=str(SHARED / "images/imagenet_val_a.zip"))
-        self.data = find(judging, seed=0, screen=SILENT, cache=self.job.cache)
+        self.data = find(judging, seed=0, console=SILENT, cache=self.context.cache)
         self.judging = self.data.images(self.model.preprocess)
         self.whole_macs = count_macs(self.model.net, size=self.size)
         self.whole_top1 = self.top1(self.model.net)
@@ -95,25 +95,25 @@ class Contest:
 
     def ours(self, options: Prune) -> nn.Module:
         """What our stage leaves; every budget has a folder of its own."""
-        job = self.job.within(f"{options.macs}", title="prune")
-        job.folder.mkdir(parents=True)
-        return options(self.model, self.data, job).net
+        context = self.context.within(f"{options.macs}", title="prune")
+        context.folder.mkdir(parents=True)
+        return options(self.model, self.data, context).net
 
     def theirs(self, options: Prune) -> nn.Module:
         """What Torch-Pruning leaves, once, as it is."""
         return self._theirs(options)[0]
 
-    def theirs_renormalised(self, options: Prune) -> nn.Module:
+    def theirs_renormalized(self, options: Prune) -> nn.Module:
         """The same with norms estimated anew on the images that ours recovers on."""
         shown = chosen_images(
             self.data,
             self.model.preprocess,
-            self.job,
+            self.context,
             source=options.calib,
             count=options.calib_images,
         )
         cut, left = self._theirs(options)
-        return renormalised(cut, self.model.net, left, batches_of(self.model, shown))
+        return renormalized(cut, self.model.net, left, batches_of(self.model, shown))
 
     def _theirs(self, options: Prune) -> tuple[nn.Module, dict[Place, Tensor]]:
         """What Torch-Pruning leaves, and which channels these are."""
@@ -133,7 +133,7 @@ class Contest:
         way = {
             "ours": self.ours,
             "torch-pruning, L1": self.theirs,
-            "torch-pruning, L1, batch norms": self.theirs_renormalised,
+            "torch-pruning, L1, batch norms": self.theirs_renormalized,
         }[by]
         started = time.monotonic()
         net = way(options)
@@ -164,7 +164,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--macs", default="0.9,0.8")
     parser.add_argument("--images", type=int, default=256, help="to recover on")
-    parser.add_argument("--criterion", default="missed")
+    parser.add_argument("--criterion", default="reconstruction")
     parser.add_argument("--round-to", type=int, default=8)
     parser.add_argument("--steps", type=int, default=1)
     parser.add_argument("--out", type=Path, default=RESULT)

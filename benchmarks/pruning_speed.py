@@ -36,9 +36,9 @@ from compress.pruning.criteria import scores
 from compress.pruning.graph import groups_of
 from compress.pruning.latency import latency_table
 from compress.pruning.latency_table import LatencyTable
+from compress.pruning.layer_timer import LocalLayerTimer
 from compress.pruning.layout import Kept, Layer, Layout
 from compress.pruning.resizing import resized
-from compress.pruning.stopwatch import LocalStopwatch
 from compress.pruning.tradeoff import traded
 from export.to_onnx import qdq_model
 from runtime.errors import RecipeError
@@ -121,17 +121,17 @@ def macs_of(layers: Sequence[Layer]) -> int:
 
 def timed(
     net: nn.Module, name: str
-) -> tuple[Layout, onnx.ModelProto, LocalStopwatch, LatencyTable]:
+) -> tuple[Layout, onnx.ModelProto, LocalLayerTimer, LatencyTable]:
     """A net's layers, its file, what times files, and how long its layers take."""
     layout = Layout(net, groups_of(net, size=SIZE, name=name), size=SIZE)
     whole = qdq_model(net, size=SIZE, name=name, batch="static")
-    stopwatch = LocalStopwatch(np.random.default_rng(0))
+    layer_timer = LocalLayerTimer(np.random.default_rng(0))
 
     def make(kept: Kept) -> onnx.ModelProto:
         return resized(whole, layout.layers(kept))
 
-    table = latency_table(layout, make, stopwatch, cache=cache_folder())
-    return layout, whole, stopwatch, table
+    table = latency_table(layout, make, layer_timer, cache=cache_folder())
+    return layout, whole, layer_timer, table
 
 
 def told(row: Mapping[str, object], by: str) -> str:
@@ -157,7 +157,7 @@ def measured(name: str) -> list[dict[str, object]]:
     """All cuts of one net."""
     torch.manual_seed(0)
     net = timm.create_model(name).eval()
-    layout, whole, stopwatch, table = timed(net, name)
+    layout, whole, layer_timer, table = timed(net, name)
     rows: list[dict[str, object]] = []
     models = [whole]
     for fewer in TIMES_FEWER:
@@ -180,7 +180,7 @@ def measured(name: str) -> list[dict[str, object]]:
                 }
             )
             models.append(resized(whole, layers))
-    dense_ms, *cut_ms = stopwatch.race(models)
+    dense_ms, *cut_ms = layer_timer.race(models)
     for row, ms in zip(rows, cut_ms, strict=True):
         row.update(raced(dense_ms, ms, row["macs_ratio"]))
     return rows

@@ -21,7 +21,7 @@ from cifar_resnets import WEIGHTS, compress, data_flags, fine_tune
 
 RESULT = Path(__file__).resolve().parent / "results" / "pruning_training.json"
 ARMS: Mapping[str, Sequence[str]] = {
-    "ours": ("--criterion", "missed", "--scope", "global"),
+    "ours": ("--criterion", "reconstruction", "--scope", "global"),
     "l1 one-shot": (
         *("--criterion", "l1", "--scope", "local"),
         *("--recover", "none", "--distill", "0"),

@@ -2,7 +2,7 @@
 
     python benchmarks/ratios.py [--rounds 5]
 
-fit against a bare PyTorch loop on the same images, network and optimiser; an epoch of
+fit against a bare PyTorch loop on the same images, network and optimizer; an epoch of
 distillation with kept answers against a plain epoch, and against asking the teacher
 every time; `compress --help` against `python -c pass`. The two sides of a ratio run in
 turn, the median of the rounds is reported. Writes benchmarks/results/ratios.json.
@@ -22,10 +22,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from compress.context.console import Screen
-from compress.context.context import Job
+from compress.context.console import Console
+from compress.context.context import RunContext
 from compress.context.vision import torchvision
-from compress.data.dataset import Catalogue, find
+from compress.data.dataset import Catalog, find
 from compress.data.spec import DataSpec
 from compress.models.checkpoint import save_model
 from compress.models.model import Model
@@ -37,10 +37,10 @@ from compress.training.views import training_images
 
 RESULT = Path(__file__).resolve().parent / "results" / "ratios.json"
 BATCH, EPOCHS, RATE = 64, 2, 0.05
-SCREEN = Screen(verbosity="quiet")
+SCREEN = Console(verbosity="quiet")
 
 
-def bare_loop(model: Model, data: Catalogue) -> None:
+def bare_loop(model: Model, data: Catalog) -> None:
     """What one writes without any tool: the least work that trains the network."""
     v2 = torchvision.transforms.v2
     images = training_images(data.open(model.preprocess))
@@ -86,15 +86,17 @@ def in_turn(
 
 def training_ratios(folder: Path, rounds: int) -> dict[str, list[float]]:
     """The ratios that train something; digits, which need no download."""
-    data = find(DataSpec(), seed=0, screen=SCREEN, cache=folder)
+    data = find(DataSpec(), seed=0, console=SCREEN, cache=folder)
     # Without a held-out split neither side stops to look at it.
-    data = Catalogue(**{**vars(data), "val": None})
-    job = Job(folder=folder / "job", cache=folder, screen=SCREEN, save_seconds=1e9)
+    data = Catalog(**{**vars(data), "val": None})
+    context = RunContext(
+        folder=folder / "job", cache=folder, console=SCREEN, save_seconds=1e9
+    )
     student = open_model(
-        ModelSpec(name="cifar_resnet20"), data, job, size=None, adapt=True
+        ModelSpec(name="cifar_resnet20"), data, context, size=None, adapt=True
     )
     teacher = open_model(
-        ModelSpec(name="cifar_resnet56"), data, job, size=None, adapt=True
+        ModelSpec(name="cifar_resnet56"), data, context, size=None, adapt=True
     )
     save_model(teacher, folder / "teacher")
     options = {"epochs": EPOCHS, "batch_size": BATCH, "learning_rate": RATE}
@@ -102,16 +104,16 @@ def training_ratios(folder: Path, rounds: int) -> dict[str, list[float]]:
     spec = ModelSpec(name=str(folder / "teacher"))
     kept = Distill(**options, teacher=spec, views=EPOCHS)
     online = Distill(**options, teacher=spec, views=0)
-    kept(student, data, job, teacher)  # the first cycle, which asks the teacher
+    kept(student, data, context, teacher)  # the first cycle, which asks the teacher
 
     def alone() -> Model:
-        return plain(student, data, job)
+        return plain(student, data, context)
 
     def looked_up() -> Model:
-        return kept(student, data, job, teacher)
+        return kept(student, data, context, teacher)
 
     def asked() -> Model:
-        return online(student, data, job, teacher)
+        return online(student, data, context, teacher)
 
     return {
         "fit / bare loop": in_turn(alone, lambda: bare_loop(student, data), rounds),

@@ -49,7 +49,7 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
     With "int8" weights, activations, input and output are INT8, their ranges taken from
     `images`, each [n, h, w, 3] as the model takes it; "float16" stores the weights so
     and computes in float32. `preprocess` says what the model is fed, in NHWC. The
-    facts are kept in the file's twin. Raises RecipeError for what does not exist,
+    facts are kept in the file's sidecar. Raises RecipeError for what does not exist,
     InputRejectedError for a model that TensorFlow does not load or convert, or that
     holds code; of a SavedModel that is all of it, unless it is `trusted`.
     """
@@ -78,7 +78,7 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
         recipe_sha256=recipe_sha256,
         versions=_versions(),
     )
-    artifact.write_twin()
+    artifact.write_sidecar()
     return artifact
 
 

@@ -69,7 +69,7 @@ def to_executorch(  # noqa: PLR0913  # what a file must say about itself
     becomes ONNX and TFLite; XNNPACK computes a linear layer in integers only if its
     answer is rounded, so the logits lie on the grid (scale, zero point) of `logits`.
     The file takes and gives float32. A program has no room for facts: they stand in its
-    twin, the self-test among them. A network that does not fit is an
+    sidecar, the self-test among them. A network that does not fit is an
     InputRejectedError, missing ExecuTorch a MissingDependencyError.
     """
     check_path(path, "executorch")
@@ -94,7 +94,7 @@ def to_executorch(  # noqa: PLR0913  # what a file must say about itself
         selftest=selftest,
         selftest_inside=False,
     )
-    artifact.write_twin()
+    artifact.write_sidecar()
     return artifact
 
 

@@ -77,7 +77,7 @@ def to_onnx(  # noqa: PLR0913  # what a file must say about itself
     a static batch. `net` is left as it is; for int8 it is a graph with Q and DQ
     operators, which is lowered for `target`; half: what is float is float16. Labels,
     preprocessing, the recipe's digest, versions and the self-test are kept in the file;
-    its twin tells of them. A network that does not fit is an InputRejectedError, one
+    its sidecar tells of them. A network that does not fit is an InputRejectedError, one
     above 2 GB a RecipeError,
     both before anything is written.
     """
@@ -181,7 +181,7 @@ def write_onnx(  # noqa: PLR0913  # as above
         versions=versions_of(_VERSIONED),
         selftest=selftest,
     )
-    artifact.write_twin()
+    artifact.write_sidecar()
     return artifact
 
 

@@ -77,7 +77,7 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
     `logits` [1, classes], both float32; with io="int8" both are int8, the logits on the
     grid (scale, zero point) that `logits` gives. `net` is left as it is. Labels,
     preprocessing, the recipe's digest, versions and the self-test are kept in the file,
-    and its twin tells of them.
+    and its sidecar tells of them.
     """
     _check(path, dtype=dtype, io=io, logits=logits)
     from export.tflite import convert
@@ -103,7 +103,7 @@ def to_tflite(  # noqa: PLR0913  # what a file must say about itself
     with written_whole(path) as draft:
         draft.write_bytes(content)
     artifact = replace(facts, sha256=sha256_of(path), size_bytes=path.stat().st_size)
-    artifact.write_twin()
+    artifact.write_sidecar()
     return artifact
 
 

@@ -30,15 +30,15 @@ FORMATS: Final = {suffix: format_ for format_, suffix in SUFFIXES.items()}
 _MARKS: Final[dict[Format, bytes]] = {"tflite": b"TFL3", "executorch": b"ET12"}
 # What a program of ExecuTorch says of itself, the longest of what files begin with.
 _HEAD_BYTES: Final = 40
-# In the zip archive at the end of a .tflite file: what its twin says, too.
+# In the zip archive at the end of a .tflite file: what its sidecar says, too.
 FACTS: Final = "edgepress.json"
-# What a twin says of a self-test that the file itself carries: nothing is kept twice.
+# What a sidecar says of a self-test that the file itself carries: nothing is kept twice.
 INSIDE: Final = "in the file"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What a twin, or a file itself, may say about a file."""
+    """What a sidecar, or a file itself, may say about a file."""
 
     format: Format | None = None
     dtype: Dtype | None = None
@@ -65,10 +65,10 @@ class Artifact:
     recipe_sha256: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
     selftest: SelfTest | None = None
-    selftest_inside: bool = True  # in the file, not in its twin
+    selftest_inside: bool = True  # in the file, not in its sidecar
 
     @property
-    def twin(self) -> Path:
+    def sidecar(self) -> Path:
         """Where the facts about `path` are kept: `FILE.json`."""
         return self.path.with_name(self.path.name + ".json")
 
@@ -80,7 +80,7 @@ class Artifact:
         return self.selftest.size_bytes
 
     def as_record(self) -> dict[str, object]:
-        """Plain data for the twin and for reports; the path is the file's name."""
+        """Plain data for the sidecar and for reports; the path is the file's name."""
         return {
             "path": self.path.name,
             "format": self.format,
@@ -95,19 +95,19 @@ class Artifact:
             "selftest_bytes": self.selftest_bytes,
         }
 
-    def write_twin(self) -> None:
+    def write_sidecar(self) -> None:
         """Write the facts beside the file; its self-test where that is not inside."""
         test: object = None
         if self.selftest is not None:
             test = INSIDE if self.selftest_inside else self.selftest.as_record()
-        write_json(self.twin, {**self.as_record(), "selftest": test})
+        write_json(self.sidecar, {**self.as_record(), "selftest": test})
 
     @classmethod
     def read(cls, path: Path) -> "Artifact":
-        """Look at `path` and its twin; no interpreter is needed.
+        """Look at `path` and its sidecar; no interpreter is needed.
 
-        Without a twin the file's own metadata is read. A missing file is a
-        RecipeError; one that is truncated, or not what its twin describes, an
+        Without a sidecar the file's own metadata is read. A missing file is a
+        RecipeError; one that is truncated, or not what its sidecar describes, an
         InputRejectedError.
         """
         kind = _format_of(path)
@@ -118,19 +118,19 @@ class Artifact:
             size_bytes=path.stat().st_size,
         )
         facts = _facts_inside(path, kind)
-        if not bare.twin.exists():
+        if not bare.sidecar.exists():
             return _described(bare, facts, source=path)
-        record = read_json(bare.twin)
+        record = read_json(bare.sidecar)
         for key, found in (("size_bytes", bare.size_bytes), ("sha256", bare.sha256)):
             if record.get(key) != found:
                 raise InputRejectedError(
-                    f"{path}: {key} is {found}, but {bare.twin.name} says "
+                    f"{path}: {key} is {found}, but {bare.sidecar.name} says "
                     f"{shown(record.get(key))}: the file was changed; export it again"
                 )
         inside = record.get("selftest") == INSIDE
         if inside:
             record["selftest"] = facts.get("selftest")
-        described = _described(bare, record, source=bare.twin)
+        described = _described(bare, record, source=bare.sidecar)
         if described.selftest is None:
             return described
         return replace(described, selftest_inside=inside)

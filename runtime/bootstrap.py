@@ -40,10 +40,10 @@ def estimate(
 ) -> Estimate:
     """`statistic` of `samples` [n] with its 95 % bootstrap percentile interval.
 
-    Neighbouring inferences resemble each other, so whole blocks of about n^(1/3)
-    neighbours are drawn, around the end if need be (circular block bootstrap, Politis &
+    Neighboring inferences resemble each other, so whole blocks of about n^(1/3)
+    neighbors are drawn, around the end if need be (circular block bootstrap, Politis &
     Romano 1992; the length is the order that Hall, Horowitz & Jing 1995 derive). Far
-    out in the tail the bootstrap is optimistic: of 200 samples two are beyond p99.
+    out in the tail the bootstrap is optimiztic: of 200 samples two are beyond p99.
     """
     count = len(samples)
     block = max(1, round(count ** (1 / 3)))

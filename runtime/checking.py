@@ -156,7 +156,7 @@ def _checked(
         raise ValueError(artifact.path)
     session = open_session(artifact, threads=threads, runtime=runtime)
     with closing(session):
-        # Before images are enlarged to it: a twin may claim any size.
+        # Before images are enlarged to it: a sidecar may claim any size.
         if math.prod(session.input_shape[1:]) not in {1, 3, 3 * preprocess.size**2}:
             raise InputRejectedError(
                 f"{artifact.path}: says that images are {preprocess.size} pixels wide, "

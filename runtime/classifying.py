@@ -106,7 +106,7 @@ def classify(
         if preprocess is None:
             raise InputRejectedError(
                 f"{artifact.path}: does not say how its images are prepared; keep the "
-                ".json twin that edgepress wrote beside it"
+                ".json sidecar that edgepress wrote beside it"
             )
         fed = [fed_image(image, preprocess) for image in images]
         try_out(artifact)

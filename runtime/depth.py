@@ -1,12 +1,12 @@
 """Bit depth: pixels of any depth become eight bits, by a scale that is known or told.
 
 Formats of eight bits, PNM (which carries its largest value) and TIFF of 12 bits say
-what white is. Grey pixels of 16 and 32 bits and of floats often do not mean the whole
+what white is. Gray pixels of 16 and 32 bits and of floats often do not mean the whole
 range of their container: 12 bits of a camera in 16, [0, 1] or [0, 255] in floats. Then
 white is the least of 1 (floats only), 255, 4095 and 65535 that no value exceeds, and
 the brightest value must reach a sixteenth of it. An image that does not, or that has
 values below zero or above 65535, could mean anything, and is skipped with a reason
-rather than shown black. Colour of 16 bits means its whole range, by the same sixteenth.
+rather than shown black. Color of 16 bits means its whole range, by the same sixteenth.
 """
 
 from collections.abc import Iterator
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 # Below a sixteenth of full white, eight bits keep four: the scale is another one.
 _LEAST_SHARE: Final = 1 / 16
 _STRIP_PIXELS: Final = 2**20  # that are looked at as numbers at a time
-_COLOUR: Final = ("RGB", "RGBA", "RGBX", "LA")
-_GREY: Final = ("L", "1", "LA")
+_COLOR: Final = ("RGB", "RGBA", "RGBX", "LA")
+_GRAY: Final = ("L", "1", "LA")
 # TIFF 6.0
 _BITS: Final = 258  # tag BitsPerSample
 _PHOTOMETRIC: Final = 262  # tag PhotometricInterpretation
@@ -51,14 +51,14 @@ class EightBits(NamedTuple):
 
 
 def eight_bits(picture: "Image.Image") -> EightBits:
-    """Convert to grey or three channels of eight bits; transparency is dropped.
+    """Convert to gray or three channels of eight bits; transparency is dropped.
 
     Raises ValueError, with the reason, for values that have no scale.
     """
     if picture.mode.startswith("I") or picture.mode == "F":
-        return _of_wide_grey(picture)
-    deep = _is_deep_colour(picture)
-    if picture.mode in _GREY:
+        return _of_wide_gray(picture)
+    deep = _is_deep_color(picture)
+    if picture.mode in _GRAY:
         flat = picture if picture.mode == "L" else picture.convert("L")
     elif picture.mode == "P" and "transparency" in picture.info:
         flat = picture.convert("RGBA").convert("RGB")
@@ -69,31 +69,31 @@ def eight_bits(picture: "Image.Image") -> EightBits:
     return EightBits(flat, "")
 
 
-def _is_deep_colour(picture: "Image.Image") -> bool:
+def _is_deep_color(picture: "Image.Image") -> bool:
     """Whether Pillow is about to keep the upper eight of sixteen bits a channel."""
     arguments = [tile[3] for tile in getattr(picture, "tile", ())]
     layouts = [each[0] if isinstance(each, tuple) else each for each in arguments]
     return (
         getattr(picture, "format", None) in ("PNG", "TIFF")
-        and picture.mode in _COLOUR
+        and picture.mode in _COLOR
         and any(";16" in str(layout) for layout in layouts)
     )
 
 
 def _check_uses_its_range(picture: "Image.Image") -> None:
-    """Refuse colour whose upper bits are empty: the lower ones are gone."""
+    """Refuse color whose upper bits are empty: the lower ones are gone."""
     bands = picture.getextrema()
     pairs = bands if isinstance(bands[0], tuple) else (bands,)
     brightest = max(high for _, high in pairs)
     if brightest < _EIGHT.white * _LEAST_SHARE:
         raise ValueError(
-            "16-bit colour whose brightest value is below a sixteenth of white: it may "
+            "16-bit color whose brightest value is below a sixteenth of white: it may "
             "hold fewer bits; save it with 8 bits a channel"
         )
 
 
-def _of_wide_grey(picture: "Image.Image") -> EightBits:
-    """Grey of more than eight bits, by the scale that its format or its values tell."""
+def _of_wide_gray(picture: "Image.Image") -> EightBits:
+    """Gray of more than eight bits, by the scale that its format or its values tell."""
     from PIL import Image
 
     picture.load()

@@ -3,7 +3,7 @@
 Invalid, so exit code 7 unless it is kept by `--force`: in every mode a machine that
 says it throttled; in certified and sustained mode also a latency that drifted by more
 than 5 % or was unsteady, and in certified mode too short a run or too few queries. In
-quick mode drift, spread and busy neighbours are doubts: two hundred inferences on a
+quick mode drift, spread and busy neighbors are doubts: two hundred inferences on a
 shared machine show them now and then, and the interval beside the number holds them.
 """
 
@@ -59,7 +59,7 @@ def doubts(found: Measurement) -> Iterator[str]:
     if found.samples_ns:
         yield from _of_samples(found)
     if found.kind == "native":
-        yield from _of_neighbours(found)
+        yield from _of_neighbors(found)
     if found.energy is not None:
         yield from found.energy.doubts()
 
@@ -122,7 +122,7 @@ def _of_samples(found: Measurement) -> Iterator[str]:
         )
 
 
-def _of_neighbours(found: Measurement) -> Iterator[str]:
+def _of_neighbors(found: Measurement) -> Iterator[str]:
     """What else ran on the machine."""
     seen = found.disturbance
     runs = len(found.samples_ns) + len(found.warmup_ns)
@@ -130,17 +130,17 @@ def _of_neighbours(found: Measurement) -> Iterator[str]:
         runs = sum(each.runs for each in found.long.windows)
     if seen.evictions is not None and seen.evictions > _EVICTIONS_PER_RUN * runs:
         yield (
-            "noisy neighbour: the scheduler took a core away "
+            "noisy neighbor: the scheduler took a core away "
             f"{seen.evictions} times in {runs} runs"
         )
     if seen.steal_fraction is not None and seen.steal_fraction > _STEAL:
         yield (
-            "noisy neighbour: the hypervisor took "
+            "noisy neighbor: the hypervisor took "
             f"{seen.steal_fraction:.0%} of a core's time for other guests"
         )
     if seen.others_cores is not None and seen.others_cores > _OTHERS_CORES:
         yield (
-            "noisy neighbour: other processes kept "
+            "noisy neighbor: other processes kept "
             f"{seen.others_cores:.1f} of {found.machine.cores} cores busy"
         )
     if seen.quota_pauses:

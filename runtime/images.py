@@ -28,7 +28,7 @@ _PNM: Final = re.compile(
     rb"(?:\s|#[^\n]*\n)+(\d{1,5})\s"
 )
 _WHITE: Final = 255
-_COLOURS: Final = 3
+_COLORS: Final = 3
 
 
 def fed_image(path: Path, preprocess: Preprocess) -> Pixels:
@@ -56,16 +56,16 @@ def fed_image(path: Path, preprocess: Preprocess) -> Pixels:
 def _plain(content: bytes) -> Pixels | None:
     """Pixels [h, w, 3] of a file that numpy can read; None for any other."""
     if content.startswith(_NPY):
-        return _colour(_of_npy(content))
+        return _color(_of_npy(content))
     head = _PNM.match(content)
     if head is None or int(head[4]) != _WHITE:
         return None
-    channels = _COLOURS if head[1] == b"6" else 1
+    channels = _COLORS if head[1] == b"6" else 1
     shape = (int(head[3]), int(head[2]), channels)
     count = shape[0] * shape[1] * channels
     if not count or len(content) - head.end() < count:
         raise ValueError(f"ends before its {shape[1]}x{shape[0]} pixels do")
-    return _colour(np.frombuffer(content, np.uint8, count, head.end()).reshape(shape))
+    return _color(np.frombuffer(content, np.uint8, count, head.end()).reshape(shape))
 
 
 def _of_npy(content: bytes) -> Pixels:
@@ -81,17 +81,17 @@ def _of_npy(content: bytes) -> Pixels:
     return found
 
 
-def _colour(image: Pixels) -> Pixels:
-    """Grey [h, w], [h, w, 1] or colour [h, w, 3] as colour."""
+def _color(image: Pixels) -> Pixels:
+    """Gray [h, w], [h, w, 1] or color [h, w, 3] as color."""
     if image.dtype != np.uint8 or not image.size:
         raise ValueError(
             f"holds {image.dtype} of shape {image.shape}, not uint8 pixels"
         )
-    if image.ndim == 2:  # noqa: PLR2004  # grey
+    if image.ndim == 2:  # noqa: PLR2004  # gray
         image = image[:, :, None]
-    if image.ndim != 3 or image.shape[2] not in {1, _COLOURS}:  # noqa: PLR2004
+    if image.ndim != 3 or image.shape[2] not in {1, _COLORS}:  # noqa: PLR2004
         raise ValueError(f"has the shape {image.shape}; allowed: [h, w] or [h, w, 3]")
-    return np.repeat(image, _COLOURS // image.shape[2], axis=2)
+    return np.repeat(image, _COLORS // image.shape[2], axis=2)
 
 
 def _decoded(content: bytes, path: Path, *, exif: bool) -> Pixels:

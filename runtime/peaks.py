@@ -1,7 +1,7 @@
 """Peaks of this machine: matrix products in float and INT8, and memory bandwidth.
 
 Measured in the session whose files are held against them, since a machine's clock, its
-neighbours and its interpreter are those of that moment.
+neighbors and its interpreter are those of that moment.
 """
 
 import time

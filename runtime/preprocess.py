@@ -41,7 +41,7 @@ class Preprocess:
     exif: bool = True
 
     def __call__(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        """Normalise `images` [n, size, size, 3] and put them into `layout`."""
+        """Normalize `images` [n, size, size, 3] and put them into `layout`."""
         if images.ndim != 4 or images.shape[1:] != (self.size, self.size, 3):  # noqa: PLR2004
             raise InputRejectedError(
                 f"images: shape {images.shape}, expected "

@@ -1,6 +1,6 @@
 """Text from elsewhere as text on a terminal: what would steer it is spelled out.
 
-The name of a file, a class or a tensor may hold colours, a cursor that goes back, or
+The name of a file, a class or a tensor may hold colors, a cursor that goes back, or
 signs that turn the writing around; printed as they are, they write what we did not say.
 """
 

@@ -50,7 +50,7 @@ NO_DOT_PRODUCT: Final = Trap(
 )
 PER_TENSOR: Final = Trap(
     text="Old uint8 files with one scale a tensor run no dot-product kernel on a "
-    "Cortex-A76. Quantise the network anew, one scale a channel.",
+    "Cortex-A76. Quantize the network anew, one scale a channel.",
     source="measured by us, MobileNetV2, instructions counted under QEMU",
 )
 PI_THROTTLES: Final = Trap(

@@ -30,7 +30,7 @@ SHARED = Path(
 )
 
 # Fixtures of a whole folder that trace networks.
-COSTLY = frozenset({"quantised", "everything", "int8_file", "float_file"})
+COSTLY = frozenset({"quantized", "everything", "int8_file", "float_file"})
 
 
 def pytest_configure(config: pytest.Config) -> None:

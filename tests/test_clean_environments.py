@@ -100,9 +100,9 @@ def test_an_interpreter_alone_answers_as_the_network_did(
 ) -> None:
     """Within one INT8 step; classifying needs no more, and measuring neither."""
     there = board(tmp_path / "venv", *one.requirements, wheel=wheel)
-    # Without its twin: a file that travels alone says all of it.
+    # Without its sidecar: a file that travels alone says all of it.
     file = shutil.copy(files[one.format], tmp_path)
-    np.save(tmp_path / "grey.npy", np.full((40, 33), 128, np.uint8))
+    np.save(tmp_path / "gray.npy", np.full((40, 33), 128, np.uint8))
 
     done = there.run("--check", "--json", file, here=tmp_path)
     assert done.returncode == Exit.FIT, done.stdout + done.stderr
@@ -110,10 +110,10 @@ def test_an_interpreter_alone_answers_as_the_network_did(
     assert checked["runtime"].startswith(one.name)
     assert checked["error_steps"] <= 1
 
-    done = there.run("--classify", "--json", "grey.npy", file, here=tmp_path)
+    done = there.run("--classify", "--json", "gray.npy", file, here=tmp_path)
     assert done.returncode == Exit.FIT, done.stderr
     (answer,) = json.loads(done.stdout)["answers"]
-    (here,) = classify([Path(file)], [tmp_path / "grey.npy"]).answers
+    (here,) = classify([Path(file)], [tmp_path / "gray.npy"]).answers
     assert answer["classes"][0]["label"] == here.guesses[0].label
 
     done = there.run("--runs", "10", "--force", "-q", file, here=tmp_path)

@@ -78,10 +78,10 @@ def test_the_metadata_is_that_of_the_project(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as opened:
         facts = email.message_from_bytes(opened.read(f"{name}/METADATA"))
         scripts = opened.read(f"{name}/entry_points.txt").decode()
-        licences = [each for each in opened.namelist() if each.endswith("LICENSE")]
+        licenses = [each for each in opened.namelist() if each.endswith("LICENSE")]
     assert facts["Version"] == PROJECT["project"]["version"] == version("edgepress")
     assert facts["License-Expression"] == "Apache-2.0"
-    assert licences
+    assert licenses
     extras = set(PROJECT["project"]["optional-dependencies"])
     assert set(facts.get_all("Provides-Extra", [])) == extras
     for script in ("compress", "edgepress"):

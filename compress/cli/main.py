@@ -153,8 +153,8 @@ def _version() -> str:
 
 def _answer(module: object, options: argparse.Namespace) -> "Answer":
     """Let a verb's module do its work."""
-    from compress.context.console import Screen
-    from compress.context.progress import heard_by
+    from compress.context.console import Console
+    from compress.context.progress import progress_on
 
     threads = getattr(options, "threads", None)
     if threads is not None:
@@ -162,11 +162,11 @@ def _answer(module: object, options: argparse.Namespace) -> "Answer":
         most = max(threads) if isinstance(threads, tuple) else threads
         os.environ["OMP_NUM_THREADS"] = str(most)
     quiet = options.quiet or not _is_main_process()
-    screen = Screen(
+    console = Console(
         verbosity="quiet" if quiet else "verbose" if options.verbose else "normal"
     )
-    with heard_by(screen):
-        return cast("Answer", module.execute(options, screen))  # type: ignore[attr-defined]
+    with progress_on(console):
+        return cast("Answer", module.execute(options, console))  # type: ignore[attr-defined]
 
 
 def _is_main_process() -> bool:

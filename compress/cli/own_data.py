@@ -11,7 +11,7 @@ from compress.data.spec import DataSpec
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 # What a run directory has its models in: 01-finetune and so on, and its files.
 _INSIDE: Final = re.compile(r"\d\d-.+|artifacts")
@@ -19,7 +19,7 @@ _DEEPEST: Final = 3  # RUN/01-finetune/step-2/model.safetensors
 
 
 def with_own_data(
-    options: argparse.Namespace, screen: "Screen", *runs: str
+    options: argparse.Namespace, console: "Console", *runs: str
 ) -> argparse.Namespace:
     """The same flags, with the data of the run that the model (or `runs`) leads into.
 
@@ -34,7 +34,7 @@ def with_own_data(
     if run is None:
         return options
     spec = _recorded(run)
-    screen.tell(
+    console.tell(
         f"data: {spec.source!r}, as the run {run} was made with; --data names other"
     )
     keys = spec.model_dump(exclude={"download"}, exclude_defaults=True)

@@ -48,7 +48,7 @@ def _say(sentence: str) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Screen:
+class Console:
     """Where a run speaks; `journal` also keeps every sentence with its time."""
 
     verbosity: Literal["quiet", "normal", "verbose"] = "normal"

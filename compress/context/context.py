@@ -5,10 +5,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from compress.context.aim import Aim
-from compress.context.console import Screen
+from compress.context.console import Console
 from runtime.files import cache_folder
 
-__all__ = ["Job", "cache_folder", "is_main_process"]
+__all__ = ["RunContext", "cache_folder", "is_main_process"]
 
 
 def is_main_process() -> bool:
@@ -17,19 +17,19 @@ def is_main_process() -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
+class RunContext:
     """Seed, device, folders and voice; handed to every stage, changed by none."""
 
     folder: Path  # private to the stage: checkpoints for resuming
-    title: str = "train"  # what the work is called on screen and in reports
+    title: str = "train"  # what the work is called on console and in reports
     seed: int = 0
     device: str = "cpu"
     workers: int = 0
     save_seconds: float = 30.0  # between two saves of an unfinished training run
     cache: Path = field(default_factory=cache_folder)
-    screen: Screen = field(default_factory=Screen)
+    console: Console = field(default_factory=Console)
     aim: Aim = field(default_factory=Aim)
 
-    def within(self, name: str, *, title: str) -> "Job":
-        """A part of the job, with a folder and a title of its own."""
+    def within(self, name: str, *, title: str) -> "RunContext":
+        """A part of the context, with a folder and a title of its own."""
         return replace(self, folder=self.folder / name, title=title)

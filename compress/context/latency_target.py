@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 
-from compress.lowrank.record import RECORD as FACTORISATION
+from compress.lowrank.record import RECORD as FACTORIZATION
 from compress.pipeline.run_directory import stage_folder
 from compress.pruning.record import RECORD as PRUNING
 from compress.report.records import inner, number
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runtime.measurement import Comparison, Measurement
 
 # Of stages that can be asked for a latency.
-_RECORDS: Final = (PRUNING, FACTORISATION)
+_RECORDS: Final = (PRUNING, FACTORIZATION)
 
 
 @dataclass(frozen=True, kw_only=True)

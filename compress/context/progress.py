@@ -1,7 +1,7 @@
-"""Progress of passes over images and of loops over layers, far from any screen.
+"""Progress of passes over images and of loops over layers, far from any console.
 
 What takes long lies deep: a loop that a stage reaches through five functions, none of
-which has anything to say. So the screen is the surroundings', as a logger is: whoever
+which has anything to say. So the console is the surroundings', as a logger is: whoever
 begins the work names it, once, and a loop says how far it is.
 """
 
@@ -11,18 +11,18 @@ from contextvars import ContextVar
 from operator import length_hint
 from typing import Final, Generic, TypeVar
 
-from compress.context.console import Screen
+from compress.context.console import Console
 
 _Thing = TypeVar("_Thing")
 _Shown = TypeVar("_Shown")
-_NOBODY: Final = Screen(verbosity="quiet")
+_NOBODY: Final = Console(verbosity="quiet")
 _SCREEN: Final = ContextVar("screen", default=_NOBODY)
 
 
 @contextmanager
-def heard_by(screen: Screen) -> Iterator[None]:
-    """Let all that is passed over within the block be seen on `screen`."""
-    before = _SCREEN.set(screen)
+def progress_on(console: Console) -> Iterator[None]:
+    """Let all that is passed over within the block be seen on `console`."""
+    before = _SCREEN.set(console)
     try:
         yield
     finally:
@@ -57,14 +57,14 @@ def passed(
     """Give `things` one by one, and show under `title` how far that is.
 
     They are told by number, so nothing is said of a generator, which has none.
-    timing: see `Screen.progress`.
+    timing: see `Console.progress`.
     """
     total = length_hint(things)
     if not total:
         yield from things
         return
-    screen = _SCREEN.get()
-    with screen.progress(title, total, passing=True, timing=timing) as advance:
+    console = _SCREEN.get()
+    with console.progress(title, total, passing=True, timing=timing) as advance:
         for done, thing in enumerate(things, start=1):
             yield thing
             advance(1, f"{done} of {total}")

@@ -10,7 +10,7 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from compress.data.image_source import ArrayShelf, FolderShelf
+from compress.data.image_source import ArraySource, FolderSource
 from compress.data.listing import Found, Listing
 from compress.data.spec import DataSpec
 from compress.data.split import held_out
@@ -23,7 +23,7 @@ _TORCHVISION: Final = {
     "cifar100": "CIFAR100",
     "fashion-mnist": "FashionMNIST",
 }
-# scikit-learn's digits hold 17 shades of grey, 0 to 16.
+# scikit-learn's digits hold 17 shades of gray, 0 to 16.
 _DIGITS_WHITE: Final = 16
 # The split of the digits is part of what the data set means here; it never moves.
 _DIGITS_HELD_OUT: Final = 0.2
@@ -32,7 +32,7 @@ _DIGITS_HELD_OUT: Final = 0.2
 def _rows(pixels: npt.NDArray[np.uint8], labels: Sequence[int]) -> Listing:
     """List the rows of an array. pixels: uint8 [n, h, w] or [n, h, w, 3]."""
     names = tuple(f"{row:06d}" for row in range(len(pixels)))
-    return Listing(ArrayShelf(pixels), names, np.asarray(labels, np.int64))
+    return Listing(ArraySource(pixels), names, np.asarray(labels, np.int64))
 
 
 def digits(spec: DataSpec) -> Found:
@@ -131,7 +131,7 @@ def _imagenet(spec: DataSpec) -> Found:
             ) from error
         names = tuple(Path(at).relative_to(root).as_posix() for at, _ in part.samples)
         labels = np.array([label for _, label in part.samples], np.int64)
-        lists.append(Listing(FolderShelf(root), names, labels))
+        lists.append(Listing(FolderSource(root), names, labels))
         first_names = [names[0] for names in part.classes]
         twice = {name for name, count in Counter(first_names).items() if count > 1}
         kinds = [  # "crane" is a bird and a machine: the WordNet id tells them apart

@@ -7,11 +7,11 @@ from typing import Final
 import numpy as np
 from torch import Tensor
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.context.progress import Counted
 from compress.data.batches import evaluation_batches
 from compress.data.data import Images
-from compress.data.dataset import Catalogue, find
+from compress.data.dataset import Catalog, find
 from compress.data.spec import DataSpec
 from compress.data.split import stratified
 from compress.models.model import Model
@@ -22,16 +22,16 @@ _BATCH: Final = 16
 
 
 def calibration_images(
-    model: Model, data: Catalogue, job: Job, *, source: str | None, count: int
+    model: Model, data: Catalog, context: RunContext, *, source: str | None, count: int
 ) -> Images:
     """What `model` is calibrated on; see `chosen_images`."""
-    return chosen_images(data, model.preprocess, job, source=source, count=count)
+    return chosen_images(data, model.preprocess, context, source=source, count=count)
 
 
 def chosen_images(
-    data: Catalogue,
+    data: Catalog,
     preprocess: Preprocess,
-    job: Job,
+    context: RunContext,
     *,
     source: str | None,
     count: int,
@@ -44,7 +44,9 @@ def chosen_images(
     known = data
     if source is not None:
         spec = DataSpec(source=source)
-        known = find(spec, seed=job.seed, screen=job.screen, cache=job.cache)
+        known = find(
+            spec, seed=context.seed, console=context.console, cache=context.cache
+        )
     elif data.train is None:
         raise InputRejectedError(
             f"calibration: {data.name} has no training images, and those it has are "
@@ -60,9 +62,9 @@ def chosen_images(
             f"calibration: all {len(images)} images of {known.name} are of one class; "
             "ranges would fit that class alone; give images of several"
         )
-    images = drawn(images, count, seed=job.seed)
+    images = drawn(images, count, seed=context.seed)
     if source is not None:
-        _warn_of_overlap(images, data.images(preprocess), job)
+        _warn_of_overlap(images, data.images(preprocess), context)
     return images
 
 
@@ -92,12 +94,12 @@ def drawn(images: Images, count: int, *, seed: int) -> Images:
     return images.taken(np.sort(rows))
 
 
-def _warn_of_overlap(images: Images, judging: Images, job: Job) -> None:
+def _warn_of_overlap(images: Images, judging: Images, context: RunContext) -> None:
     """Say so if images of the calibration are also judged by."""
     judged = {row.tobytes() for row in _middle_rows(judging)}
     shared = sum(row.tobytes() in judged for row in _middle_rows(images))
     if shared:
-        job.screen.tell(
+        context.console.tell(
             f"calibration: warning: {shared} of {len(images)} images are also among "
             "those that judge the result, which flatters it"
         )

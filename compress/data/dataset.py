@@ -12,12 +12,12 @@ from typing import Final, Literal
 
 import numpy as np
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.data.builtin import BUILTIN
 from compress.data.data import Data, Images
 from compress.data.decode import UNREADABLE, Geometry
 from compress.data.folders import from_folders, has_classes
-from compress.data.image_source import FileShelf, FolderShelf, ZipShelf
+from compress.data.image_source import FileSource, FolderSource, ZipSource
 from compress.data.listing import Found, Listing, Place
 from compress.data.pixels import open_images, remarks
 from compress.data.spec import DataSpec
@@ -31,7 +31,7 @@ _LOOKED_AT: Final = 15  # images whose size is read to find the typical one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class Catalogue:
+class Catalog:
     """A data set, listed and checked but not decoded.
 
     native_size: shorter side of a typical image, pixels; `indexed`: classes are bare
@@ -47,7 +47,7 @@ class Catalogue:
     val: Listing | None
     exif: bool | None = None
     cache: Path = field(repr=False)
-    screen: Screen = field(repr=False)
+    console: Console = field(repr=False)
     # How many images of a split could be decoded, once it was opened.
     _decoded: dict[str, int] = field(default_factory=dict, repr=False)
     _said: set[str] = field(default_factory=set, repr=False)
@@ -82,13 +82,13 @@ class Catalogue:
                 listing,
                 geometry,
                 cache=self.cache / "pixels",
-                screen=self.screen,
+                console=self.console,
                 title=f"{self.name} {title}",
             )
             self._decoded[title] = len(images)
             for sentence in remarks(images, listing, title=f"{self.name} {title}"):
                 if sentence not in self._said:
-                    self.screen.tell(sentence)
+                    self.console.tell(sentence)
                     self._said.add(sentence)
             return images
 
@@ -118,21 +118,21 @@ class Catalogue:
         return images
 
 
-def find(spec: DataSpec, *, seed: int, screen: Screen, cache: Path) -> Catalogue:
+def find(spec: DataSpec, *, seed: int, console: Console, cache: Path) -> Catalog:
     """List what `spec` names and check it; nothing is decoded yet.
 
     `seed` chooses the subset that `spec.train_images` asks for; what is held out
     never depends on it. Raises RecipeError for what does not exist and
     InputRejectedError for what cannot be a data set.
     """
-    found = _found(spec, screen)
+    found = _found(spec, console)
     train = found.train
     if spec.train_images is not None and train is not None:
         train = _subset(found, train, spec.train_images, seed)
     shown = found.val if found.val is not None else train
     if shown is None:
         raise InputRejectedError(f"{found.name}: holds no images")
-    return Catalogue(
+    return Catalog(
         name=found.name,
         classes=found.classes,
         indexed=found.indexed,
@@ -141,7 +141,7 @@ def find(spec: DataSpec, *, seed: int, screen: Screen, cache: Path) -> Catalogue
         val=found.val,
         exif=spec.exif,
         cache=cache,
-        screen=screen,
+        console=console,
     )
 
 
@@ -157,20 +157,20 @@ def _subset(found: Found, train: Listing, size: int, seed: int) -> Listing:
     return train.only(stratified(train.labels, size, seed=seed, purpose="subset"))
 
 
-def _found(spec: DataSpec, screen: Screen) -> Found:
+def _found(spec: DataSpec, console: Console) -> Found:
     """Tell a built-in set, a folder, a list and a zip apart."""
     source = spec.source.strip()
     if source in BUILTIN:
         return BUILTIN[source](spec.model_copy(update={"source": source}))
     prefix, colon, rest = source.partition(":")
     if colon and prefix == "folder":
-        return _at(rest, "folder", spec, screen)
+        return _at(rest, "folder", spec, console)
     if colon and prefix == "csv":
-        return _at(rest, "csv", spec, screen)
+        return _at(rest, "csv", spec, console)
     path = Path(source)
     looks_like_path = "/" in source or path.suffix.lower() in {".zip", ".csv"}
     if looks_like_path or _exists(path):
-        return _at(source, None, spec, screen)
+        return _at(source, None, spec, console)
     near = difflib.get_close_matches(source.lower(), BUILTIN, n=1, cutoff=0.5)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     raise RecipeError(
@@ -180,7 +180,7 @@ def _found(spec: DataSpec, screen: Screen) -> Found:
 
 
 def _at(
-    place: str, kind: Literal["folder", "csv"] | None, spec: DataSpec, screen: Screen
+    place: str, kind: Literal["folder", "csv"] | None, spec: DataSpec, console: Console
 ) -> Found:
     """List what lies at a path; without a `kind`, class folders win over a list."""
     path = Path(os.path.expanduser(place))  # noqa: PTH111  # Path's raises for ~nobody
@@ -198,29 +198,29 @@ def _at(
     fraction = spec.val_fraction
     if path.is_file() and path.suffix.lower() == ".csv" and kind != "folder":
         name = path.stem if path.name != _LIST else path.resolve().parent.name
-        beside = Place(FolderShelf(path.parent), name, str(path))
-        return from_table(beside, path.name, fraction=fraction, screen=screen)
-    shelf: FileShelf
+        beside = Place(FolderSource(path.parent), name, str(path))
+        return from_table(beside, path.name, fraction=fraction, console=console)
+    source: FileSource
     if path.is_dir():
-        shelf, name = FolderShelf(path), path.resolve().name
+        source, name = FolderSource(path), path.resolve().name
     elif path.suffix.lower() == ".zip" or zipfile.is_zipfile(path):
-        shelf, name = ZipShelf.open(path), path.stem
+        source, name = ZipSource.open(path), path.stem
     else:
         raise RecipeError(
             f"data {place}: is neither a folder nor a .zip; expected one of them, or "
             "csv:PATH for a list"
         )
-    lists = _lists(shelf)
-    if kind != "csv" and (has_classes(shelf.contents()) or not lists):
-        at = Place(shelf, name, str(path))
-        return from_folders(at, fraction=fraction, screen=screen)
+    lists = _lists(source)
+    if kind != "csv" and (has_classes(source.contents()) or not lists):
+        at = Place(source, name, str(path))
+        return from_folders(at, fraction=fraction, console=console)
     if len(lists) != 1:
         raise InputRejectedError(
             f"{path}: has {len(lists)} CSV files and none of them is {_LIST} at the "
             "top; name the list of images so"
         )
-    at = Place(shelf, name, f"{path}/{lists[0]}")
-    return from_table(at, lists[0], fraction=fraction, screen=screen)
+    at = Place(source, name, f"{path}/{lists[0]}")
+    return from_table(at, lists[0], fraction=fraction, console=console)
 
 
 def _exists(path: Path) -> bool:
@@ -231,11 +231,11 @@ def _exists(path: Path) -> bool:
         return False
 
 
-def _lists(shelf: FileShelf) -> list[str]:
+def _lists(source: FileSource) -> list[str]:
     """Name the CSV files that could list a shelf's images; labels.csv wins."""
-    if shelf.has(_LIST):
+    if source.has(_LIST):
         return [_LIST]
-    return [name for name in shelf.contents().files if name.lower().endswith(".csv")]
+    return [name for name in source.contents().files if name.lower().endswith(".csv")]
 
 
 def _typical_side(listing: Listing, name: str) -> int:
@@ -259,8 +259,8 @@ def _side(listing: Listing, row: int) -> int | None:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # decoding says what is wrong with it
-            content = listing.shelf.content(listing.names[row])
-            with listing.shelf.picture(content) as picture:
+            content = listing.source.content(listing.names[row])
+            with listing.source.picture(content) as picture:
                 return min(picture.size)
     except UNREADABLE:
         return None

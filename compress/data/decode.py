@@ -128,9 +128,9 @@ def _decoded(listing: Listing, geometry: Geometry, row: int, room: _Room) -> Dec
     """Decode one image; a corrupt one gives a reason."""
     fact = "unreadable"
     try:
-        content = listing.shelf.content(listing.names[row])
+        content = listing.source.content(listing.names[row])
         fact = f"{len(content)}:{zlib.crc32(content):08x}"
-        with listing.shelf.picture(content) as picture:
+        with listing.source.picture(content) as picture:
             check_size(picture)
             with room.of(picture.width * picture.height):
                 flat, notes = plain(picture, exif=geometry.exif)
@@ -144,7 +144,9 @@ def _threads(listing: Listing) -> int:
     """How many threads decode these images fastest."""
     cores = len(os.sched_getaffinity(0))
     try:
-        with listing.shelf.picture(listing.shelf.content(listing.names[0])) as picture:
+        with listing.source.picture(
+            listing.source.content(listing.names[0])
+        ) as picture:
             small = picture.width * picture.height < _WORTH_THREADS
     except UNREADABLE:
         return cores

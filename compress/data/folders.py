@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Iterable
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.data.image_source import Contents, is_image
 from compress.data.listing import Found, Place, alike, divided, listed, named, several
 from runtime.errors import InputRejectedError
@@ -51,7 +51,7 @@ def _classes(contents: Contents, start: str) -> Classes:
 
 
 def _splits(
-    where: str, contents: Contents, start: str, screen: Screen
+    where: str, contents: Contents, start: str, console: Console
 ) -> dict[str, Classes]:
     """Find 'train' and 'val', or 'all' if the folders below `start` are classes."""
     tops = _classes(contents, start)
@@ -72,14 +72,14 @@ def _splits(
                 f"{own[part]}/CLASS/*.jpg"
             )
     if spare:
-        screen.tell(f"{where}: {named(spare)} is not used")
+        console.tell(f"{where}: {named(spare)} is not used")
     return parts
 
 
-def from_folders(place: Place, *, fraction: float, screen: Screen) -> Found:
-    """List a shelf by its class folders; `fraction` is held out if it has no split."""
-    shelf, where = place.shelf, place.where
-    contents = shelf.contents()
+def from_folders(place: Place, *, fraction: float, console: Console) -> Found:
+    """List a source by its class folders; `fraction` is held out if it has no split."""
+    source, where = place.source, place.where
+    contents = source.contents()
     images = _images(contents)
     if not images:
         raise InputRejectedError(
@@ -91,7 +91,7 @@ def from_folders(place: Place, *, fraction: float, screen: Screen) -> Found:
             f"{where}: holds {len(images)} images but no class folders; put them into "
             "CLASS/ folders or list them in a labels.csv (path,label)"
         )
-    parts = _splits(where, contents, _wrapping(images), screen)
+    parts = _splits(where, contents, _wrapping(images), console)
     for classes in parts.values():
         empty = [kind for kind, names in classes.items() if not names]
         if empty:
@@ -105,7 +105,7 @@ def from_folders(place: Place, *, fraction: float, screen: Screen) -> Found:
     several(where, kinds)
     lists = {
         part: listed(
-            shelf,
+            source,
             ((file, kind) for kind, names in classes.items() for file in names),
             kinds,
         )
@@ -116,8 +116,8 @@ def from_folders(place: Place, *, fraction: float, screen: Screen) -> Found:
     )
     if found.val is None:
         whole = lists["all"] if "all" in lists else lists["train"]
-        screen.tell(f"{where}: has no val/ or test/; {fraction:.0%} is held out")
+        console.tell(f"{where}: has no val/ or test/; {fraction:.0%} is held out")
         return divided(where, whole, found, fraction)
     if found.train is None:
-        screen.tell(f"{where}: has no train/; it can be used for evaluation only")
+        console.tell(f"{where}: has no train/; it can be used for evaluation only")
     return found

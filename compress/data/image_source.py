@@ -28,13 +28,13 @@ _ENCRYPTED: Final = 0x1  # PKWARE APPNOTE 4.4.4, bit 0 of the general purpose fl
 
 
 class Contents(NamedTuple):
-    """Files and folders of a shelf, posix names relative to it, sorted."""
+    """Files and folders of a source, posix names relative to it, sorted."""
 
     files: tuple[str, ...]
     folders: tuple[str, ...]
 
 
-class Shelf(Protocol):
+class ImageSource(Protocol):
     """A place that holds named images."""
 
     def content(self, name: str) -> bytes:
@@ -50,8 +50,8 @@ class Shelf(Protocol):
         ...
 
 
-class FileShelf(Shelf, Protocol):
-    """A shelf whose files can be listed."""
+class FileSource(ImageSource, Protocol):
+    """A source whose files can be listed."""
 
     def contents(self) -> Contents:
         """List what is there, hidden files left out."""
@@ -62,7 +62,7 @@ class FileShelf(Shelf, Protocol):
         ...
 
     def inside(self, name: str) -> str | None:
-        """Spell `name` relative to the shelf; None if it points outside."""
+        """Spell `name` relative to the source; None if it points outside."""
         ...
 
     def size_bytes(self, name: str) -> int:
@@ -86,7 +86,7 @@ def _spelt(name: str) -> str | None:
 
 
 @dataclass(frozen=True)
-class FolderShelf:
+class FolderSource:
     """Image files below a folder."""
 
     root: Path
@@ -128,7 +128,7 @@ class FolderShelf:
 
 
 @dataclass(frozen=True)
-class ZipShelf:
+class ZipSource:
     """Image files in a zip, which is never unpacked."""
 
     archive: zipfile.ZipFile
@@ -136,7 +136,7 @@ class ZipShelf:
     folders: tuple[str, ...]
 
     @classmethod
-    def open(cls, path: Path) -> "ZipShelf":
+    def open(cls, path: Path) -> "ZipSource":
         """Read the zip's directory; what is not a safe zip is rejected."""
         try:
             archive = zipfile.ZipFile(path)
@@ -203,10 +203,10 @@ class ZipShelf:
 
 
 @dataclass(frozen=True, eq=False)
-class ArrayShelf:
+class ArraySource:
     """Images that a library hands out as one array; a name is a row's number.
 
-    pixels: uint8 [n, h, w] (grey) or [n, h, w, 3].
+    pixels: uint8 [n, h, w] (gray) or [n, h, w, 3].
     """
 
     pixels: npt.NDArray[np.uint8]

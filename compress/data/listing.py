@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from compress.data.image_source import FileShelf, Shelf
+from compress.data.image_source import FileSource, ImageSource
 from compress.data.split import held_out
 from runtime.errors import InputRejectedError
 
@@ -16,12 +16,12 @@ _NAMED = 5  # how many names a sentence can carry
 
 @dataclass(frozen=True, eq=False)
 class Listing:
-    """One split as names on a shelf.
+    """One split as names on a source.
 
     labels: int64 [n], rows of the data set's `classes`, one for each name.
     """
 
-    shelf: Shelf
+    source: ImageSource
     names: tuple[str, ...]
     labels: npt.NDArray[np.int64]
 
@@ -36,18 +36,18 @@ class Listing:
 
     def key(self, *geometry: object) -> str:
         """Name a cache of these images by what can be seen without reading them."""
-        digest = hashlib.sha256(repr((type(self.shelf).__name__, geometry)).encode())
+        digest = hashlib.sha256(repr((type(self.source).__name__, geometry)).encode())
         for name, label in zip(self.names, self.labels, strict=True):
-            line = f"{name}\0{label}\0{self.shelf.stamp(name)}\n"
+            line = f"{name}\0{label}\0{self.source.stamp(name)}\n"
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """A shelf, the data set's name, and where it is, for sentences."""
+    """A source, the data set's name, and where it is, for sentences."""
 
-    shelf: FileShelf
+    source: FileSource
     name: str
     where: str
 
@@ -72,13 +72,13 @@ def named(things: Collection[str]) -> str:
 
 
 def listed(
-    shelf: Shelf, pairs: Iterable[tuple[str, str]], classes: tuple[str, ...]
+    source: ImageSource, pairs: Iterable[tuple[str, str]], classes: tuple[str, ...]
 ) -> Listing:
     """Make a listing of (name, class) pairs, sorted by name."""
     rows = {kind: row for row, kind in enumerate(classes)}
     ordered = sorted(pairs)
     labels = np.array([rows[kind] for _, kind in ordered], np.int64)
-    return Listing(shelf, tuple(name for name, _ in ordered), labels)
+    return Listing(source, tuple(name for name, _ in ordered), labels)
 
 
 def several(where: str, classes: Collection[str]) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from compress.context.cache import hold, making, places
-from compress.context.console import Screen, counted
+from compress.context.console import Console, counted
 from compress.data.data import Images
 from compress.data.decode import Decoded, Geometry, decoded_images
 from compress.data.listing import Listing
@@ -24,9 +24,11 @@ from compress.data.seal import CHECKSUM_BYTES, Seal, checksums
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, write_json, written_whole
 
-_FORMAT: Final = 2  # of the cache; counts up when pixels or twin change their meaning
+_FORMAT: Final = (
+    2  # of the cache; counts up when pixels or sidecar change their meaning
+)
 PIXELS: Final = "pixels.u8"
-TWIN: Final = "pixels.json"
+SIDECAR: Final = "pixels.json"
 # Decoded pixels that are all looked at before they are opened; the rows of a larger
 # file are looked at as they are used.
 _CHECKED_BYTES: Final = 64 * 2**20
@@ -57,17 +59,17 @@ def seal_of(folder: Path) -> Seal:
     Raises what `read_json` does, or a LookupError, ValueError or OSError, where there
     are none or they are not whole.
     """
-    twin = read_json(folder / TWIN, sealed=True)
-    count, row_bytes = twin["images"], twin["row_bytes"]
+    sidecar = read_json(folder / SIDECAR, sealed=True)
+    count, row_bytes = sidecar["images"], sidecar["row_bytes"]
     file = folder / PIXELS
     facts = file.stat()
     if not isinstance(count, int) or not isinstance(row_bytes, int) or count < 1:
-        raise ValueError(f"{folder / TWIN}: counts no images")
+        raise ValueError(f"{folder / SIDECAR}: counts no images")
     if facts.st_size != count * (row_bytes + CHECKSUM_BYTES):
         raise ValueError(f"{file}: is not whole")
     made = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
     seal = _seal(file, count, made)
-    if zlib.crc32(seal.expected.tobytes()) != twin["checksum"]:
+    if zlib.crc32(seal.expected.tobytes()) != sidecar["checksum"]:
         raise ValueError(f"{file}: its checksums were changed")
     return seal
 
@@ -78,7 +80,7 @@ def _seal(file: Path, count: int, made: tuple[int, ...]) -> Seal:
     del made  # tells files of the same name apart
     return Seal(
         file=file,
-        twin=file.with_name(TWIN),
+        sidecar=file.with_name(SIDECAR),
         expected=checksums(file, count),
         matched=np.zeros(count, np.bool_),
     )
@@ -88,8 +90,8 @@ def _kept(shot: _Shot) -> Images | None:
     """Open a cache, or None if it is not there, not whole or of other images."""
     held = hold(shot.folder)
     try:
-        twin = read_json(shot.folder / TWIN, sealed=True)
-        count, skipped, notes = twin["images"], twin["skipped"], twin["notes"]
+        sidecar = read_json(shot.folder / SIDECAR, sealed=True)
+        count, skipped, notes = sidecar["images"], sidecar["skipped"], sidecar["notes"]
         if not isinstance(count, int) or not isinstance(skipped, dict):
             return None
         if not isinstance(notes, dict):
@@ -97,9 +99,9 @@ def _kept(shot: _Shot) -> Images | None:
         gone = {int(row) for row in skipped}
         keep = [row for row in range(len(shot.listing)) if row not in gone]
         whole = (
-            (twin["format"], twin["key"]) == (_FORMAT, shot.key)
+            (sidecar["format"], sidecar["key"]) == (_FORMAT, shot.key)
             and len(keep) == count
-            and twin["row_bytes"] == shot.geometry.image_bytes
+            and sidecar["row_bytes"] == shot.geometry.image_bytes
         )
         if not whole:
             return None
@@ -111,7 +113,7 @@ def _kept(shot: _Shot) -> Images | None:
             pixels=_mapped(seal.file, count, shot.geometry),
             labels=shot.listing.labels[keep],
             size=shot.geometry.size,
-            digest=digest_of(twin["digest"], shot.geometry.size),
+            digest=digest_of(sidecar["digest"], shot.geometry.size),
             skipped=tuple(shot.listing.names[row] for row in sorted(gone)),
             seal=seal,
             hold=held,
@@ -160,8 +162,8 @@ class _Tally:
             self.checksums.append(zlib.crc32(pixels))
 
 
-def _build(shot: _Shot, screen: Screen) -> None:
-    """Decode all images; the twin is written last and vouches for the pixels."""
+def _build(shot: _Shot, console: Console) -> None:
+    """Decode all images; the sidecar is written last and vouches for the pixels."""
     listing, geometry = shot.listing, shot.geometry
     looks = (_FORMAT, *geometry.stored)
     tally = _Tally(hashlib.sha256(repr(looks).encode()))
@@ -169,7 +171,7 @@ def _build(shot: _Shot, screen: Screen) -> None:
         # Appending, not mapping: on a full disk a write fails, a mapping kills.
         with (
             draft.open("wb") as stream,
-            screen.progress(f"decoding {shot.title}", len(listing)) as advance,
+            console.progress(f"decoding {shot.title}", len(listing)) as advance,
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # what Pillow thinks of odd metadata
@@ -186,7 +188,7 @@ def _build(shot: _Shot, screen: Screen) -> None:
                 f"first one, {listing.names[0]}: {tally.skipped['0']}"
             )
     write_json(
-        shot.folder / TWIN,
+        shot.folder / SIDECAR,
         {
             "format": _FORMAT,
             "key": shot.key,
@@ -203,7 +205,7 @@ def _build(shot: _Shot, screen: Screen) -> None:
 
 
 def open_images(
-    listing: Listing, geometry: Geometry, *, cache: Path, screen: Screen, title: str
+    listing: Listing, geometry: Geometry, *, cache: Path, console: Console, title: str
 ) -> Images:
     """Find `listing` decoded below `cache`, or decode it there.
 
@@ -222,11 +224,11 @@ def open_images(
     images = next((found for each in shots if (found := _kept(each))), None)
     if images is None:
         shot = shots[-1]
-        if (shot.folder / TWIN).exists():
-            screen.tell(f"{title}: its pixel cache is stale or damaged; built again")
+        if (shot.folder / SIDECAR).exists():
+            console.tell(f"{title}: its pixel cache is stale or damaged; built again")
         _room(shot)
         with making(shot.folder):
-            _build(shot, screen)
+            _build(shot, console)
             images = _kept(shot)
     if images is None:
         raise InputRejectedError(f"{shot.folder}: changed while it was read; run again")

@@ -20,11 +20,11 @@ class Seal:
     """What rows of a pixel file were when they were decoded, and which still are.
 
     expected: uint32 [n]; matched: bool [n], set as rows are looked at and shared by
-    all that look at the file. `twin`: the record that makes the file valid.
+    all that look at the file. `sidecar`: the record that makes the file valid.
     """
 
     file: Path
-    twin: Path
+    sidecar: Path
     expected: npt.NDArray[np.uint32]
     matched: npt.NDArray[np.bool_]
 
@@ -45,14 +45,14 @@ class Seal:
         for row in rows[~self.matched[rows]]:
             if zlib.crc32(np.ascontiguousarray(pixels[row]).data) != self.expected[row]:
                 with suppress(OSError):  # it may be another user's
-                    self.twin.unlink(missing_ok=True)
+                    self.sidecar.unlink(missing_ok=True)
                 raise InputRejectedError(
                     f"{self.file}: decoded pixels (row {row}) were changed since they "
                     "were written; run the same command again, and they are decoded "
                     "anew"
                     + (
-                        f", once you have removed {self.twin.parent}"
-                        if self.twin.exists()
+                        f", once you have removed {self.sidecar.parent}"
+                        if self.sidecar.exists()
                         else ""
                     )
                 )

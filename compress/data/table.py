@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from compress.context.console import Screen
-from compress.data.image_source import FileShelf, is_image
+from compress.context.console import Console
+from compress.data.image_source import FileSource, is_image
 from compress.data.listing import (
     Found,
     Listing,
@@ -78,13 +78,13 @@ def _columns(where: str, first: list[str]) -> tuple[_Columns, bool]:
     return _Columns(words.index("path"), words.index("label"), split), True
 
 
-def _content(shelf: FileShelf, where: str, file: str) -> bytes:
+def _content(source: FileSource, where: str, file: str) -> bytes:
     """Read the list's bytes, if there are not too many."""
     try:
-        size = shelf.size_bytes(file)
+        size = source.size_bytes(file)
         if size > LARGEST_BYTES:
             raise ValueError(too_large(size, LARGEST_BYTES))
-        content = shelf.content(file)
+        content = source.content(file)
     except (OSError, *BAD_ZIP) as error:
         raise InputRejectedError(f"{where}: cannot be read: {error}") from error
     lines = max(content.count(b"\n"), content.count(b"\r"))
@@ -113,9 +113,9 @@ def _lines(where: str, content: bytes) -> Iterator[str]:
         raise InputRejectedError(f"{where}: not readable as text: {error}") from error
 
 
-def _rows(shelf: FileShelf, where: str, name: str) -> list[_Row]:
+def _rows(source: FileSource, where: str, name: str) -> list[_Row]:
     """Read the lines; a broken one is named by its number."""
-    content = _content(shelf, where, name)
+    content = _content(source, where, name)
     reader = csv.reader(_lines(where, content), strict=True)
     rows: list[_Row] = []
     columns: _Columns | None = None
@@ -129,7 +129,7 @@ def _rows(shelf: FileShelf, where: str, name: str) -> list[_Row]:
                     continue
             at = f"{where}, line {reader.line_num}"
             row = _row(at, reader.line_num, cells, columns)
-            rows.append(row._replace(path=_within(shelf, at, name, row.path)))
+            rows.append(row._replace(path=_within(source, at, name, row.path)))
     except csv.Error as error:
         raise InputRejectedError(
             f"{where}, line {reader.line_num}: not readable as CSV ({error})"
@@ -162,10 +162,10 @@ def _row(where: str, line: int, cells: list[str], columns: _Columns) -> _Row:
     return _Row(line, path, sys.intern(label), split)
 
 
-def _within(shelf: FileShelf, where: str, name: str, path: str) -> str:
-    """Where on the shelf `path` lies, seen from the folder of the list `name`."""
+def _within(source: FileSource, where: str, name: str, path: str) -> str:
+    """Where on the source `path` lies, seen from the folder of the list `name`."""
     beside = posixpath.dirname(name)
-    inside = shelf.inside(posixpath.join(beside, path) if beside else path)
+    inside = source.inside(posixpath.join(beside, path) if beside else path)
     if inside is None:
         raise InputRejectedError(
             f"{where}: path {path!r} leads outside the list's folder; paths are "
@@ -197,16 +197,16 @@ def _classes(where: str, rows: list[_Row]) -> tuple[tuple[str, ...], bool]:
     return tuple(str(index) for index in range(largest + 1)), True
 
 
-def from_table(place: Place, file: str, *, fraction: float, screen: Screen) -> Found:
-    """List the images that the CSV `file` of a shelf names.
+def from_table(place: Place, file: str, *, fraction: float, console: Console) -> Found:
+    """List the images that the CSV `file` of a source names.
 
     Labels that are integers are output indices: enough to evaluate with, and to train
     with if every index has images. Without a split column `fraction` is held out,
     where every class has images enough; else the whole list is for evaluation.
     """
-    shelf, where = place.shelf, place.where
-    rows = _rows(shelf, where, file)
-    missing = {row.path for row in rows if not shelf.has(row.path)}
+    source, where = place.source, place.where
+    rows = _rows(source, where, file)
+    missing = {row.path for row in rows if not source.has(row.path)}
     if missing:
         raise InputRejectedError(
             f"{where}: {len(missing)} listed image(s) do not exist: {named(missing)}; "
@@ -218,12 +218,12 @@ def from_table(place: Place, file: str, *, fraction: float, screen: Screen) -> F
     for row in rows:
         kind = str(int(row.label)) if indexed else row.label
         parts[row.split].append((row.path, kind))
-    lists = {part: listed(shelf, pairs, classes) for part, pairs in parts.items()}
+    lists = {part: listed(source, pairs, classes) for part, pairs in parts.items()}
     found = Found(
         name=place.name, classes=classes, train=None, val=None, indexed=indexed
     )
     if None in lists:
-        return _undivided(where, lists[None], found, fraction, screen)
+        return _undivided(where, lists[None], found, fraction, console)
     found = replace(
         found, train=lists.get("train"), val=lists.get("val") or lists.get("test")
     )
@@ -254,18 +254,18 @@ def _every_class(where: str, found: Found) -> None:
 
 
 def _undivided(
-    where: str, whole: Listing, found: Found, fraction: float, screen: Screen
+    where: str, whole: Listing, found: Found, fraction: float, console: Console
 ) -> Found:
     """Divide a list that has no split column, if it can be divided."""
     counts = np.bincount(whole.labels, minlength=len(found.classes))
     thin = [found.classes[row] for row in np.flatnonzero(counts < 2)]  # noqa: PLR2004
     if found.indexed and thin:
-        screen.tell(
+        console.tell(
             f"{where}: {len(thin)} of {len(found.classes)} indices have fewer than two "
             "images; the list can be used for evaluation only"
         )
         return replace(found, val=whole)
-    screen.tell(
+    console.tell(
         f"{where}: has no split column; {fraction:.0%} of every class is held out"
     )
     return divided(where, whole, found, fraction)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.devices.inventory import Board
 from compress.devices.remedies import install_line, lacking
 from compress.devices.ssh import SshDevice
@@ -83,11 +83,11 @@ class Checked:
         return "\n".join(lines) or "no devices yet"
 
 
-def checked(boards: Sequence[Board], screen: Screen) -> Checked:
+def checked(boards: Sequence[Board], console: Console) -> Checked:
     """Reach all `boards`, several at a time."""
 
     def look(name: str) -> Look:
-        screen.tell(f"{name}: reaching {known[name].address}")
+        console.tell(f"{name}: reaching {known[name].address}")
         return _looked(known[name])
 
     known = {board.name: board for board in boards}

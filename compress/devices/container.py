@@ -82,13 +82,13 @@ class ContainerDevice:
             start = self._start(engine(), Path(folder), _PATIENCE_S)
             return remote_machine(start, _PYTHON, device=self.name)
 
-    def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+    def measure(self, files: Sequence[Path], plan: Plan, console: Voice) -> Profile:
         """Run self-tests, then measure; emulated, hold answers against this machine's.
 
         A file whose self-test fails there is a ParityError, and nothing is measured.
         """
         artifacts, plan = [Artifact.read(path) for path in files], self._plan(plan)
-        with self._inside(artifacts, plan, screen) as there:
+        with self._inside(artifacts, plan, console) as there:
             self_tested(
                 there.start,
                 _PYTHON,
@@ -96,9 +96,9 @@ class ContainerDevice:
                 there.files,
                 plan,
                 device=self.name,
-                screen=screen,
+                console=console,
             )
-            screen.tell(f"{self.name}: running {', '.join(map(str, files))}")
+            console.tell(f"{self.name}: running {', '.join(map(str, files))}")
             profile = remote_profile(
                 there.start, _PYTHON, there.files, plan, device=self.name
             )
@@ -110,13 +110,13 @@ class ContainerDevice:
                 )
             if all(emulated):
                 for sentence in self._answers(there, artifacts):
-                    screen.tell(sentence)
+                    console.tell(sentence)
         return as_ours(profile, artifacts, device=self.name)
 
-    def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> ChecksThere:
+    def check(self, files: Sequence[Path], plan: Plan, console: Voice) -> ChecksThere:
         """Run the self-tests there."""
         artifacts, plan = [Artifact.read(path) for path in files], self._plan(plan)
-        with self._inside(artifacts, plan, screen) as there:
+        with self._inside(artifacts, plan, console) as there:
             return remote_check(
                 there.start, _PYTHON, there.files, plan, device=self.name
             )
@@ -127,13 +127,13 @@ class ContainerDevice:
 
     @contextmanager
     def _inside(
-        self, artifacts: Sequence[Artifact], plan: Plan, screen: Voice
+        self, artifacts: Sequence[Artifact], plan: Plan, console: Voice
     ) -> Iterator["_There"]:
         """Have the image and the files within the block."""
         found = engine()
         patience_s = _PATIENCE_S + time_limit_s(plan, len(artifacts))
         with _copied(artifacts) as (folder, inside):
-            screen.tell(f"{self.name}: building the image, or taking the one there")
+            console.tell(f"{self.name}: building the image, or taking the one there")
             start = self._start(found, folder, patience_s)
             yield _There(start=start, folder=folder, files=inside)
 
@@ -196,7 +196,7 @@ def open_device(rest: str) -> ContainerDevice:
 
 @contextmanager
 def _copied(artifacts: Sequence[Artifact]) -> Iterator[tuple[Path, list[str]]]:
-    """A folder with copies of the files and their twins, and their names inside.
+    """A folder with copies of the files and their sidecars, and their names inside.
 
     Any user may read it: the one in the container is none of this machine's.
     """
@@ -206,7 +206,7 @@ def _copied(artifacts: Sequence[Artifact]) -> Iterator[tuple[Path, list[str]]]:
         for index, artifact in enumerate(artifacts):
             place = folder / str(index)
             place.mkdir()
-            for path in (artifact.path, artifact.twin):
+            for path in (artifact.path, artifact.sidecar):
                 if path.exists():
                     shutil.copyfile(path, place / path.name)
             inside.append(f"/models/{index}/{artifact.path.name}")

@@ -23,7 +23,7 @@ class Device(Protocol):
         """Look around there; DeviceError if it cannot be reached."""
         ...
 
-    def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+    def measure(self, files: Sequence[Path], plan: Plan, console: Voice) -> Profile:
         """Measure `files` there as `plan` asks; they lie on this machine.
 
         A DeviceError if it cannot be reached, or what came back is no measurement;
@@ -31,7 +31,7 @@ class Device(Protocol):
         """
         ...
 
-    def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Answer:
+    def check(self, files: Sequence[Path], plan: Plan, console: Voice) -> Answer:
         """Run the self-test that each of `files` carries there; see `measure`.
 
         A file that does not compute what was trained is exit code 4 of the answer.

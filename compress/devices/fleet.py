@@ -98,13 +98,13 @@ class Errand:
 
     files: Sequence[Path]
     plan: Plan
-    screen: Voice
+    console: Voice
     out: Path | None = None
 
     def on(self, name: str, device: Device) -> Row:
         """Measure on one device; what goes wrong there is its row."""
         try:
-            profile = device.measure(self.files, self.plan, self.screen)
+            profile = device.measure(self.files, self.plan, self.console)
             samples = None if self.out is None else _kept(name, profile, self.out)
         except EdgepressError as error:
             return self._failed(name, str(error), error.exit_code)
@@ -122,7 +122,7 @@ class Errand:
     def _failed(self, name: str, told: str, code: int) -> Row:
         """A row without numbers, said at once."""
         told = told if told.startswith(f"{name}:") else f"{name}: {told}"
-        self.screen.tell(told)
+        self.console.tell(told)
         return Row(device=name, error=told, exit_code=code)
 
 

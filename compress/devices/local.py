@@ -21,13 +21,13 @@ class LocalDevice:
         """Look around."""
         return this_machine()
 
-    def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+    def measure(self, files: Sequence[Path], plan: Plan, console: Voice) -> Profile:
         """Measure `files` in this process."""
-        return profile_files(files, plan, screen)
+        return profile_files(files, plan, console)
 
-    def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Checks:
+    def check(self, files: Sequence[Path], plan: Plan, console: Voice) -> Checks:
         """Run the self-tests of `files` in this process."""
-        del screen
+        del console
         return check_files(files, threads=plan.threads, runtime=plan.runtime)
 
 

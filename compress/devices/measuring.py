@@ -44,7 +44,7 @@ def parted(name: str) -> tuple[str, str | None]:
     return (*computing, "cpu")[0], (*measuring, None)[0]
 
 
-def check_measuring(export: Export, screen: Voice) -> None:
+def check_measuring(export: Export, console: Voice) -> None:
     """Look at the device that a recipe names, before any work; say what it is.
 
     A DeviceError if it cannot be reached, or emulates another CPU.
@@ -54,10 +54,10 @@ def check_measuring(export: Export, screen: Voice) -> None:
     machine = machine_for(export)
     if machine.kind != "native":
         raise _emulated(export.device, machine)
-    screen.tell(f"device: {export.device}: {machine.as_text()}")
+    console.tell(f"device: {export.device}: {machine.as_text()}")
     for name in export.target:
         if (why := target(name).lacking(machine)) is not None:
-            screen.tell(f"device: {export.device} is no {name}: {why}")
+            console.tell(f"device: {export.device} is no {name}: {why}")
 
 
 def machine_for(export: Export) -> Machine:
@@ -99,7 +99,7 @@ def measured(  # noqa: PLR0913  # what is measured, where and how
     *,
     threads: int,
     seed: int,
-    screen: Voice,
+    console: Voice,
     runs: int = Plan.runs,
     seconds: float | None = None,
     runtime: str | None = None,
@@ -118,7 +118,7 @@ def measured(  # noqa: PLR0913  # what is measured, where and how
         runtime=runtime,
         force=True,  # a doubt is for the report to tell, as with what is measured here
     )
-    profile = device(name).measure(files, plan, screen)
+    profile = device(name).measure(files, plan, console)
     for each in profile.measurements:
         if each.kind != "native":
             raise _emulated(name, each.machine)
@@ -139,7 +139,7 @@ def raced_ms(  # noqa: PLR0913  # as above
     *,
     threads: int,
     seed: int,
-    screen: Voice,
+    console: Voice,
     runs: int,
     runtime: str | None = None,
 ) -> list[float]:
@@ -149,7 +149,7 @@ def raced_ms(  # noqa: PLR0913  # as above
         files,
         threads=threads,
         seed=seed,
-        screen=screen,
+        console=console,
         runs=runs,
         runtime=runtime,
     )

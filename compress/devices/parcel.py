@@ -1,4 +1,4 @@
-"""What a board gets: our runtime as one archive, model files with their twins."""
+"""What a board gets: our runtime as one archive, model files with their sidecars."""
 
 import functools
 import hashlib
@@ -58,7 +58,7 @@ def runtime_piece(folder: Path = _RUNTIME) -> Piece:
 
 
 def pieces_of(artifacts: Sequence[Artifact]) -> list[Piece]:
-    """Each file in a folder of its own number, its twin beside it."""
+    """Each file in a folder of its own number, its sidecar beside it."""
     return [
         Piece(
             name=f"{number}/{path.name}",
@@ -67,6 +67,6 @@ def pieces_of(artifacts: Sequence[Artifact]) -> list[Piece]:
             content=path,
         )
         for number, artifact in enumerate(artifacts)
-        for path in (artifact.path, artifact.twin)
+        for path in (artifact.path, artifact.sidecar)
         if path.is_file()
     ]

@@ -156,7 +156,7 @@ def self_tested(  # noqa: PLR0913  # what is started, on what, and who listens
     plan: Plan,
     *,
     device: str,
-    screen: Voice,
+    console: Voice,
 ) -> None:
     """Run the self-tests of `files` before they are measured; ParityError if one fails.
 
@@ -165,12 +165,12 @@ def self_tested(  # noqa: PLR0913  # what is started, on what, and who listens
     tested = _testable(artifacts, files, plan)
     if not tested:
         return
-    screen.tell(f"{device}: running self-tests")
+    console.tell(f"{device}: running self-tests")
     found = remote_check(start, python, tested, plan, device=device)
     if found.failed:
         raise ParityError("; ".join(found.failed))
     for each in found.sentences:
-        screen.tell(each)
+        console.tell(each)
 
 
 def time_limit_s(plan: Plan, files: int) -> float:

@@ -76,13 +76,13 @@ class SshDevice:
             machine = remote_machine(there.start, there.python, device=self.name)
         return greeting, machine
 
-    def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+    def measure(self, files: Sequence[Path], plan: Plan, console: Voice) -> Profile:
         """Copy, test, measure, fetch; all are read here before anything is copied.
 
         A file whose self-test fails there is a ParityError, and nothing is measured.
         """
         artifacts = [Artifact.read(path) for path in files]
-        with self._laid_out(artifacts, plan, screen) as there:
+        with self._laid_out(artifacts, plan, console) as there:
             there.visit.doing = "running self-tests"
             self_tested(
                 there.start,
@@ -91,19 +91,19 @@ class SshDevice:
                 there.files,
                 plan,
                 device=self.name,
-                screen=screen,
+                console=console,
             )
-            screen.tell(f"{self.name}: measuring")
+            console.tell(f"{self.name}: measuring")
             there.visit.doing = "measuring"
             profile = remote_profile(
                 there.start, there.python, there.files, plan, device=self.name
             )
         return as_ours(profile, artifacts, device=self.name)
 
-    def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> ChecksThere:
+    def check(self, files: Sequence[Path], plan: Plan, console: Voice) -> ChecksThere:
         """Copy, and run the self-tests there."""
         artifacts = [Artifact.read(path) for path in files]
-        with self._laid_out(artifacts, plan, screen) as there:
+        with self._laid_out(artifacts, plan, console) as there:
             there.visit.doing = "running self-tests"
             return remote_check(
                 there.start, there.python, there.files, plan, device=self.name
@@ -111,13 +111,13 @@ class SshDevice:
 
     @contextmanager
     def _laid_out(
-        self, artifacts: Sequence[Artifact], plan: Plan, screen: Voice
+        self, artifacts: Sequence[Artifact], plan: Plan, console: Voice
     ) -> Iterator["_There"]:
         """Have the runtime and the files there within the block."""
         library, pieces = runtime_piece(), pieces_of(artifacts)
         limit_s = self._patience.run_s + time_limit_s(plan, len(artifacts))
         with self._visit() as (visit, greeting):
-            visit.copy([library, *pieces], screen.tell)
+            visit.copy([library, *pieces], console.tell)
             folder = visit.stage(library, pieces)
             files = tuple(
                 f"{folder}/{number}/{each.path.name}"

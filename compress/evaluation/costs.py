@@ -29,12 +29,12 @@ _TOP: Final = 5
 
 
 @dataclass(frozen=True, kw_only=True)
-class Census:
+class Costs:
     """The costs of one network at one input size.
 
     params: trainable or not, buffers excluded; macs: multiply-accumulates of
     convolutions, matrix products and attention for one image; size_bytes: parameters
-    and buffers as they would be written, in float32 or, where quantised, in INT8;
+    and buffers as they would be written, in float32 or, where quantized, in INT8;
     activation_bytes: the most that is alive at once while one image passes, see
     compress.evaluation.liveness; training_bytes: what autograd keeps for the backward pass,
     for one image more.
@@ -66,10 +66,10 @@ class Answered:
     labels: npt.NDArray[np.int64]
 
 
-def census(model: Model) -> Census:
+def costs_of(model: Model) -> Costs:
     """Count `model` at its own input size; the model is not changed."""
     net, size = model.net, model.preprocess.size
-    return Census(
+    return Costs(
         params=count_params(net),
         macs=count_macs(net, size=size),
         size_bytes=_size_bytes(net),
@@ -107,7 +107,7 @@ def activation_bytes(net: nn.Module, *, size: int) -> int:
 def training_bytes(net: nn.Module, *, size: int) -> int:
     """Bytes that a further image adds to what the backward pass needs.
 
-    Activations only; parameters, gradients and the optimiser's state do not grow with
+    Activations only; parameters, gradients and the optimizer's state do not grow with
     the batch.
     """
     shadow, images = _shadow(net, size)

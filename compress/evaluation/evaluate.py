@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compress.context.console import Screen
-from compress.context.context import Job, cache_folder
+from compress.context.console import Console
+from compress.context.context import RunContext, cache_folder
 from compress.context.device import check_device
-from compress.data.dataset import Catalogue, find
+from compress.data.dataset import Catalog, find
 from compress.data.spec import DataSpec
 from compress.evaluation.costs import Accuracy, accuracy
 from compress.models.model import Model
@@ -59,38 +59,38 @@ def evaluate(  # noqa: PLR0913  # what, on what, and the flags every verb has
     seed: int,
     device: str,
     threads: int | None,
-    screen: Screen,
+    console: Console,
 ) -> Evaluation:
     """Judge what `spec` names by the held-out images of `data`."""
     check_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    job = Job(folder=Path(), seed=seed, device=device, screen=screen)
-    catalogue = find(data, seed=seed, screen=screen, cache=cache_folder())
+    context = RunContext(folder=Path(), seed=seed, device=device, console=console)
+    catalog = find(data, seed=seed, console=console, cache=cache_folder())
     if spec.name.endswith(FILES):
-        found = _of_file(Path(spec.name), catalogue, threads=threads or 1)
+        found = _of_file(Path(spec.name), catalog, threads=threads or 1)
     else:
         found = _of_model(
-            open_model(spec, catalogue, job, size=data.size, adapt=False),
-            catalogue,
+            open_model(spec, catalog, context, size=data.size, adapt=False),
+            catalog,
             device,
         )
-    return Evaluation(subject=spec.name, data=catalogue.name, found=found)
+    return Evaluation(subject=spec.name, data=catalog.name, found=found)
 
 
-def _of_model(model: Model, data: Catalogue, device: str) -> Accuracy:
+def _of_model(model: Model, data: Catalog, device: str) -> Accuracy:
     """Judge a network."""
     _check_classes(model.spec.name, len(model.classes), data)
     images = data.images(model.preprocess)
     return accuracy(model.with_net(model.net.to(device)), images)
 
 
-def _of_file(path: Path, data: Catalogue, *, threads: int) -> Accuracy:
+def _of_file(path: Path, data: Catalog, *, threads: int) -> Accuracy:
     """Judge an exported file, with the preprocessing it carries."""
     artifact = Artifact.read(path)
     if artifact.preprocess is None:
         raise InputRejectedError(
-            f"{path}: does not say how its images are prepared; keep the .json twin "
+            f"{path}: does not say how its images are prepared; keep the .json sidecar "
             "that edgepress wrote beside it"
         )
     preprocess = data.asked(artifact.preprocess)
@@ -118,7 +118,7 @@ def _of_file(path: Path, data: Catalogue, *, threads: int) -> Accuracy:
         session.close()
 
 
-def _check_classes(name: str, outputs: int, data: Catalogue) -> None:
+def _check_classes(name: str, outputs: int, data: Catalog) -> None:
     """Refuse to judge answers by labels that mean something else."""
     if not data.judges(outputs):
         raise RecipeError(

@@ -3,12 +3,12 @@
 import fnmatch
 from collections.abc import Iterator
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models.names import Resolved, matching
 from compress.models.zoo import ZOO, Listed
 
 
-def list_models(pattern: str | None, *, screen: Screen) -> tuple[Listed, ...]:
+def list_models(pattern: str | None, *, console: Console) -> tuple[Listed, ...]:
     """Architectures whose name matches `pattern`; None: those this project answers for.
 
     A pattern without wildcards matches every name that contains it. What cannot be
@@ -17,10 +17,10 @@ def list_models(pattern: str | None, *, screen: Screen) -> tuple[Listed, ...]:
     if pattern is None:
         return ZOO
     known = {row.name: row for row in ZOO}
-    return tuple(_rows(pattern, known, screen))
+    return tuple(_rows(pattern, known, console))
 
 
-def _rows(pattern: str, known: dict[str, Listed], screen: Screen) -> Iterator[Listed]:
+def _rows(pattern: str, known: dict[str, Listed], console: Console) -> Iterator[Listed]:
     """Rows one by one, those of the zoo first."""
     plain = pattern.removeprefix("timm/").removeprefix("torchvision/")
     wanted = plain if any(sign in plain for sign in "*?[") else f"*{plain}*"
@@ -30,12 +30,12 @@ def _rows(pattern: str, known: dict[str, Listed], screen: Screen) -> Iterator[Li
         for found in matching(pattern)
         if found.name not in known or known[found.name].source != found.source
     ]
-    with screen.progress("count", len(others)) as advance:
+    with console.progress("count", len(others)) as advance:
         for found in others:
             row = _counted(found)
             advance(1, found.name)
             if row is None:
-                screen.detail(f"{found.canonical}: is no image classifier; left out")
+                console.detail(f"{found.canonical}: is no image classifier; left out")
             else:
                 yield row
 

@@ -12,8 +12,8 @@ from typing import Final, NamedTuple
 import torch
 from torch import nn
 
-from compress.context.console import Screen
-from compress.context.context import Job, cache_folder
+from compress.context.console import Console
+from compress.context.context import RunContext, cache_folder
 from compress.context.progress import Counted, passed
 from compress.context.validation import record_of_file
 from compress.data.batches import evaluation_batches
@@ -55,7 +55,7 @@ Ask = Callable[[Scores], Scores]
 class Asked(NamedTuple):
     """Something that answers images [n, 3, size, size], and its name.
 
-    `net` or `file` are known where one can look into it: a quantised network, an INT8
+    `net` or `file` are known where one can look into it: a quantized network, an INT8
     file.
     """
 
@@ -166,7 +166,7 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     threads: int,
     runtime: str | None,
     seed: int,
-    screen: Screen,
+    console: Console,
 ) -> Verification:
     """Ask the network of a run and each of its files; `data` as in the run by default.
 
@@ -175,25 +175,25 @@ def verify(  # noqa: PLR0913  # what, on what, and the flags every verb has
     executes the files that it can, instead of what their formats are run by; where it
     can execute none, or is not known, a RecipeError.
 
-    Float files are compared with the float network, INT8 files with the quantised one
+    Float files are compared with the float network, INT8 files with the quantized one
     and with each other.
     """
     run = report.folder
-    model = _model_of(run, report, factory, seed, screen)
+    model = _model_of(run, report, factory, seed, console)
     spec = data or _data_of(report)
-    catalogue = find(spec, seed=seed, screen=screen, cache=cache_folder())
-    shown = thinned(catalogue.images(catalogue.asked(model.preprocess)), images)
+    catalog = find(spec, seed=seed, console=console, cache=cache_folder())
+    shown = thinned(catalog.images(catalog.asked(model.preprocess)), images)
 
     def batches() -> Iterator[Scores]:
         given = evaluation_batches(shown, _BATCH)
         prepared = (model.prepare(each.pixels).contiguous().numpy() for each in given)
         return Counted(prepared, length_hint(given))
 
-    classes = tells_classes(model, catalogue)
+    classes = tells_classes(model, catalog)
     found: list[Pair] = []
     with ExitStack() as opened:
         for one, other in _pairs(report, model, opened, threads, runtime):
-            screen.tell(f"verify: {one.name} and {other.name}")
+            console.tell(f"verify: {one.name} and {other.name}")
             asked = passed("verify", batches())
             parity = compare(
                 one.ask, other.ask, asked, name=other.name, classes=classes
@@ -244,22 +244,22 @@ def _data_of(report: Report) -> DataSpec:
 
 
 def _model_of(
-    run: Path, report: Report, factory: CodePath | None, seed: int, screen: Screen
+    run: Path, report: Report, factory: CodePath | None, seed: int, console: Console
 ) -> Model:
     """The model that a run ended with, or began with if it has no stages.
 
     Whose code builds it is the user's word alone, never the record's.
     """
-    job = Job(folder=run, seed=seed, screen=screen)
-    catalogue_spec = _data_of(report)
-    catalogue = find(catalogue_spec, seed=seed, screen=screen, cache=cache_folder())
+    context = RunContext(folder=run, seed=seed, console=console)
+    catalog_spec = _data_of(report)
+    catalog = find(catalog_spec, seed=seed, console=console, cache=cache_folder())
     if any(run.glob("*/model.json")):
         spec = ModelSpec(name=str(run), factory=factory)
     else:
         recorded, source = inner(report.recipe, "model"), _source(report, "model")
         spec = record_of_file(ModelSpec, recorded, source=source)
         spec = spec.model_copy(update={"factory": factory})
-    return open_model(spec, catalogue, job, size=catalogue_spec.size, adapt=False)
+    return open_model(spec, catalog, context, size=catalog_spec.size, adapt=False)
 
 
 def _pairs(

@@ -1,1 +1,1 @@
-"""INT8, decided once: one quantised graph that every file format is a lowering of."""
+"""INT8, decided once: one quantized graph that every file format is a lowering of."""

@@ -1,4 +1,4 @@
-"""A quantised network as tensors and a record, rebuilt on its architecture's own graph.
+"""A quantized network as tensors and a record, rebuilt on its architecture's own graph.
 
 Nothing of the graph is stored: it is traced anew from the network, and what was decided
 about each node (weight, bias, scales, grid) is put back by the node's name.
@@ -97,7 +97,7 @@ def rebuilt(
         raise InputRejectedError(
             f"{name}: the saved INT8 model does not fit the network it names "
             f"({one_line(error)}); it was written with another version of torch, timm "
-            "or edgepress: quantise again"
+            "or edgepress: quantize again"
         ) from error
 
 

@@ -1,4 +1,4 @@
-"""Which operators of a quantised network stay float, and what share of the work."""
+"""Which operators of a quantized network stay float, and what share of the work."""
 
 from collections.abc import Iterator, Mapping
 

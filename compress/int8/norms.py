@@ -1,4 +1,4 @@
-"""Batch normalisation in inference is a scale and a shift of each channel: folded."""
+"""Batch normalization in inference is a scale and a shift of each channel: folded."""
 
 from typing import Any, Final, cast
 
@@ -20,7 +20,7 @@ BATCH_NORM: Final = ATEN._native_batch_norm_legit_no_training.default  # noqa: S
 
 
 def fold_batch_norm_(graph: fx.GraphModule) -> None:
-    """Fold batch normalisation into the layer before it (Jacob et al. 2018).
+    """Fold batch normalization into the layer before it (Jacob et al. 2018).
 
     Of features [n, c] and tokens as of maps: the channels, which lie along axis 1, are
     looked for behind reshapes and transposes. Where no layer before can take it, a
@@ -31,7 +31,7 @@ def fold_batch_norm_(graph: fx.GraphModule) -> None:
         (result,) = node.users
         source = cast("fx.Node", node.args[0])
         scale, shift = _affine(graph, node)
-        layer = layer_normalised(node)
+        layer = layer_normalized(node)
         if layer is not None:
             scale_outputs_(graph, layer, scale, shift)
             result.replace_all_uses_with(source)
@@ -47,8 +47,8 @@ def fold_batch_norm_(graph: fx.GraphModule) -> None:
         take_name_(made, node)
 
 
-def layer_normalised(node: fx.Node) -> fx.Node | None:
-    """The layer that a batch normalisation can be folded into."""
+def layer_normalized(node: fx.Node) -> fx.Node | None:
+    """The layer that a batch normalization can be folded into."""
     source = cast("fx.Node", node.args[0])
     shape = shape_of(source)
     if shape is None or len(source.users) != 1:
@@ -68,7 +68,7 @@ def _linear_after(node: fx.Node) -> fx.Node | None:
 
 
 def _affine(graph: fx.GraphModule, node: fx.Node) -> tuple[Tensor, Tensor]:
-    """The scale and shift [channels] that a batch normalisation comes to."""
+    """The scale and shift [channels] that a batch normalization comes to."""
     _, weight, bias, mean, variance, _, epsilon = _arguments(node)
     middle, spread = (
         parameter(graph, cast("fx.Node", each)).double() for each in (mean, variance)

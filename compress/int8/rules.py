@@ -40,7 +40,7 @@ def grids_of(
     """The grid of every node, from the range of every group that has no fixed grid.
 
     levels: every number that an input image can hold, if they are few: uint8 pixels,
-    normalised. Then no pixel lies near the middle between two steps, and it does not
+    normalized. Then no pixel lies near the middle between two steps, and it does not
     matter whether a runtime divides by a scale or multiplies by its inverse.
     """
     even = _even_groups(graph, plan)
@@ -234,6 +234,6 @@ def _swishes(graph: fx.GraphModule) -> list[tuple[fx.Node, fx.Node]]:
 
 
 def pixel_levels(mean: tuple[float, ...], std: tuple[float, ...]) -> Tensor:
-    """Every number that a normalised uint8 image can hold, float32 [channels * 256]."""
+    """Every number that a normalized uint8 image can hold, float32 [channels * 256]."""
     pixels = torch.arange(256, dtype=torch.float32) / 255
     return torch.cat([(pixels - m) / s for m, s in zip(mean, std, strict=True)])

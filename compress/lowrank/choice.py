@@ -10,7 +10,7 @@ from torch import nn
 from compress.context.progress import passed
 from compress.evaluation.costs import count_params
 from compress.lowrank.layers import Split, weight_of
-from compress.models.surgery.record import Factorised
+from compress.models.surgery.record import Factorized
 from runtime.errors import RecipeError
 
 # Latencies, ms, of the candidates for a layer's place, the layer itself first.
@@ -30,7 +30,7 @@ class Choice:
     """
 
     split: Split
-    how: Factorised | None
+    how: Factorized | None
     energy: float = 1.0
     params: int
     ms_before: float | None = None
@@ -143,7 +143,7 @@ def _options(split: Split, *, multiple: int, race: Race) -> list[Choice]:
     return [whole(split, reason, before), *faster]
 
 
-def _shared(split: Split, share: float, *, multiple: int) -> Factorised:
+def _shared(split: Split, share: float, *, multiple: int) -> Factorized:
     """Ranks of about `share` of those at which a product has as many weights."""
     outputs, inputs = weight_of(split.layer).shape[:2]
     sizes = [inputs, outputs]
@@ -153,10 +153,10 @@ def _shared(split: Split, share: float, *, multiple: int) -> Factorised:
         min(size, max(multiple, round(share * size / multiple) * multiple))
         for size in sizes
     )
-    return Factorised(kind=split.kind, ranks=ranks)
+    return Factorized(kind=split.kind, ranks=ranks)
 
 
-def _candidate(split: Split, how: Factorised) -> Choice:
+def _candidate(split: Split, how: Factorized) -> Choice:
     """What these ranks would come to, nothing timed yet."""
     params = count_params(split.bare(how))
     return Choice(split=split, how=how, energy=split.energy_of(how), params=params)
@@ -178,11 +178,11 @@ def _price(now: Choice, other: Choice) -> float:
     return max(lost, 0.0) / (_ms(now) - _ms(other))
 
 
-def _told(how: Factorised) -> str:
+def _told(how: Factorized) -> str:
     """Ranks in a word."""
     return f"rank {' and '.join(map(str, how.ranks))}"
 
 
-def split_up(chosen: Sequence[Choice]) -> Mapping[str, Factorised]:
+def split_up(chosen: Sequence[Choice]) -> Mapping[str, Factorized]:
     """The layers that are split, by name."""
     return {each.split.name: each.how for each in chosen if each.how is not None}

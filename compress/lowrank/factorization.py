@@ -35,24 +35,26 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.lowrank.choice import Choice
     from compress.models.model import Model
-    from compress.models.surgery.record import Factorised
+    from compress.models.surgery.record import Factorized
     from compress.quantization.calibrate import Batches
     from compress.recipe.factorize import Factorize
 
 
-def factorised(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
-    """`model` with layers split as `options` say; findings go to `job.folder`."""
+def factorised(
+    model: Model, data: Catalog, context: RunContext, options: Factorize
+) -> Model:
+    """`model` with layers split as `options` say; findings go to `context.folder`."""
     check(model)
     # Split once: timed again after an interrupt, layers might get other ranks.
-    kept = job.folder / "split"
+    kept = context.folder / "split"
     if is_model(kept):
         made = load_model(kept, factory=model.spec.factory)
     else:
-        made = split(model, data, job, options)
+        made = split(model, data, context, options)
         if options.epochs > 0:
             save_model(made, kept)
     if options.epochs == 0:
@@ -61,12 +63,12 @@ def factorised(model: Model, data: Catalogue, job: Job, options: Factorize) -> M
     loss = taught(
         model,
         opened,
-        job,
+        context,
         options,
         share=options.distill,
         temperature=options.temperature,
     )
-    return fit(made, opened, loss, options, job)
+    return fit(made, opened, loss, options, context)
 
 
 def check(model: Model) -> None:
@@ -74,7 +76,7 @@ def check(model: Model) -> None:
     if isinstance(model.net, QuantizedNet):
         raise RecipeError(
             f"factorize: {model.spec.name} is INT8; split the float model it was made "
-            "from, and quantise that"
+            "from, and quantize that"
         )
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise RecipeError(
@@ -83,7 +85,9 @@ def check(model: Model) -> None:
         )
 
 
-def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
+def split(
+    model: Model, data: Catalog, context: RunContext, options: Factorize
+) -> Model:
     """`model` with its layers split and fitted to calibration images."""
     dense = copy.deepcopy(model.net).eval()
     layers = {
@@ -92,14 +96,16 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
         if not any(name.startswith(f"{done}.") for done in model.surgery.factorised)
     }
     images = calibration_images(
-        model, data, job, source=options.calib, count=options.calib_images
+        model, data, context, source=options.calib, count=options.calib_images
     )
     batches = batches_of(model, images)
-    job.screen.tell(
+    context.console.tell(
         f"factorize: {len(layers)} layers, {len(images)} calibration images, timed on "
-        f"{device_of(job.aim) or 'this machine'}"
+        f"{device_of(context.aim) or 'this machine'}"
     )
-    chosen, latency = chosen_for(model.with_net(dense), layers, batches, job, options)
+    chosen, latency = chosen_for(
+        model.with_net(dense), layers, batches, context, options
+    )
     hows = split_up(chosen)
     net = copy.deepcopy(dense)
     for each in chosen:
@@ -111,8 +117,8 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
         "latency": latency.as_record() if latency else None,
         "layers": [each.as_record() for each in chosen],
     }
-    write_json(job.folder / RECORD, record, sealed=True)
-    job.screen.tell(
+    write_json(context.folder / RECORD, record, sealed=True)
+    context.console.tell(
         f"factorize: {len(hows)} of {len(layers)} layers are products now, "
         f"{count_params(net) / count_params(model.net):.0%} of the parameters are left"
     )
@@ -123,7 +129,7 @@ def chosen_for(
     model: Model,
     layers: Mapping[str, nn.Module],
     batches: Batches,
-    job: Job,
+    context: RunContext,
     options: Factorize,
 ) -> tuple[Sequence[Choice], Promise | None]:
     """What becomes of each of `layers`, which are those of `model.net`.
@@ -131,17 +137,19 @@ def chosen_for(
     With what is promised of the latency, where that was asked for.
     """
     net = model.net
-    moments = moments_of(net, layers, batches, seed=job.seed)
+    moments = moments_of(net, layers, batches, seed=context.seed)
     splits = [
         spectra_of(name, layers[name], found.responses, found.weights)
         for name, found in passed("spectra of layers", moments.items())
     ]
     shapes = shapes_of(net, layers, size=model.preprocess.size)
-    rng = np.random.default_rng(job.seed)
+    rng = np.random.default_rng(context.seed)
 
     def race(name: str, candidates: Sequence[nn.Module]) -> Sequence[float]:
-        job.screen.detail(f"factorize: {name} and {len(candidates) - 1} others, timed")
-        return raced(candidates, shapes[name], job=job, rng=rng)
+        context.console.detail(
+            f"factorize: {name} and {len(candidates) - 1} others, timed"
+        )
+        return raced(candidates, shapes[name], context=context, rng=rng)
 
     multiple = options.round_to
     if options.energy is not None:
@@ -151,14 +159,14 @@ def chosen_for(
     graph = qdq_model(
         net, size=model.preprocess.size, name=model.spec.name, batch="static"
     )
-    (network_ms,) = latencies_ms([graph], job=job, rng=rng)
+    (network_ms,) = latencies_ms([graph], context=context, rng=rng)
     share = options.latency or 1.0  # one of the two is given
     chosen = by_latency(
         splits, share, multiple=multiple, race=race, network_ms=network_ms
     )
     saved_ms = sum((c.ms_before or 0.0) - (c.ms_after or 0.0) for c in chosen)
     promise = Promise(
-        stage=job.title,
+        stage=context.title,
         share=share,
         wanted_ms=share * network_ms,
         predicted_ms=network_ms - saved_ms,
@@ -167,7 +175,7 @@ def chosen_for(
     return chosen, promise
 
 
-def surgery_of(model: Model, net: nn.Module, hows: Mapping[str, Factorised]) -> Surgery:
+def surgery_of(model: Model, net: nn.Module, hows: Mapping[str, Factorized]) -> Surgery:
     """The record of `net`, which is that of `model` with further layers split.
 
     Layers are split before widths are cut when a network is built again, so the widths

@@ -17,7 +17,7 @@ from compress.lowrank.products import (
     weighed,
 )
 from compress.models.surgery.factorize import factors
-from compress.models.surgery.record import Factorised
+from compress.models.surgery.record import Factorized
 from runtime.errors import RecipeError
 
 Kind = Literal["linear", "conv1x1", "tucker2"]
@@ -81,7 +81,7 @@ class Split:
     kept: Basis
     before: Spectrum | None = None
 
-    def ranked(self, energy: float, *, multiple: int) -> Factorised:
+    def ranked(self, energy: float, *, multiple: int) -> Factorized:
         """The least ranks that keep `energy`, each up to a multiple of channels."""
         spectra = [self.after] if self.before is None else [self.before, self.after]
         ranks = tuple(
@@ -90,20 +90,20 @@ class Split:
         )
         if self.kind != "tucker2":  # nor can there be more than inputs
             ranks = (min(ranks[0], weight_of(self.layer).shape[1]),)
-        return Factorised(kind=self.kind, ranks=ranks)
+        return Factorized(kind=self.kind, ranks=ranks)
 
-    def energy_of(self, how: Factorised) -> float:
+    def energy_of(self, how: Factorized) -> float:
         """The share of the energy that these ranks keep."""
         kept = self.after.share_of(how.ranks[-1])
         return (
             kept if self.before is None else kept * self.before.share_of(how.ranks[0])
         )
 
-    def bare(self, how: Factorised) -> nn.Sequential:
+    def bare(self, how: Factorized) -> nn.Sequential:
         """Layers of the sizes that `how` gives, to be counted or timed."""
         return factors(self.layer, how)
 
-    def made(self, how: Factorised) -> nn.Sequential:
+    def made(self, how: Factorized) -> nn.Sequential:
         """The layers that take the place of this one, with its weights."""
         product = self.bare(how)
         weight = weight_of(self.layer).detach()

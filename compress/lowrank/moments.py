@@ -28,7 +28,7 @@ class Moments(NamedTuple):
     weights: of the gradients at them of answers drawn from what the network says, so
     that an error e takes about e^T G e / 2 nats from the answers (Fisher's information;
     Martens and Grosse 2015 keep the same matrix of a layer's outputs). None where a
-    layer gives more than one vector for an image: errors at neighbouring places are
+    layer gives more than one vector for an image: errors at neighboring places are
     alike and add up, which gradients at one place do not tell.
     """
 

@@ -59,7 +59,7 @@ def weighed(moments: Tensor, weights: Tensor) -> Basis:
     """The directions to keep of y with E[y y^T] = C, where errors are not alike.
 
     weights: a positive matrix G [n, n]; an error e is as bad as e^T G e says. Of all
-    projections P of rank r, the one on the first r directions minimises
+    projections P of rank r, the one on the first r directions minimizes
     E[(y - P y)^T G (y - P y)]: with G^1/2 C G^1/2 = U E U^T, these are G^-1/2 U, and
     their readers G^1/2 U.
     """
@@ -74,7 +74,7 @@ def halves(weight: Tensor, basis: Basis, *, rank: int) -> tuple[Tensor, Tensor]:
     """The product A [o, r] B [r, i] next to `weight` W [o, i], seen by its responses.
 
     basis: of the responses, from their second moments E[(Wx)(Wx)^T] [o, o]. With
-    orthonormal directions U, A B = U U^T W minimises E|Wx - A B x|^2 over all products
+    orthonormal directions U, A B = U U^T W minimizes E|Wx - A B x|^2 over all products
     of rank r: the best rank-r approximation of responses is their projection (Eckart
     and Young 1936; Zhang et al. 2016, section 3.1). With E[x x^T] = I it is the
     singular value decomposition.

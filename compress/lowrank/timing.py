@@ -16,8 +16,8 @@ import onnx
 from torch import nn
 
 from compress.context.aim import Aim
-from compress.context.console import Screen
-from compress.context.context import Job
+from compress.context.console import Console
+from compress.context.context import RunContext
 from compress.devices.measuring import raced_ms
 from compress.lowrank.chain import chain
 from runtime.session import open_session
@@ -34,7 +34,7 @@ def raced(
     candidates: Sequence[nn.Module],
     shape: tuple[int, ...],
     *,
-    job: Job,
+    context: RunContext,
     rng: np.random.Generator,
 ) -> tuple[float, ...]:
     """The latency of each candidate, ms, all timed in turn, on one image.
@@ -45,25 +45,25 @@ def raced(
         chain([*each] if isinstance(each, nn.Sequential) else [each], shape)
         for each in candidates
     ]
-    return latencies_ms(models, job=job, rng=rng)
+    return latencies_ms(models, context=context, rng=rng)
 
 
 def latencies_ms(
-    models: Sequence[onnx.ModelProto], *, job: Job, rng: np.random.Generator
+    models: Sequence[onnx.ModelProto], *, context: RunContext, rng: np.random.Generator
 ) -> tuple[float, ...]:
     """The latency of each ONNX model, ms, all timed in turn."""
     with tempfile.TemporaryDirectory() as folder:
         files = [Path(folder) / f"{number}.onnx" for number in range(len(models))]
         for path, model in zip(files, models, strict=True):
             onnx.save(model, path)
-        if (device := device_of(job.aim)) is None:
+        if (device := device_of(context.aim)) is None:
             return _here_ms(files, rng=rng)
         found = raced_ms(
             device,
             files,
-            threads=job.aim.threads,
-            seed=job.seed,
-            screen=_Aside(job.screen),
+            threads=context.aim.threads,
+            seed=context.seed,
+            console=_Aside(context.console),
             runs=_ROUNDS,
             runtime=RUNTIME,
         )
@@ -79,11 +79,11 @@ def device_of(aim: Aim) -> str | None:
 class _Aside:
     """Tells what a device does only to those who want every detail: there is a lot."""
 
-    screen: Screen
+    console: Console
 
     def tell(self, sentence: str) -> None:
         """Say one sentence."""
-        self.screen.detail(sentence)
+        self.console.detail(sentence)
 
 
 def _here_ms(files: Sequence[Path], *, rng: np.random.Generator) -> tuple[float, ...]:

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models import meta
 from compress.models.construct import skeleton
 from compress.models.factory import where
@@ -40,7 +40,7 @@ def build(  # noqa: PLR0913  # what a model depends on is spelt out
     classes: tuple[str, ...] | None,
     native_size: int | None,
     seed: int,
-    screen: Screen,
+    console: Console,
     size: int | None = None,
     shown_size: int | None = None,
 ) -> Model:
@@ -57,26 +57,26 @@ def build(  # noqa: PLR0913  # what a model depends on is spelt out
         sides = [size or max(_LEAST_SIZE, native_size or _DEFAULT_SIZE)]
         if size is None and native_size is None and shown_size is not None:
             sides.append(max(_LEAST_SIZE, shown_size))
-        return _from_factory(spec, classes, sides=sides, seed=seed, screen=screen)
+        return _from_factory(spec, classes, sides=sides, seed=seed, console=console)
     if is_keras(spec):
-        return _from_keras(spec, classes, size=size, seed=seed, screen=screen)
+        return _from_keras(spec, classes, size=size, seed=seed, console=console)
     resolved = resolve(spec.name)
     if resolved.announcement is not None:
-        screen.tell(resolved.announcement)
+        console.tell(resolved.announcement)
     spec = spec.model_copy(update={"name": resolved.canonical})
     _refuse_widened_pretrained(spec)
     side = choose_size(
-        spec, resolved, size=size, native_size=native_size, screen=screen
+        spec, resolved, size=size, native_size=native_size, console=console
     )
     if spec.stem == "small":
-        screen.tell(
+        console.tell(
             f"{resolved.name}: small stem: its first stride and pooling are out"
         )
-    state = _state(spec, resolved, side, screen)
+    state = _state(spec, resolved, side, console)
     outputs = _outputs(spec, classes, state, side)
     net = _seeded(spec, outputs, side, seed)
     if state is not None:
-        load_(net, spec, state, size=side, screen=screen)
+        load_(net, spec, state, size=side, console=console)
     return Model(
         spec=spec,
         net=net.eval(),
@@ -110,7 +110,7 @@ def _from_factory(
     *,
     sides: Sequence[int],
     seed: int,
-    screen: Screen,
+    console: Console,
 ) -> Model:
     """A model around a network of the user's own, for the first of `sides` it takes."""
     if spec.weights == PRETRAINED or spec.width != 1.0 or spec.stem != "keep":
@@ -120,13 +120,13 @@ def _from_factory(
         )
     state = None
     if spec.weights is not None:
-        state = load_state(Path(spec.weights), ema=bool(spec.ema), tell=screen.tell)
+        state = load_state(Path(spec.weights), ema=bool(spec.ema), tell=console.tell)
     wanted = len(classes) if classes else _DEFAULT_CLASSES
     if classes is None and state is not None:
         wanted = known_classes(spec, state, sides[0]) or wanted
     net = _seeded(spec, wanted, sides[0], seed)
     size, logits = _tried(net, spec, sides)
-    screen.tell(f"{spec.factory}: input {size}x{size}")
+    console.tell(f"{spec.factory}: input {size}x{size}")
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     outputs = shape[-1] if isinstance(shape, tuple) and shape else 0
     if shape != (2, outputs) or (classes is not None and outputs != len(classes)):
@@ -135,7 +135,7 @@ def _from_factory(
             f"logits [2, {wanted}]; let the function take num_classes and return that"
         )
     if state is not None:
-        load_(net, spec, state, size=size, screen=screen)
+        load_(net, spec, state, size=size, console=console)
     return Model(
         spec=spec,
         net=net.eval(),
@@ -173,17 +173,17 @@ def _from_keras(
     *,
     size: int | None,
     seed: int,
-    screen: Screen,
+    console: Console,
 ) -> Model:
     """A model from a Keras file; its spec keeps the layers, so the file may go."""
-    found = read_keras(spec, size=size, screen=screen)
+    found = read_keras(spec, size=size, console=console)
     side = found.preprocess.size
     outputs = len(classes) if classes else found.outputs
     net = _seeded(found.spec, outputs, side, seed)
     if found.state is not None and outputs == found.outputs and not spec.weights:
         install_(net, found.state, origin=spec.name)
     elif found.state is not None:
-        load_(net, found.spec, found.state, size=side, screen=screen)
+        load_(net, found.spec, found.state, size=side, console=console)
     return Model(
         spec=found.spec,
         net=net.eval(),
@@ -204,14 +204,14 @@ def _refuse_widened_pretrained(spec: ModelSpec) -> None:
 
 
 def _state(
-    spec: ModelSpec, resolved: Resolved, size: int, screen: Screen
+    spec: ModelSpec, resolved: Resolved, size: int, console: Console
 ) -> dict[str, Tensor] | None:
     """The weights the spec names, wherever they are."""
     if spec.weights is None:
         return None
     if spec.weights == PRETRAINED:
-        return pretrained_state(resolved, size=size, screen=screen)
-    return load_state(Path(spec.weights), ema=bool(spec.ema), tell=screen.tell)
+        return pretrained_state(resolved, size=size, console=console)
+    return load_state(Path(spec.weights), ema=bool(spec.ema), tell=console.tell)
 
 
 def _outputs(

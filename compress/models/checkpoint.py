@@ -69,7 +69,7 @@ def load(folder: Path | str) -> nn.Module:
     """The network of a saved model, in eval mode, on the CPU; see `load_model`.
 
     For programs that want a module and no more: `compress.models.checkpoint.load("run/01-…")`
-    takes float32 [n, 3, size, size] images, normalised as model.json says.
+    takes float32 [n, 3, size, size] images, normalized as model.json says.
     """
     return load_model(Path(folder)).net
 
@@ -160,7 +160,7 @@ def _surgery_record(surgery: Surgery) -> object:
 
 
 def _int8_record(net: nn.Module) -> object:
-    """What a quantised network needs beside its tensors; None for another one."""
+    """What a quantized network needs beside its tensors; None for another one."""
     from compress.int8.at_rest import record_of
     from compress.int8.simulate import QuantizedNet
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models.construct import skeleton
 from compress.models.naming import named_as
 from compress.models.spec import ModelSpec
@@ -20,19 +20,19 @@ def load_(
     state: Mapping[str, Tensor],
     *,
     size: int,
-    screen: Screen,
+    console: Console,
 ) -> None:
     """Load weights; a head for another number of classes stays fresh, and is told."""
     head, own = _head(spec, size), net.state_dict()
     named = named_as(own, state, ema=bool(spec.ema))
     if named.said is not None:
-        screen.tell(f"{spec.weights}: {named.said}")
+        console.tell(f"{spec.weights}: {named.said}")
     state = named.state
     known, outputs = _count(head, state), _count(head, own)
     fresh: tuple[str, ...] = ()
     if known is not None and known != outputs:
         fresh = tuple(head)
-        screen.tell(
+        console.tell(
             f"{spec.name}: the weights know {known} classes, the data has {outputs}: "
             "everything but the last layer is loaded, and that starts fresh"
         )

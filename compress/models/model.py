@@ -40,7 +40,7 @@ class Model:
         return replace(self, net=net, spec=self.spec.with_surgery(surgery))
 
     def prepare(self, pixels: Tensor, *, size: int | None = None) -> Tensor:
-        """Normalise `pixels` for this network.
+        """Normalize `pixels` for this network.
 
         pixels: uint8 [n, 3, h, w]; returned: float32 [n, 3, size, size], in the
         network's memory format. Pixels of another size are resized with antialiasing,

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from compress.context.context import Job
-from compress.data.dataset import Catalogue
+from compress.context.context import RunContext
+from compress.data.dataset import Catalog
 from compress.models.build import build, fits
 from compress.models.checkpoint import (
     TENSORS,
@@ -21,7 +21,12 @@ from runtime.errors import RecipeError
 
 
 def open_model(
-    spec: ModelSpec, data: Catalogue, job: Job, *, size: int | None, adapt: bool
+    spec: ModelSpec,
+    data: Catalog,
+    context: RunContext,
+    *,
+    size: int | None,
+    adapt: bool,
 ) -> Model:
     """The model that `spec` names, fed as it was, or as `data` was asked for.
 
@@ -43,18 +48,18 @@ def open_model(
         native_size=data.native_size if adapt else None,
         size=size,
         shown_size=data.native_size,
-        seed=job.seed,
-        screen=job.screen,
+        seed=context.seed,
+        console=context.console,
     )
     if not (adapt or model.trained):
-        job.screen.tell(
+        context.console.tell(
             f"{model.spec.name}: has no weights, so it answers at random; name some "
             "with --weights"
         )
     return _fed(model, data)
 
 
-def _fed(model: Model, data: Catalogue) -> Model:
+def _fed(model: Model, data: Catalog) -> Model:
     """The model, fed the images of `data` as the user asked for."""
     return replace(model, preprocess=data.asked(model.preprocess))
 
@@ -74,13 +79,13 @@ def check_start(spec: ModelSpec, steps: Sequence[tuple[str, Stage]]) -> None:
     fit = [str(each) for each in beside if saved_precision(each) == stage.takes]
     which = f": {' or '.join(fit)}" if fit else ""
     raise RecipeError(
-        f"model: {spec.name} is quantised already, to INT8, and {name} takes "
+        f"model: {spec.name} is quantized already, to INT8, and {name} takes "
         f"{CALLED[stage.takes]}; name the model that it was made from{which} "
         "(`compress quantize --mode qat` trains that in INT8)"
     )
 
 
-def is_trained_for(spec: ModelSpec, data: Catalogue) -> bool:
+def is_trained_for(spec: ModelSpec, data: Catalog) -> bool:
     """Whether `spec` comes with weights that already know the classes of `data`.
 
     A saved model names its classes; of a bare checkpoint only their number is known.

@@ -9,7 +9,7 @@ from typing import Final
 import torch
 from torch import Tensor
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models.names import Resolved
 from runtime.errors import RecipeError
 
@@ -28,7 +28,7 @@ def pretrained_classes(resolved: Resolved) -> int:
 
 
 def pretrained_state(
-    resolved: Resolved, *, size: int, screen: Screen
+    resolved: Resolved, *, size: int, console: Console
 ) -> dict[str, Tensor]:
     """Published weights, from the local cache or the network.
 
@@ -46,7 +46,7 @@ def pretrained_state(
     if not cached and _has_no_network():
         raise _unreachable(resolved, "this machine has no connection to the hub")
     if not cached:
-        screen.tell(
+        console.tell(
             f"{resolved.name}: fetching published weights; this needs the network"
         )
     try:

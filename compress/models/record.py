@@ -16,7 +16,7 @@ from runtime.typed import Between, record_as
 
 @dataclass(frozen=True, kw_only=True)
 class Int8Record:
-    """The names that go with the tensors of a quantised network, and its last grid."""
+    """The names that go with the tensors of a quantized network, and its last grid."""
 
     activations: tuple[str, ...]
     left_float: tuple[str, ...]

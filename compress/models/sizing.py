@@ -6,7 +6,7 @@ from typing import Final
 import torch
 from torch import nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models import meta
 from compress.models.construct import skeleton
 from compress.models.names import OWN_SIZE, Resolved
@@ -28,7 +28,7 @@ def choose_size(
     *,
     size: int | None,
     native_size: int | None,
-    screen: Screen,
+    console: Console,
 ) -> int:
     """The input side, pixels; told in a sentence where it is not the network's own.
 
@@ -59,11 +59,13 @@ def choose_size(
             f"; {reason}" if reason else ""
         )
     elif size is not None and spec.resolution != 1.0:
-        screen.tell(f"{name}: the resolution multiplier does not apply to a given size")
+        console.tell(
+            f"{name}: the resolution multiplier does not apply to a given size"
+        )
     if chosen != own or spec.stem == "small":
         _require(spec, name, own=own, size=chosen)
         if chosen != own:
-            screen.tell(f"{name}: input {chosen}x{chosen}, not {own}x{own}: {reason}")
+            console.tell(f"{name}: input {chosen}x{chosen}, not {own}x{own}: {reason}")
     return chosen
 
 
@@ -93,7 +95,7 @@ def preprocess_for(
         mean, std = recipe.mean, recipe.std
         if resolved.name in ("googlenet", "inception_v3"):
             # torchvision's weights of these two expect what their transform_input
-            # makes of ImageNet-normalised pixels: (x - 0.5) / 0.5.
+            # makes of ImageNet-normalized pixels: (x - 0.5) / 0.5.
             mean, std = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
     first, second, third = (float(value) for value in mean)
     return Preprocess(
@@ -106,7 +108,7 @@ def preprocess_for(
 
 
 def preprocess_of_factory(size: int) -> Preprocess:
-    """What a network of the user's own is fed: ImageNet's normalisation, no crop."""
+    """What a network of the user's own is fed: ImageNet's normalization, no crop."""
     return Preprocess(size=size, resize=size, mean=IMAGENET_MEAN, std=IMAGENET_STD)
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from runtime.errors import InputRejectedError, RecipeError
 
-# Where training scripts put the weights among epoch, optimiser and best accuracy
+# Where training scripts put the weights among epoch, optimizer and best accuracy
 # (torchvision, timm, Lightning, and whoever wrote it by hand).
 # A word of its own: neither `schema.` nor `semantic.` speaks of averages.
 _AVERAGE: Final = re.compile(r"(?:^|[._])(ema|averaged?\w*|swa)(?:[._]|$)")

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import numpy as np
 
-from compress.context.context import Job
-from compress.data.dataset import Catalogue
+from compress.context.context import RunContext
+from compress.data.dataset import Catalog
 from compress.devices.measuring import measured, runtime_for, threads_for
 from compress.evaluation.stand_in import StandIn, answering
 from compress.models.model import Model
-from compress.pipeline.export_plan import Wanted, wanted, write
-from compress.pipeline.exported import Proof, Proven, Refused
+from compress.pipeline.export_plan import PlannedFile, wanted, write
+from compress.pipeline.exported import Delivery, ExportedFile, Refused
 from compress.pipeline.file_judge import FileJudge
 from compress.pipeline.mixed_precision import Placed, placed
 from compress.pipeline.selftest import selftest_of
@@ -26,15 +26,15 @@ from runtime.session import Session
 THREADS = 1  # what latencies are taken with, so that they compare
 
 
-def prove(  # noqa: PLR0913  # what is made, of what, and where
+def deliver(  # noqa: PLR0913  # what is made, of what, and where
     models: Mapping[str, Model],
-    data: Catalogue,
+    data: Catalog,
     export: Export,
-    job: Job,
+    context: RunContext,
     recipe: str,
     *,
     calibration: Calibration,
-) -> Proof:
+) -> Delivery:
     """Write each model, compare it with its files on real images, then race the files.
 
     `models` by role, such as "teacher" and "student"; the last is what the run made and
@@ -52,20 +52,20 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
         for each in wanted(role, model, export if role == last else plain)
     ]
     judge = FileJudge(data=data, before=models[others[-1]] if others else None)
-    grids = TargetGrids(data=data, job=job, calibration=calibration)
+    grids = TargetGrids(data=data, context=context, calibration=calibration)
     refused: list[Refused] = []
     with ExitStack() as opened:
-        files: list[Proven] = []
+        files: list[ExportedFile] = []
         sessions: dict[str, Session] = {}
         for wish in asked:
-            job.screen.tell(f"export: {wish.told}")
+            context.console.tell(f"export: {wish.told}")
             each = wish
             try:
                 each = grids.chosen(wish)
-                found = placed(each, export, job, recipe)
+                found = placed(each, export, context, recipe)
                 artifact = write(
                     each,
-                    job.folder / "artifacts",
+                    context.folder / "artifacts",
                     export=export,
                     recipe=recipe,
                     left_float=found.left_float,
@@ -77,7 +77,7 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
                 made = any(file.role == last for file in files)
                 if each.role != last or (wish is asked[-1] and not made):
                     raise
-                job.screen.tell(f"export: {each.name}: {error}")
+                context.console.tell(f"export: {each.name}: {error}")
                 refused.append(Refused(name=each.name, reason=str(error)))
                 continue
             session = answering(artifact, threads=THREADS)
@@ -85,9 +85,9 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
             if each.runs_here:
                 sessions[each.name] = session
             files.append(_proven(judge, each, session, found))
-            job.screen.tell(f"proof: {files[-1].as_text()}")
-        measurements, comparisons = timed(sessions, export, job)
-    return Proof(
+            context.console.tell(f"proof: {files[-1].as_text()}")
+        measurements, comparisons = timed(sessions, export, context)
+    return Delivery(
         files=tuple(files),
         measurements=measurements,
         comparisons=comparisons,
@@ -95,7 +95,9 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
     )
 
 
-def _proven(judge: FileJudge, asked: Wanted, session: Session, found: Placed) -> Proven:
+def _proven(
+    judge: FileJudge, asked: PlannedFile, session: Session, found: Placed
+) -> ExportedFile:
     """What a file proved, by itself or, where others' kernels read it, by its equal."""
     proven = judge.proven(asked, session, found)
     if isinstance(session, StandIn):
@@ -104,7 +106,7 @@ def _proven(judge: FileJudge, asked: Wanted, session: Session, found: Placed) ->
 
 
 def timed(
-    sessions: Mapping[str, Session], export: Export, job: Job
+    sessions: Mapping[str, Session], export: Export, context: RunContext
 ) -> tuple[tuple[Measurement, ...], tuple[Comparison, ...]]:
     """Latencies of files by name, taken in turn where there are several.
 
@@ -112,7 +114,7 @@ def timed(
     """
     if export.device is not None and sessions:
         threads = threads_for(export)
-        job.screen.tell(
+        context.console.tell(
             f"measure: {', '.join(sessions)} on {export.device}, {threads} thread(s)"
         )
         files = [session.artifact.path for session in sessions.values()]
@@ -120,16 +122,16 @@ def timed(
             export.device,
             files,
             threads=threads,
-            seed=job.seed,
-            screen=job.screen,
+            seed=context.seed,
+            console=context.console,
             runtime=runtime_for(export),
         )
         return found.measurements, found.comparisons
-    job.screen.tell(
+    context.console.tell(
         f"measure: {', '.join(sessions)}, {THREADS} thread; nothing is shown "
         "meanwhile, which would disturb it"
     )
-    rng = np.random.default_rng(job.seed)
+    rng = np.random.default_rng(context.seed)
     if len(sessions) > 1:
         return measure_together(sessions, rng=rng)
     return measure(sessions, rng=rng), ()

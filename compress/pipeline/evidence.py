@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from compress.pipeline.exported import Proof, Proven
+from compress.pipeline.exported import Delivery, ExportedFile
 from compress.pipeline.reference import Reference
 from compress.pipeline.rows import Row
 from compress.prediction.prediction import Prediction
@@ -23,21 +23,21 @@ class Evidence:
     """What a run found, as far as its verdict hangs on it.
 
     reference: what accuracy is held against; trained: whether the network ever learned;
-    quantisation: what the last stage that quantised found, empty where none did;
+    quantization: what the last stage that quantized found, empty where none did;
     predictions: of delivered files, by name, where the budget asks for them.
     """
 
     recipe: Recipe
     folder: Path
     rows: Sequence[Row]
-    proof: Proof
+    proof: Delivery
     reference: Reference | None
     trained: bool
     quantisation: Record
     predictions: Mapping[str, Prediction] = field(default_factory=dict)
 
 
-def devices_of(file: Proven, found: Evidence) -> tuple[str, ...]:
+def devices_of(file: ExportedFile, found: Evidence) -> tuple[str, ...]:
     """What a file is for: devices that the recipe names, else this machine."""
     named = tuple(name for name in found.recipe.export.target if suits(name, file))
     layout = file.artifact.target
@@ -46,7 +46,7 @@ def devices_of(file: Proven, found: Evidence) -> tuple[str, ...]:
     return named or (found.recipe.export.device or LOCAL,)
 
 
-def suits(name: str, file: Proven) -> bool:
+def suits(name: str, file: ExportedFile) -> bool:
     """Whether a file is one for the target `name`, by format, layout and numbers."""
     wanted, artifact = target(name), file.artifact
     if name == HERE or wanted.format != artifact.format:
@@ -56,7 +56,7 @@ def suits(name: str, file: Proven) -> bool:
     return wanted.format == "tflite" or artifact.dtype == wanted.dtype
 
 
-def timed_for_its_device(file: Proven, found: Evidence) -> bool:
+def timed_for_its_device(file: ExportedFile, found: Evidence) -> bool:
     """Whether what timed the file is what the file is for.
 
     One TFLite file serves every device; milliseconds of this machine are not theirs,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class PlannedFile:
     """A file that is to be written: of which model, how, and for whom.
 
     target: the device whose integer kernels an INT8 ONNX file is laid out for; half:
@@ -85,18 +85,18 @@ def _runs_there(export: Export, format_: Format, chosen: Target | None) -> bool:
     return chosen is None or runs_on(machine_for(export), chosen)
 
 
-def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
+def wanted(role: str, model: Model, export: Export) -> Iterator[PlannedFile]:
     """Every file of `model` that `export` asks for; the one to ship here comes first.
 
-    A quantised network is written in INT8 unless the recipe says otherwise. INT8 of a
-    network that is not quantised is a RecipeError.
+    A quantized network is written in INT8 unless the recipe says otherwise. INT8 of a
+    network that is not quantized is a RecipeError.
     """
-    quantised = isinstance(model.net, QuantizedNet)
-    dtypes = export.dtype or _dtypes(export, quantised=quantised)
-    if "int8" in dtypes and not quantised:
+    quantized = isinstance(model.net, QuantizedNet)
+    dtypes = export.dtype or _dtypes(export, quantized=quantized)
+    if "int8" in dtypes and not quantized:
         raise RecipeError(
             f"export: {model.spec.name} is a float model, an INT8 file needs a "
-            "quantised one; run `compress quantize` first and export its run"
+            "quantized one; run `compress quantize` first and export its run"
         )
     found = [
         each
@@ -110,7 +110,7 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
             f"export: no format of {', '.join(export.to)} is written in "
             f"{', '.join(dtypes)}; dynamic is TFLite's"
         )
-    if export.around is not None and quantised and not any(e.half for e in found):
+    if export.around is not None and quantized and not any(e.half for e in found):
         raise RecipeError(
             "export: --around float16 is for INT8 files of TensorRT; name --target "
             "jetson-orin, or give --dtype float16 for a float file"
@@ -120,9 +120,9 @@ def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
     )
 
 
-def _dtypes(export: Export, *, quantised: bool) -> tuple[Dtype, ...]:
+def _dtypes(export: Export, *, quantized: bool) -> tuple[Dtype, ...]:
     """Numbers of files where the recipe does not say: those of its devices."""
-    if not quantised:
+    if not quantized:
         return ("float32",)
     named = {name: target(name).dtype for name in export.target if name != LOCAL}
     return tuple(dict.fromkeys(named.values())) or ("int8",)
@@ -136,11 +136,11 @@ def formats_of(export: Export) -> tuple[Format, ...]:
 
 def _variants(
     role: str, model: Model, format_: Format, dtype: Dtype, export: Export
-) -> Iterator[Wanted]:
+) -> Iterator[PlannedFile]:
     """One file, or one for each target that wants its INT8 laid out its own way."""
     laid_out = dtype == "int8" and EXPORTERS[format_].layouts
     for each in onnx_targets(export) if laid_out else (None,):
-        yield Wanted(
+        yield PlannedFile(
             role=role,
             model=model,
             format=format_,
@@ -151,7 +151,7 @@ def _variants(
         )
 
 
-def rounds_answer(asked: Wanted, export: Export) -> bool:
+def rounds_answer(asked: PlannedFile, export: Export) -> bool:
     """Whether a file gives its logits on their grid: int8 at its edge, or XNNPACK's."""
     if asked.dtype != "int8":
         return False
@@ -168,7 +168,7 @@ def onnx_targets(export: Export) -> list[Target]:
 
 
 def write(  # noqa: PLR0913  # what a file is made of
-    asked: Wanted,
+    asked: PlannedFile,
     folder: Path,
     *,
     export: Export,

@@ -12,11 +12,11 @@ from runtime.measurement import Comparison, Measurement
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proven:
+class ExportedFile:
     """A file, what it proved, and what it was made of.
 
     parity: against the network that stands for it, None where there is none; changed:
-    an INT8 file against the float network it was quantised from; answers, labels:
+    an INT8 file against the float network it was quantized from; answers, labels:
     int64 [images], the class that it gave each image that it was asked, and the right
     one; None where labels do not fit. proven_by: the target as whose file this one was
     asked, the same graph laid out for the kernels of this machine; None where it ran
@@ -62,10 +62,10 @@ class Refused:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Proof:
+class Delivery:
     """Every file of a run, and the latencies, taken in turn, of those that run here."""
 
-    files: tuple[Proven, ...]
+    files: tuple[ExportedFile, ...]
     measurements: tuple[Measurement, ...]
     comparisons: tuple[Comparison, ...]
     refused: tuple[Refused, ...] = ()
@@ -81,17 +81,17 @@ class Proof:
         return others[-1] if others else ""
 
     @property
-    def delivered(self) -> tuple[Proven, ...]:
+    def delivered(self) -> tuple[ExportedFile, ...]:
         """The files of what the run made; the others are there to compare with."""
         return tuple(each for each in self.files if each.role == self.files[-1].role)
 
-    def measured(self, file: Proven) -> Measurement | None:
+    def measured(self, file: ExportedFile) -> Measurement | None:
         """The latency of `file`; None where it was not taken."""
         found = (each for each in self.measurements if each.file == file.name)
         return next(found, None)
 
 
-def quantisation_of(before: Proven, after: Proven) -> Mapping[str, object]:
+def quantization_of(before: ExportedFile, after: ExportedFile) -> Mapping[str, object]:
     """What INT8 kept of float, where an engine made both files; see `int8.judge`."""
     changed = after.changed
     agreement = changed.argmax_agreement if changed else None

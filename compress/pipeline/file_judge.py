@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from compress.context.progress import passed
 from compress.data.batches import evaluation_batches
 from compress.data.data import Images
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
-from compress.pipeline.export_plan import Wanted
-from compress.pipeline.exported import Proven
+from compress.pipeline.export_plan import PlannedFile
+from compress.pipeline.exported import ExportedFile
 from compress.pipeline.mixed_precision import Placed
 from compress.quantization.symmetric import grids_of
 from export.exporters import EXPORTERS
@@ -37,11 +37,11 @@ PARITY_BATCH = 32  # a file with a fixed batch is asked image by image
 class FileJudge:
     """Asks files the same images as their networks; a network is asked only once.
 
-    before: the float model that a quantised one was made from; None where there is
+    before: the float model that a quantized one was made from; None where there is
     none, then its own graph in float stands for it.
     """
 
-    data: Catalogue
+    data: Catalog
     before: Model | None
     # By network, the operators of it that stay float, and the images; a network is
     # held, so that no other takes its place.
@@ -49,7 +49,9 @@ class FileJudge:
         default_factory=dict
     )
 
-    def proven(self, asked: Wanted, session: Session, found: Placed) -> Proven:
+    def proven(
+        self, asked: PlannedFile, session: Session, found: Placed
+    ) -> ExportedFile:
         """Compare a file with its network, and count its right answers."""
         net = asked.reference
         images = self.images(asked.model)
@@ -62,7 +64,7 @@ class FileJudge:
 
     def judged(
         self, role: str, model: Model, session: Session, reference: Scores | None
-    ) -> Proven:
+    ) -> ExportedFile:
         """A file's answers; `reference` are the scores it has to repeat, if any."""
         artifact, images = session.artifact, self.images(model)
 
@@ -80,7 +82,7 @@ class FileJudge:
                 known = self._float(model, more), scores_of(ask, model, more)
                 pairs = chain(pairs, _rows(*known))
             changed = parity_of(pairs, name=artifact.path.name, classes=classes)
-        return Proven(
+        return ExportedFile(
             role=role,
             artifact=artifact,
             parity=parity,
@@ -130,7 +132,7 @@ def scores_of(ask: Answer, model: Model, images: Images) -> Scores:
     )
 
 
-def tells_classes(model: Model, data: Catalogue) -> bool:
+def tells_classes(model: Model, data: Catalog) -> bool:
     """Whether the outputs of `model` are scores of classes.
 
     A library's architecture tells classes apart, whichever; of a user's own network
@@ -166,7 +168,7 @@ def _rows(reference: Scores, given: Scores) -> Iterator[tuple[Scores, Scores]]:
         yield reference[at : at + PARITY_BATCH], given[at : at + PARITY_BATCH]
 
 
-def besides(data: Catalogue, preprocess: Preprocess, images: Images) -> Images | None:
+def besides(data: Catalog, preprocess: Preprocess, images: Images) -> Images | None:
     """Training images, where too few are held out to tell whether INT8 kept float.
 
     Agreement asks for no labels, so that every image says something; those that ranges

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.context.context import is_main_process
 from compress.data.listing import named
 from compress.models.checkpoint import RECORD
@@ -37,7 +37,7 @@ def conclude(report: Report, folder: Path) -> tuple[str, ...]:
     return told
 
 
-def settled(folder: Path, screen: Screen) -> Report | None:
+def settled(folder: Path, console: Console) -> Report | None:
     """The report of a complete run; None if files are gone that must be made again.
 
     Forms of the report that are gone are written again, what was changed is an
@@ -49,7 +49,7 @@ def settled(folder: Path, screen: Screen) -> Report | None:
     if not is_main_process():  # the first process writes
         return None if gone else report
     if gone:
-        screen.tell(f"{folder}: {_are(gone)} gone; made again")
+        console.tell(f"{folder}: {_are(gone)} gone; made again")
         (folder / REPORT).unlink()
         for path in gone:
             # A stage without one of its files is as good as none.
@@ -57,9 +57,9 @@ def settled(folder: Path, screen: Screen) -> Report | None:
         return None
     if forms & set(found.missing) or not (folder / MANIFEST).is_file():
         for sentence in report.write_forms(folder):
-            screen.tell(sentence)
+            console.tell(sentence)
         write_manifest(folder)
-    screen.tell(f"{folder}: this run is complete; here is its report")
+    console.tell(f"{folder}: this run is complete; here is its report")
     return report
 
 
@@ -78,11 +78,11 @@ def unchanged(run: Path) -> tuple[Report, Differences]:
     return report, found
 
 
-def shown(run: Path, screen: Screen) -> Report:
+def shown(run: Path, console: Console) -> Report:
     """The report of a run, nothing of which was changed; what is missing is told."""
     report, found = unchanged(run)
     if gone := [path for path in found.missing if path not in _FORMS]:
-        screen.tell(
+        console.tell(
             f"{report.folder}: {_are(gone)} no longer there; the report tells what "
             "was measured when the run ended"
         )

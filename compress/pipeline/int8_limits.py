@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from compress.pipeline.evidence import Evidence
-from compress.pipeline.exported import Proven
+from compress.pipeline.exported import ExportedFile
 from compress.pipeline.reference import drop_from, float_before_int8
 from compress.recipe.ptq import Ptq
 from compress.recipe.recipe import Recipe
@@ -30,7 +30,7 @@ def accuracy_is_limited(recipe: Recipe) -> bool:
     )
 
 
-def kept_of_float(file: Proven, found: Evidence) -> Iterator[Check]:
+def kept_of_float(file: ExportedFile, found: Evidence) -> Iterator[Check]:
     """What an INT8 file has kept of the float network it was made from."""
     before = float_before_int8(found.rows)
     trained = any(name == "qat" for name, _ in found.recipe.steps())

@@ -1,4 +1,4 @@
-"""Which parts of a quantised network stay float in a file, because that is faster."""
+"""Which parts of a quantized network stay float in a file, because that is faster."""
 
 import shutil
 import tempfile
@@ -12,11 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.context.console import Advance
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.devices.measuring import measured, runtime_for, samples_of, threads_for
 from compress.int8.regions import cuts, gates
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.pipeline.export_plan import Wanted, write
+from compress.pipeline.export_plan import PlannedFile, write
 from compress.recipe.recipe import Export
 from export.placement import (
     FEW,
@@ -45,7 +45,7 @@ class DeviceTimer:
 
     write: Writer
     export: Export
-    job: Job
+    context: RunContext
     folder: Path
 
     def made(self, left: frozenset[str] | None) -> Path:
@@ -63,14 +63,16 @@ class DeviceTimer:
             str(self.export.device),
             candidates,
             threads=threads_for(self.export),
-            seed=self.job.seed,
-            screen=self.job.screen,
+            seed=self.context.seed,
+            console=self.context.console,
             seconds=seconds,
         )
         return samples_of(found)
 
 
-def placed(asked: Wanted, export: Export, job: Job, recipe: str) -> Placed:
+def placed(
+    asked: PlannedFile, export: Export, context: RunContext, recipe: str
+) -> Placed:
     """What stays float in an INT8 file because it is faster so where it is measured.
 
     Nothing is looked for unless `export` asks, or names a target of the file's format;
@@ -86,36 +88,44 @@ def placed(asked: Wanted, export: Export, job: Job, recipe: str) -> Placed:
     # One TFLite file serves every device, those that were named before this machine.
     mine = asked.target is not None or not named or export.device is not None
     here = asked.runs_here and mine and runtime_for(export) is None
-    found = _timed(asked, net, export, job, recipe) if here else untimed()
-    job.screen.tell(f"place: {asked.name}: {found.as_text()}")
+    found = _timed(asked, net, export, context, recipe) if here else untimed()
+    context.console.tell(f"place: {asked.name}: {found.as_text()}")
     record = {**found.as_record(), "left_float": sorted(found.left_float)}
     return Placed(left_float=found.left_float, record=record)
 
 
 def _timed(
-    asked: Wanted, net: QuantizedNet, export: Export, job: Job, recipe: str
+    asked: PlannedFile,
+    net: QuantizedNet,
+    export: Export,
+    context: RunContext,
+    recipe: str,
 ) -> Placement:
     """Time parts of the network in float and in INT8; keep the faster.
 
     Less of a network in INT8 is closer to the float one, so that no candidate has to
     be judged again for its accuracy; parity is proven on what was chosen.
     """
-    job.screen.tell(f"place: {asked.name}, timing parts of it in float and in INT8")
+    context.console.tell(
+        f"place: {asked.name}, timing parts of it in float and in INT8"
+    )
     onnx = asked.format == "onnx"
     write = _onnx(asked, net) if onnx else _tflite(asked, export, recipe)
     effort = MANY if onnx and export.device is None else FEW
     total = round(effort.seconds)
     found, gated = cuts(net.graph), gates(net.graph)
     with (
-        job.screen.progress("place", total, timing=True) as advance,
+        context.console.progress("place", total, timing=True) as advance,
         ExitStack() as stack,
     ):
         tell = _by_the_clock(advance, total)
         if export.device is not None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-            there = DeviceTimer(write=write, export=export, job=job, folder=folder)
+            there = DeviceTimer(
+                write=write, export=export, context=context, folder=folder
+            )
             return placed_by(there, cuts=found, gates=gated, effort=effort, tell=tell)
-        rng = np.random.default_rng(job.seed)
+        rng = np.random.default_rng(context.seed)
         timer = LocalTimer(opened=opened_by(write), rng=rng, sessions=stack)
         return placed_by(timer, cuts=found, gates=gated, effort=effort, tell=tell)
 
@@ -133,7 +143,7 @@ def _by_the_clock(advance: Advance, total: int) -> Callable[[str], None]:
     return tell
 
 
-def _onnx(asked: Wanted, net: QuantizedNet) -> Writer:
+def _onnx(asked: PlannedFile, net: QuantizedNet) -> Writer:
     """ONNX models, which are rewritten for each candidate, not exported again."""
     from export.onnx.lowering.regions import written
     from export.to_onnx import qdq_model
@@ -146,7 +156,7 @@ def _onnx(asked: Wanted, net: QuantizedNet) -> Writer:
     )
 
 
-def _tflite(asked: Wanted, export: Export, recipe: str) -> Writer:
+def _tflite(asked: PlannedFile, export: Export, recipe: str) -> Writer:
     """TFLite files, each converted anew: they cannot be rewritten."""
 
     def written(left: frozenset[str] | None, folder: Path) -> Path:

@@ -3,13 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.context.journal import doubts, points
-from compress.data.dataset import Catalogue
-from compress.lowrank.record import RECORD as FACTORISATION
+from compress.data.dataset import Catalog
+from compress.lowrank.record import RECORD as FACTORIZATION
 from compress.models.names import family
 from compress.pipeline.evidence import Evidence
-from compress.pipeline.exported import Proof, Proven
+from compress.pipeline.exported import Delivery, ExportedFile
 from compress.pipeline.provenance import provenance
 from compress.pipeline.reference import Reference, reference_of, was_trained
 from compress.pipeline.rows import Row, chain_of
@@ -18,7 +18,7 @@ from compress.pipeline.shipping import advice, shipped
 from compress.pipeline.verdict import checks_of
 from compress.prediction.asked import predictions_for
 from compress.pruning.record import RECORD as PRUNING
-from compress.quantization.record import RECORD as QUANTISATION
+from compress.quantization.record import RECORD as QUANTIZATION
 from compress.recipe.recipe import Recipe
 from compress.recipe.training import Training
 from compress.report.records import Record
@@ -34,34 +34,36 @@ from runtime.machine import this_machine
 
 def report_of(  # noqa: PLR0913  # what a run is made of
     recipe: Recipe,
-    job: Job,
-    data: Catalogue,
+    context: RunContext,
+    data: Catalog,
     rows: Sequence[Row],
-    proof: Proof,
+    proof: Delivery,
     *,
     reference: Reference | None = None,
     quantisation: Record | None = None,
 ) -> Report:
     """Everything the run found, in the terms of the contract.
 
-    `reference` and `quantisation` are an engine's, whose rows and folders do not hold
+    `reference` and `quantization` are an engine's, whose rows and folders do not hold
     them.
     """
     roles = {each.name: each.role for each in proof.files}
     measurements = [
         {**each.as_record(), "role": roles[each.file]} for each in proof.measurements
     ]
-    sparsity = _newest(job.folder, SPARSITY)
+    sparsity = _newest(context.folder, SPARSITY)
     found = Evidence(
         recipe=recipe,
-        folder=job.folder,
+        folder=context.folder,
         rows=rows,
         proof=proof,
         reference=reference or reference_of(recipe, rows),
         trained=was_trained(recipe, rows) if rows else True,
-        quantisation=quantisation or _newest(job.folder, QUANTISATION),
+        quantisation=quantisation or _newest(context.folder, QUANTIZATION),
         predictions=predictions_for(
-            recipe.limits(), [each.artifact for each in proof.delivered], job.screen
+            recipe.limits(),
+            [each.artifact for each in proof.delivered],
+            context.console,
         ),
     )
     checks = checks_of(found)
@@ -83,26 +85,27 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
         artifacts=tuple(
-            _artifact(each, job.folder, packed=bool(sparsity)) for each in proof.files
+            _artifact(each, context.folder, packed=bool(sparsity))
+            for each in proof.files
         ),
         measurements=tuple(measurements),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
         predictions=tuple(each.as_record() for each in found.predictions.values()),
         budget=_budget(found, checks),
-        curves=tuple(points(job.folder / JOURNAL)),
+        curves=tuple(points(context.folder / JOURNAL)),
         quantisation=found.quantisation,
-        pruning=_newest(job.folder, PRUNING),
+        pruning=_newest(context.folder, PRUNING),
         sparsity=sparsity,
-        factorisation=_newest(job.folder, FACTORISATION),
+        factorisation=_newest(context.folder, FACTORIZATION),
         advice=advice(found, ship),
-        doubts=doubts(job.folder / JOURNAL),
+        doubts=doubts(context.folder / JOURNAL),
         # Measure it where it is going to run.
-        next=f"compress profile {job.folder / ship[0].path}" if ship else "",
-        folder=job.folder,
+        next=f"compress profile {context.folder / ship[0].path}" if ship else "",
+        folder=context.folder,
     )
 
 
-def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalogue) -> Record:
+def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalog) -> Record:
     """The recipe, with what each stage decided by model and data filled in."""
     stages = []
     given = [row.model for row in chain_of(rows)]
@@ -122,7 +125,7 @@ def resolved(recipe: Recipe, rows: Sequence[Row], data: Catalogue) -> Record:
     return {**recipe.as_record(), "stages": stages}
 
 
-def _artifact(file: Proven, folder: Path, *, packed: bool) -> Record:
+def _artifact(file: ExportedFile, folder: Path, *, packed: bool) -> Record:
     """A file's entry; its path is relative to the run. Zeros show when it is packed."""
     path = file.artifact.path
     return {

@@ -20,7 +20,7 @@ from compress.pruning.floor import check_floor, least_layout
 from compress.pruning.layout import Layout
 from compress.recipe.factorize import Factorize
 from compress.recipe.prune import Prune
-from compress.recipe.stages import QUANTISING
+from compress.recipe.stages import QUANTIZING
 from export.exporters import EXPORTERS
 from runtime.errors import MissingDependencyError, RecipeError
 from runtime.machine import this_machine
@@ -48,7 +48,7 @@ _BYTES_OF_A_WEIGHT: Final[dict[Dtype, int]] = {
 _RACED: Final = frozenset({"onnxruntime", "litert"})
 _NO_DEVICE: Final = {"prune": "--macs 0.5", "factorize": "--energy 0.9"}
 # Stages that leave a network's layers as wide as they are.
-_KEEP_WIDTHS: Final = frozenset({"finetune", "distill", "sparsify", *QUANTISING})
+_KEEP_WIDTHS: Final = frozenset({"finetune", "distill", "sparsify", *QUANTIZING})
 
 
 def check_timed(recipe: Recipe) -> None:
@@ -121,7 +121,7 @@ def check_reachable(recipe: Recipe, model: Model) -> None:
         raise RecipeError(
             f"budget.size_bytes: {most:,} bytes cannot be met: the weights of "
             f"{model.spec.name} alone are {least:,} bytes in {dtype}{fewer}; allow "
-            "more, quantise, prune, or choose a smaller network"
+            "more, quantize, prune, or choose a smaller network"
         )
 
 
@@ -137,8 +137,8 @@ def _first_cut(steps: Sequence[tuple[str, Stage]]) -> Prune | None:
 
 def _smallest(recipe: Recipe, steps: Sequence[tuple[str, Stage]]) -> Dtype:
     """The number format of the smallest file that the recipe may ask for."""
-    quantised = any(name in QUANTISING for name, _ in steps)
-    asked = recipe.export.dtype or (("int8",) if quantised else ("float32",))
+    quantized = any(name in QUANTIZING for name, _ in steps)
+    asked = recipe.export.dtype or (("int8",) if quantized else ("float32",))
     formats = formats_of(recipe.export)
     written = {dtype for each in formats for dtype in EXPORTERS[each].dtypes}
     return min(

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from compress.int8.simulate import QuantizedNet
-from compress.pipeline.exported import Proven
+from compress.pipeline.exported import ExportedFile
 from compress.pipeline.file_judge import PARITY_IMAGES, stride
 from compress.pipeline.rows import Row, chain_of, last_float
 from compress.recipe.recipe import Recipe
@@ -78,12 +78,12 @@ def _answered(row: Row) -> Reference | None:
 
 
 def float_before_int8(rows: Sequence[Row]) -> Reference | None:
-    """The float network that the last one was quantised from."""
+    """The float network that the last one was quantized from."""
     row = last_float(rows)
     return None if row is None else _answered(row)
 
 
-def drop_from(reference: Reference | None, file: Proven) -> Drop | None:
+def drop_from(reference: Reference | None, file: ExportedFile) -> Drop | None:
     """How much `file` lost; None where they were not asked the same images."""
     if reference is None or file.answers is None or file.labels is None:
         return None

@@ -1,11 +1,11 @@
-"""A model's line in the report: the census of a network after every stage."""
+"""A model's line in the report: the costs_of of a network after every stage."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from compress.context.context import Job
-from compress.data.dataset import Catalogue
-from compress.evaluation.costs import Answered, answered, census
+from compress.context.context import RunContext
+from compress.data.dataset import Catalog
+from compress.evaluation.costs import Answered, answered, costs_of
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
 from compress.recipe.stages import STAGES
@@ -28,11 +28,11 @@ class Row:
 
 
 def row_of(
-    name: str, model: Model, data: Catalogue, job: Job, *, seconds: float
+    name: str, model: Model, data: Catalog, context: RunContext, *, seconds: float
 ) -> Row:
-    """Take the census of `model`; accuracy only where it knows the data's classes."""
-    job.screen.detail(f"census: {name}")
-    costs = census(model)
+    """Take the costs_of of `model`; accuracy only where it knows the data's classes."""
+    context.console.detail(f"costs_of: {name}")
+    costs = costs_of(model)
     known = data.judges(len(model.classes))
     given = answered(model, data.images(model.preprocess)) if known else None
     found = given.accuracy if given else None
@@ -63,7 +63,7 @@ def chain_of(rows: Sequence[Row]) -> tuple[Row, ...]:
 
 
 def last_float(rows: Sequence[Row]) -> Row | None:
-    """The float network that a quantised one at the end was made from."""
+    """The float network that a quantized one at the end was made from."""
     backwards = reversed(chain_of(rows))
     floats = (row for row in backwards if not isinstance(row.model.net, QuantizedNet))
     return next(floats, None)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor, nn
 
 from compress.data.batches import evaluation_batches
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.evaluation.jitter import unsteadiness
 from compress.int8.kernels import quantize
 from compress.int8.simulate import QuantizedNet
-from compress.pipeline.export_plan import Wanted, rounds_answer
+from compress.pipeline.export_plan import PlannedFile, rounds_answer
 from compress.pipeline.file_judge import reference_net, thinned
 from compress.recipe.recipe import Export
 from runtime.artifact import Artifact, Dtype
@@ -57,8 +57,8 @@ _LEAST_STEPS: Final = 255  # between the least and the largest of INT8
 
 
 def selftest_of(
-    asked: Wanted,
-    data: Catalogue,
+    asked: PlannedFile,
+    data: Catalog,
     export: Export,
     *,
     left_float: frozenset[str] = frozenset(),
@@ -96,8 +96,8 @@ def selftest_of(
     return _written(asked, export, small[chosen], scores[chosen], step, most)
 
 
-def keep_own_selftest(session: Session, data: Catalogue, export: Export) -> None:
-    """Write a self-test into the twin of a file that no network in torch stands for.
+def keep_own_selftest(session: Session, data: Catalog, export: Export) -> None:
+    """Write a self-test into the sidecar of a file that no network in torch stands for.
 
     It holds the file's own answers here: whether they are right is not for it to say,
     but whether a device gives them, too.
@@ -105,10 +105,10 @@ def keep_own_selftest(session: Session, data: Catalogue, export: Export) -> None
     if export.selftest:
         test = _own_selftest(session.artifact, session, data)
         made = replace(session.artifact, selftest=test, selftest_inside=False)
-        made.write_twin()
+        made.write_sidecar()
 
 
-def _own_selftest(artifact: Artifact, session: Session, data: Catalogue) -> SelfTest:
+def _own_selftest(artifact: Artifact, session: Session, data: Catalog) -> SelfTest:
     """Images and what the file says to them here."""
     preprocess = artifact.preprocess
     if preprocess is None:
@@ -151,7 +151,7 @@ def _steadiest(moved: Tensor) -> list[int]:
 
 
 def _written(  # noqa: PLR0913, PLR0917  # the parts of a test
-    asked: Wanted,
+    asked: PlannedFile,
     export: Export,
     small: Pixels,
     found: Tensor,
@@ -202,7 +202,7 @@ def _answer(net: nn.Module, batch: Tensor) -> object:
         return net(batch)
 
 
-def _step(asked: Wanted, scores: Scores) -> float | None:
+def _step(asked: PlannedFile, scores: Scores) -> float | None:
     """How far apart two scores are that INT8 can tell apart; None for a float file.
 
     None as well where kernels round what they read, not what they write.

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 
 from compress.devices.measuring import machine_for
 from compress.pipeline.evidence import LOCAL, Evidence, devices_of, timed_for_its_device
-from compress.pipeline.exported import Proof, Proven
+from compress.pipeline.exported import Delivery, ExportedFile
 from compress.pipeline.verdict import checks_of_file
 from compress.report import units
 from runtime.checks import Check
@@ -34,7 +34,7 @@ def shipped(found: Evidence, checks: Sequence[Check]) -> tuple[Shipped, ...]:
     unjudged = {check.file for check in checks if check.kept is None}
     asked = found.recipe.export
     here = machine_for(asked)
-    by_target: dict[str, list[Proven]] = {}
+    by_target: dict[str, list[ExportedFile]] = {}
     for file in proof.delivered:
         for name in devices_of(file, found):
             by_target.setdefault(name, []).append(file)
@@ -71,7 +71,7 @@ def advice(found: Evidence, ship: Sequence[Shipped]) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
+def _best(fit: Sequence[ExportedFile], found: Evidence) -> tuple[ExportedFile, str]:
     """The fastest, where that is known, else the smallest; and why."""
     proof = found.proof
     where = "here" if found.recipe.export.device is None else "there"
@@ -96,7 +96,7 @@ def _best(fit: Sequence[Proven], found: Evidence) -> tuple[Proven, str]:
     return best, f"the fastest of {len(fit)} that keep every limit, {shown}"
 
 
-def _slower_in_int8(proof: Proof) -> list[tuple[Proven, Proven, float]]:
+def _slower_in_int8(proof: Delivery) -> list[tuple[ExportedFile, ExportedFile, float]]:
     """INT8 files, float ones of their format that are surely faster, and how much."""
     files = {each.name: each for each in proof.files}
     found = []
@@ -106,7 +106,7 @@ def _slower_in_int8(proof: Proof) -> list[tuple[Proven, Proven, float]]:
             (each.b, each.a, 1 / each.ratio.high),
         ):
             slow, fast = files[a].artifact, files[b].artifact
-            # What was quantised, and nothing that was there before it.
+            # What was quantized, and nothing that was there before it.
             role = files[b].role in {proof.source, proof.files[-1].role}
             same = slow.format == fast.format and role
             if same and (slow.dtype, fast.dtype) == ("int8", "float32") and ratio > 1:

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.calibration import batches_of, calibration_images
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.int8.simulate import QuantizedNet
-from compress.pipeline.export_plan import Wanted
+from compress.pipeline.export_plan import PlannedFile
 from compress.quantization.symmetric import halved, mirrored, symmetric
 from compress.recipe.ptq import Ptq
 from compress.recipe.recipe import Recipe
@@ -36,12 +36,12 @@ def calibration_of(recipe: Recipe) -> Calibration:
 class TargetGrids:
     """Gives networks the grids of the target that a file is for; each net only once."""
 
-    data: Catalogue
-    job: Job
+    data: Catalog
+    context: RunContext
     calibration: Calibration
     _kept: dict[int, QuantizedNet] = field(default_factory=dict)
 
-    def chosen(self, asked: Wanted) -> Wanted:
+    def chosen(self, asked: PlannedFile) -> PlannedFile:
         """`asked` of the network as its target computes it: one graph, other grids.
 
         Where no images but those for judging are at hand, ranges stay what they are.
@@ -58,19 +58,19 @@ class TargetGrids:
             asked, model=asked.model.with_net(halved(fit) if asked.half else fit)
         )
 
-    def _made(self, asked: Wanted, net: QuantizedNet, target: str) -> QuantizedNet:
+    def _made(self, asked: PlannedFile, net: QuantizedNet, target: str) -> QuantizedNet:
         """The network on grids about 0."""
         model, source = asked.model, self.calibration.source
         if source is None and self.data.train is None:
-            self.job.screen.tell(
+            self.context.console.tell(
                 f"grids: {target} knows no zero points, and {self.data.name} has no "
                 "images to calibrate on: each range is widened to lie about 0"
             )
             return mirrored(net)
         images = calibration_images(
-            model, self.data, self.job, source=source, count=self.calibration.count
+            model, self.data, self.context, source=source, count=self.calibration.count
         )
-        self.job.screen.tell(
+        self.context.console.tell(
             f"grids: {target} knows no zero points: calibrating about 0 on "
             f"{len(images)} images"
         )

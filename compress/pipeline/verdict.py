@@ -12,7 +12,7 @@ from typing import Final
 from compress.context.latency_target import Promise, promises
 from compress.evaluation.chance_level import above_chance
 from compress.pipeline.evidence import Evidence, timed_for_its_device
-from compress.pipeline.exported import Proof, Proven
+from compress.pipeline.exported import Delivery, ExportedFile
 from compress.pipeline.int8_limits import (
     accuracy_is_limited,
     asked_of_ptq,
@@ -43,7 +43,7 @@ def checks_of(found: Evidence) -> tuple[Check, ...]:
 
 
 def checks_of_file(
-    file: Proven, found: Evidence, promised: Sequence[Check] = ()
+    file: ExportedFile, found: Evidence, promised: Sequence[Check] = ()
 ) -> tuple[Check, ...]:
     """Those of one file, be it one to ship in place of one that was delivered."""
     return (
@@ -53,7 +53,7 @@ def checks_of_file(
     )
 
 
-def _proven(file: Proven, export: Export) -> Iterator[Check]:
+def _proven(file: ExportedFile, export: Export) -> Iterator[Check]:
     """Whether the file computes what its network does."""
     if file.parity is None and file.changed is None and file.answers is None:
         yield Check(
@@ -79,7 +79,7 @@ def _proven(file: Proven, export: Export) -> Iterator[Check]:
 
 
 def _budgeted(
-    file: Proven, found: Evidence, promised: Sequence[Check]
+    file: ExportedFile, found: Evidence, promised: Sequence[Check]
 ) -> Iterator[Check]:
     """The recipe's budget, held against one file.
 
@@ -111,13 +111,13 @@ def _budgeted(
             yield check
 
 
-def _doubted(file: Proven, found: Evidence) -> str:
+def _doubted(file: ExportedFile, found: Evidence) -> str:
     """Why a prediction may be further off than its error says; empty if it is not."""
     predicted = found.predictions.get(file.name)
     return "; ".join(predicted.doubts) if predicted else ""
 
 
-def _spent(file: Proven, found: Evidence) -> Spent:
+def _spent(file: ExportedFile, found: Evidence) -> Spent:
     """What a file costs."""
     drop = drop_from(found.reference, file)
     here = timed_for_its_device(file, found)
@@ -144,7 +144,7 @@ def _spent(file: Proven, found: Evidence) -> Spent:
     )
 
 
-def _function(file: Proven, found: Evidence) -> Iterator[Check]:
+def _function(file: ExportedFile, found: Evidence) -> Iterator[Check]:
     """Defaults: better than chance where it was trained, and in INT8 still itself."""
     answers, labels = file.answers, file.labels
     if found.trained and answers is not None and labels is not None:
@@ -159,7 +159,7 @@ def _promised(found: Evidence) -> Iterator[Check]:
         yield _kept(promise, place, found.rows, found.proof)
 
 
-def _kept(promise: Promise, place: int, rows: Sequence[Row], proof: Proof) -> Check:
+def _kept(promise: Promise, place: int, rows: Sequence[Row], proof: Delivery) -> Check:
     """The promise of the stage at `place`, held against the float file's times.
 
     The comparison is with what the stage was given, so there is none where that is not

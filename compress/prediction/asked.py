@@ -78,7 +78,7 @@ def check_can_predict(limits: Budget) -> None:
 
 
 def predictions_for(
-    limits: Budget, files: Sequence["Artifact"], screen: "Voice"
+    limits: Budget, files: Sequence["Artifact"], console: "Voice"
 ) -> Mapping[str, "Prediction"]:
     """By name, what the budget asks of each TFLite file; nothing where it does not."""
     if limits.predicted_target is None:
@@ -87,7 +87,7 @@ def predictions_for(
 
     there = board(limits.predicted_target)
     return {
-        each.path.name: predicted(each, there, screen)
+        each.path.name: predicted(each, there, console)
         for each in files
         if each.format == "tflite"
     }

@@ -38,7 +38,7 @@ def check_predictable(artifact: Artifact) -> None:
         )
 
 
-def predict_files(files: Sequence[Path], board: Board, screen: Voice) -> Predictions:
+def predict_files(files: Sequence[Path], board: Board, console: Voice) -> Predictions:
     """Predict for each of `files`; all are read and checked before any is counted."""
     artifacts = [Artifact.read(path) for path in files]
     for artifact in artifacts:
@@ -49,11 +49,11 @@ def predict_files(files: Sequence[Path], board: Board, screen: Voice) -> Predict
         # The emulated interpreter crashes where this one says what is wrong.
         open_session(artifact).close()
     return Predictions(
-        predictions=tuple(predicted(each, board, screen) for each in artifacts)
+        predictions=tuple(predicted(each, board, console) for each in artifacts)
     )
 
 
-def predicted(artifact: Artifact, board: Board, screen: Voice) -> Prediction:
+def predicted(artifact: Artifact, board: Board, console: Voice) -> Prediction:
     """Predict what one inference takes on `board`, one thread.
 
     Raises what `counted` and `cycles` raise; `check_installed` and
@@ -67,7 +67,7 @@ def predicted(artifact: Artifact, board: Board, screen: Voice) -> Prediction:
             f"apt-get install llvm-{OLDEST}"
         )
     known = every.get(llvm.major) or every[max(every)]
-    screen.tell(
+    console.tell(
         f"{artifact.path.name}: counting instructions on an emulated {board.cpu}; "
         "10 s for a MobileNet on a quiet machine; the first time, an ARM Debian and "
         "LiteRT (150 MB) are fetched and unpacked into the cache"

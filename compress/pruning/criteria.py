@@ -39,7 +39,7 @@ def _l2(rows: Rows) -> Tensor:
 
 
 def _bn(rows: Rows) -> Tensor:
-    """Magnitude of the scale of batch normalisation (Liu et al. 2017)."""
+    """Magnitude of the scale of batch normalization (Liu et al. 2017)."""
     return rows.weights.abs().sum(1)
 
 

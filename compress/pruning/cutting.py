@@ -52,7 +52,7 @@ def silenced(net: nn.Module, groups: Sequence[Group], chosen: Chosen) -> nn.Modu
     return copied
 
 
-def left_of(net: nn.Module, groups: Sequence[Group], chosen: Chosen) -> Left:
+def kept_channels(net: nn.Module, groups: Sequence[Group], chosen: Chosen) -> Left:
     """The channels of `net` that `cut` leaves where it takes some."""
     gone, axis = _gone(groups, chosen)
     left: dict[Place, Tensor] = {}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import torch
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.calibration import drawn
 from compress.data.data import Images
 from compress.models.model import Model
@@ -50,8 +50,8 @@ class Trial:
         whole = f"{len(self.spared)} of {len(self.curves)} groups stay whole"
         return (
             f"without {_SHARE:.0%} of the channels of one group alone, so many of the "
-            f"answers to {self.images} images change: {worst}; {whole} (see --spare "
-            "and --keep); cut little, and train longer after it"
+            f"answers to {self.images} images change: {worst}; {whole} (see --protect "
+            "and --exclude); cut little, and train longer after it"
         )
 
 
@@ -74,8 +74,8 @@ def separable(groups: Sequence[Group], layers: Sequence[Layer]) -> float:
     return macs / max(1, sum(layer.macs for layer in layers))
 
 
-def stay_whole(
-    model: Model, layout: Layout, shown: Images, options: "Prune", job: Job
+def protected_groups(
+    model: Model, layout: Layout, shown: Images, options: "Prune", context: RunContext
 ) -> tuple[str, ...]:
     """The groups of `layout`, by first layer, that are spared for what a trial shows.
 
@@ -84,26 +84,35 @@ def stay_whole(
     """
     groups = layout.groups
     share = separable(groups, layout.whole)
-    lean, spare = share > _MOST, options.spare
+    lean, spare = share > _MOST, options.protect
     if spare is None:
-        decided = options.keep or options.criterion == "missed"
+        decided = options.exclude or options.criterion == "reconstruction"
         spare = _SPARED if lean and not decided else 0.0
     if not lean and not spare:
         return ()
-    found = tried(model, groups, shown, spare=spare, job=job)
+    found = tried(model, groups, shown, spare=spare, context=context)
     warning = (
         f"warning: {model.spec.name} is lean already, with {share:.0%} of its MACs in "
         "depthwise-separable blocks; "
         if lean
         else ""
     )
-    better = "" if options.criterion == "missed" else ", choose by --criterion missed"
-    job.screen.tell(f"prune: {warning}{found.as_text()}{better}")
+    better = (
+        ""
+        if options.criterion == "reconstruction"
+        else ", choose by --criterion missed"
+    )
+    context.console.tell(f"prune: {warning}{found.as_text()}{better}")
     return found.spared
 
 
 def tried(
-    model: Model, groups: Sequence[Group], shown: Images, *, spare: float, job: Job
+    model: Model,
+    groups: Sequence[Group],
+    shown: Images,
+    *,
+    spare: float,
+    context: RunContext,
 ) -> Trial:
     """Cut a quarter of each group alone, by L2, and see how many answers change.
 
@@ -111,7 +120,7 @@ def tried(
     most sensitive first, that are to stay whole; above 0 it is at least one, and never
     all of them.
     """
-    few = drawn(shown, IMAGES, seed=job.seed)
+    few = drawn(shown, IMAGES, seed=context.seed)
     values = scores(model.net, groups, "l2", rng=torch.Generator())
     found = curves(
         model,
@@ -119,7 +128,7 @@ def tried(
         values,
         answered(model, few, device="cpu"),
         ratios=(_SHARE,),
-        job=replace(job, device="cpu"),
+        context=replace(context, device="cpu"),
     )
     count = min(len(groups) - 1, math.ceil(spare * len(groups)))
     return Trial(

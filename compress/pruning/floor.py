@@ -6,9 +6,9 @@ import math
 from typing import TYPE_CHECKING
 
 from compress.pruning.budget import MOST, beyond_reach
+from compress.pruning.exclude import spared
 from compress.pruning.graph import groups_of
 from compress.pruning.group_check import Proved, proved
-from compress.pruning.keep import spared
 from compress.pruning.layout import Layout, asked_for
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def may_be_cut(
 ) -> tuple[Sequence[Group], Proved]:
     """The groups of `net` that the recipe allows to be cut, and all that are right."""
     found = proved(net, groups_of(net, size=size, name=name), size=size)
-    return [g for g in found.groups if not spared(g, options.keep)], found
+    return [g for g in found.groups if not spared(g, options.exclude)], found
 
 
 def least_layout(model: Model, options: Prune) -> tuple[Layout, tuple[int, ...]]:

@@ -31,7 +31,7 @@ class Proved:
 def proved(net: nn.Module, groups: Sequence[Group], *, size: int) -> Proved:
     """The `groups` of `net` that are right, tried on an image of `size` pixels."""
     rng = torch.Generator().manual_seed(0)
-    trial = _randomised(net, rng)
+    trial = _randomized(net, rng)
     image = torch.randn(1, 3, size, size, generator=rng)
     chosen = {
         index: torch.randperm(group.units, generator=rng)[: group.units // 2].tolist()
@@ -63,7 +63,7 @@ def _holds(
             answer = cut(net, groups, chosen)(image)
         except (RuntimeError, ValueError, LookupError):
             return False
-        exact = not any(_normalised(net, groups[index]) for index in chosen)
+        exact = not any(_normalized(net, groups[index]) for index in chosen)
         expected = silenced(net, groups, chosen)(image) if exact else net(image)
     if answer.shape != expected.shape:
         return False
@@ -71,7 +71,7 @@ def _holds(
     return not exact or bool(error < _TOLERANCE)
 
 
-def _normalised(net: nn.Module, group: Group) -> bool:
+def _normalized(net: nn.Module, group: Group) -> bool:
     """Whether a norm over all channels of an image is in the group."""
     return any(
         name not in group.axis and isinstance(net.get_submodule(name), nn.LayerNorm)
@@ -79,7 +79,7 @@ def _normalised(net: nn.Module, group: Group) -> bool:
     )
 
 
-def _randomised(net: nn.Module, rng: torch.Generator) -> nn.Module:
+def _randomized(net: nn.Module, rng: torch.Generator) -> nn.Module:
     """A copy of `net` whose every channel shows: no weight that is zero or one."""
     trial = copy.deepcopy(net).float().cpu().eval()
     with torch.no_grad():

@@ -17,7 +17,7 @@ from scipy.optimize import nnls
 
 from compress.devices.measuring import raced_ms
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.pruning.stopwatch import raced_here_ms
+from compress.pruning.layer_timer import raced_here_ms
 from compress.pruning.timed_files import on_noise
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from compress.context.context import Job
+    from compress.context.context import RunContext
     from compress.models.model import Model
     from compress.pruning.latency_table import LatencyTable
     from compress.pruning.layout import Layer
@@ -47,7 +47,7 @@ class Racer:
 
     target: Target
     model: Model  # whose classes and preprocessing files carry
-    job: Job
+    context: RunContext
 
     def __call__(self, nets: Sequence[nn.Module]) -> list[float]:
         """Latencies in ms, taken in turn."""
@@ -56,15 +56,15 @@ class Racer:
                 self._written(net, Path(place) / f"{index}.{self.target.format}")
                 for index, net in enumerate(nets)
             ]
-            if (device := self.job.aim.device) is None:
-                rng = np.random.default_rng(self.job.seed)
+            if (device := self.context.aim.device) is None:
+                rng = np.random.default_rng(self.context.seed)
                 return raced_here_ms(files, rounds=_ROUNDS, rng=rng)
             return raced_ms(
                 device,
                 files,
-                threads=self.job.aim.threads,
-                seed=self.job.seed,
-                screen=self.job.screen,
+                threads=self.context.aim.threads,
+                seed=self.context.seed,
+                console=self.context.console,
                 runs=_ROUNDS,
             )
 
@@ -73,7 +73,7 @@ class Racer:
         size, name = self.model.preprocess.size, self.model.spec.name
         source: nn.Module = net
         made: QuantizedNet | None = None
-        if self.job.aim.dtype == "int8":
+        if self.context.aim.dtype == "int8":
             made = on_noise(net, size=size, name=name)
             source = with_qdq(made.graph, made.scheme)
         if self.target.format == "onnx":
@@ -88,7 +88,7 @@ class Racer:
                 preprocess=self.model.preprocess,
                 recipe_sha256="",
                 name=name,
-                dtype=self.job.aim.dtype,
+                dtype=self.context.aim.dtype,
                 target=None if made is None else self.target,
             ).path
         from export.to_tflite import to_tflite
@@ -97,7 +97,7 @@ class Racer:
             source,
             size=size,
             path=path,
-            dtype=self.job.aim.dtype,
+            dtype=self.context.aim.dtype,
             logits=None if made is None else made.scheme.logits,
             classes=self.model.classes,
             preprocess=self.model.preprocess,

@@ -13,8 +13,8 @@ from compress.models.construct import skeleton
 from compress.models.surgery.differences import widths_between
 from compress.pruning.blocks import without_blocks
 from compress.pruning.lasso import sparse_penalty
-from compress.pruning.pruner import Cutter
-from compress.pruning.record import RECORD, Cut, written
+from compress.pruning.pruner import Pruner
+from compress.pruning.record import RECORD, PruningStep, written
 from compress.training.distillation import taught
 from compress.training.fit import fit
 from compress.training.resume import forget_state
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.recipe.prune import Prune
     from compress.training.penalty import Penalty
@@ -37,24 +37,31 @@ if TYPE_CHECKING:
 _VIEWS: Final = 4
 
 
-def pruned(model: Model, data: Catalogue, job: Job, options: Prune) -> Model:
-    """`model` cut as `options` say; what was cut is written to `job.folder`."""
+def pruned(model: Model, data: Catalog, context: RunContext, options: Prune) -> Model:
+    """`model` cut as `options` say; what was cut is written to `context.folder`."""
     if isinstance(model.net, QuantizedNet):
         raise RecipeError(
-            f"prune: {model.spec.name} is quantised already, and its grids belong to "
-            "the channels it has; prune the float model, then quantise that"
+            f"prune: {model.spec.name} is quantized already, and its grids belong to "
+            "the channels it has; prune the float model, then quantize that"
         )
-    return _Pruning(model, data, job, options).carry_out()
+    return _Pruning(model, data, context, options).carry_out()
 
 
 class _Pruning:
     """One call of `pruned`: the whole network, what cuts it, how far it has come."""
 
-    def __init__(self, model: Model, data: Catalogue, job: Job, options: Prune) -> None:
-        self.whole, self.data, self.job, self.options = model, data, job, options
-        self.cutter = Cutter(model, data, job, options)
+    def __init__(
+        self, model: Model, data: Catalog, context: RunContext, options: Prune
+    ) -> None:
+        self.whole, self.data, self.context, self.options = (
+            model,
+            data,
+            context,
+            options,
+        )
+        self.cutter = Pruner(model, data, context, options)
         self.removed: tuple[str, ...] = ()
-        self.cuts: list[Cut] = []
+        self.cuts: list[PruningStep] = []
 
     def carry_out(self) -> Model:
         """Blocks first, then channels, then the last training."""
@@ -63,25 +70,25 @@ class _Pruning:
         if options.blocks:
             shorter = without_blocks(net, options.blocks, self.cutter.images)
             net, self.removed = shorter.net, shorter.removed
-            self.job.screen.tell(f"prune: without {', '.join(shorter.removed)}")
+            self.context.console.tell(f"prune: without {', '.join(shorter.removed)}")
         model = self.recorded(net)
         if options.sparse_epochs:
-            here = self.job.within("sparse", title="sparse")
+            here = self.context.within("sparse", title="sparse")
             model = self.once(here, partial(self.faded, model, here))
         for step in range(1, options.steps):
-            here = self.job.within(f"step-{step}", title="step")
+            here = self.context.within(f"step-{step}", title="step")
             model = self.thinner(model, step, here)
             epochs = options.step_epochs
             model = self.once(here, partial(self.trained, model, here, epochs))
-        model = self.thinner(model, options.steps, self.job)
-        model = self.trained(model, self.job, options.epochs)
+        model = self.thinner(model, options.steps, self.context)
+        model = self.trained(model, self.context, options.epochs)
         if is_main_process():
-            same = self.job.aim.dtype == "float32"
+            same = self.context.aim.dtype == "float32"
             record = written(self.whole, model, options, self.cuts, as_shipped=same)
-            write_json(self.job.folder / RECORD, record, sealed=True)
+            write_json(self.context.folder / RECORD, record, sealed=True)
         return model
 
-    def once(self, here: Job, make: Callable[[], Model]) -> Model:
+    def once(self, here: RunContext, make: Callable[[], Model]) -> Model:
         """What `make` makes, kept in `here`, and taken from there another time."""
         if is_model(here.folder):
             factory = self.whole.spec.factory
@@ -92,7 +99,7 @@ class _Pruning:
             forget_state(here.folder)
         return made
 
-    def faded(self, model: Model, here: Job) -> Model:
+    def faded(self, model: Model, here: RunContext) -> Model:
         """`model` trained so that channels fade that it can do without."""
         options = self.options
         penalty = sparse_penalty(
@@ -103,7 +110,7 @@ class _Pruning:
         )
         return self.trained(model, here, options.sparse_epochs, penalty)
 
-    def thinner(self, model: Model, step: int, here: Job) -> Model:
+    def thinner(self, model: Model, step: int, here: RunContext) -> Model:
         """`model` after the cut of a step, which is made once.
 
         Were it made again when an interrupted run goes on, latencies taken anew might
@@ -112,7 +119,7 @@ class _Pruning:
         here = here.within("cut", title="cut")
 
         def make() -> Model:
-            net, one = self.cutter.thinned(model.net, step)
+            net, one = self.cutter.prune_step(model.net, step)
             self.cuts.append(one)
             if is_main_process():
                 kept = one.model_dump(mode="json")
@@ -122,12 +129,16 @@ class _Pruning:
         found = self.once(here, make)
         if len(self.cuts) < step:  # it was made earlier
             record = read_json(here.folder / RECORD)
-            self.cuts.append(Cut.model_validate_json(json.dumps(record)))
+            self.cuts.append(PruningStep.model_validate_json(json.dumps(record)))
             self.cutter.sensitive = self.cuts[-1].spared
         return found
 
     def trained(
-        self, model: Model, here: Job, epochs: int, penalty: Penalty | None = None
+        self,
+        model: Model,
+        here: RunContext,
+        epochs: int,
+        penalty: Penalty | None = None,
     ) -> Model:
         """`model` taught by the whole network, and by the labels."""
         if not epochs:

@@ -86,7 +86,7 @@ def sparse_penalty(
     """The penalty on `groups` of `net`; `scales`: only on those of batch norms.
 
     Each norm's scales then stand for themselves, so that a norm is a magnitude; a group
-    without one is penalised as a whole, as it is judged as a whole.
+    without one is penalized as a whole, as it is judged as a whole.
     """
     found: list[tuple[Tensor, tuple[Share, ...]]] = []
     for group in groups:

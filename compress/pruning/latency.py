@@ -14,8 +14,8 @@ from compress.context.cache import hold, places, room_for
 from compress.context.progress import passed
 from compress.pruning.kernel_latency import MULTIPLE
 from compress.pruning.latency_table import LatencyTable, tabulated
+from compress.pruning.layer_timer import LayerTimer
 from compress.pruning.layout import Kept, Layout
-from compress.pruning.stopwatch import Stopwatch
 from runtime.errors import InputRejectedError, RecipeError
 from runtime.files import digest_of, read_json, write_json
 
@@ -30,7 +30,7 @@ Make = Callable[[Kept], onnx.ModelProto]
 
 
 def latency_table(
-    layout: Layout, make: Make, stopwatch: Stopwatch, *, cache: Path
+    layout: Layout, make: Make, layer_timer: LayerTimer, *, cache: Path
 ) -> LatencyTable:
     """The table of a network, measured once and then kept in `cache`.
 
@@ -38,7 +38,7 @@ def latency_table(
     of another version, or a damaged one, is measured again.
     """
     layers = [asdict(layer) for layer in layout.whole]
-    name = digest_of(LatencyTable.model_json_schema(), stopwatch.place, layers)
+    name = digest_of(LatencyTable.model_json_schema(), layer_timer.place, layers)
     at = places(cache / "latencies" / f"{name}.json")
     for path in at:
         with suppress(InputRejectedError, RecipeError, ValueError):
@@ -49,10 +49,10 @@ def latency_table(
     rng = np.random.default_rng(0)
     table = tabulated(
         [
-            stopwatch.probe(make(kept), layout.layers(kept))
+            layer_timer.probe(make(kept), layout.layers(kept))
             for kept in passed("timing layers", probe_widths(layout, rng), timing=True)
         ],
-        place=stopwatch.place,
+        place=layer_timer.place,
     )
     room_for(at[-1])
     write_json(at[-1], table.model_dump(mode="json"), sealed=True)

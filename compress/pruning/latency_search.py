@@ -12,7 +12,7 @@ from compress.context.progress import passed
 from compress.devices.measuring import machine_of
 from compress.pruning.in_turn import SENTENCE, Racer, scaled
 from compress.pruning.latency import latency_table, probe_widths
-from compress.pruning.stopwatch import RUNTIME, LocalStopwatch
+from compress.pruning.layer_timer import RUNTIME, LocalLayerTimer
 from compress.pruning.timed_files import TimedFiles, narrowed
 from compress.pruning.tradeoff import traded
 from runtime.target import LOCAL, int8_target, target
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor, nn
 
-    from compress.context.context import Job
+    from compress.context.context import RunContext
     from compress.models.model import Model
     from compress.pruning.latency import Make
     from compress.pruning.latency_table import LatencyTable
+    from compress.pruning.layer_timer import LayerTimer
     from compress.pruning.layout import Kept, Layout
-    from compress.pruning.stopwatch import Stopwatch
     from compress.recipe.prune import Prune
 
 # Of the widths that layers are timed at, the share that files are raced at.
@@ -42,7 +42,7 @@ _CLOSE: Final = 0.95
 
 
 @dataclass(frozen=True, kw_only=True)
-class Timely:
+class LatencyChoice:
     """Widths chosen for a latency, and how long the network takes at them.
 
     predicted_ms: what the table said, which knows nothing of this very network;
@@ -73,23 +73,23 @@ class Timely:
 
 
 @dataclass(kw_only=True)
-class Deadline:
+class LatencySearch:
     """A latency budget somewhere, for one network and whatever is cut out of it.
 
     file: a network as it would be shipped; maker: the same of one network at any
     widths, by default by exporting each; race: networks where they are going to run, by
-    default their files by the stopwatch; latency: as a share of `whole`'s own;
+    default their files by the layer_timer; latency: as a share of `whole`'s own;
     latency_ms counts where that is None; table: of the layers, once they were timed.
     """
 
     whole: nn.Module
     file: Callable[[nn.Module], onnx.ModelProto]
-    stopwatch: Stopwatch
+    layer_timer: LayerTimer
     maker: Callable[[nn.Module, Layout], Make] | None = None
     race: Callable[[Sequence[nn.Module]], list[float]] | None = None
     latency: float | None
     latency_ms: float | None
-    job: Job
+    context: RunContext
     table: LatencyTable | None = None
 
     @cached_property
@@ -105,7 +105,7 @@ class Deadline:
         *,
         allowed: Sequence[Sequence[int]],
         share: float,
-    ) -> Timely:
+    ) -> LatencyChoice:
         """Widths of `net`, a share of the way down from the whole network's latency.
 
         Of the networks that were measured, the slowest that is in time; where the table
@@ -122,7 +122,7 @@ class Deadline:
         table = self.table_of(layout, make, at)
         race = self.raced(make, at)
         (whole_ms,) = race()
-        tried: list[Timely] = []
+        tried: list[LatencyChoice] = []
         hope = 1.0
         for _ in passed("measuring widths", range(_TRIES), timing=True):
             kept = traded(
@@ -134,7 +134,7 @@ class Deadline:
                 unit=" ms",
             )
             whole_ms, measured_ms = race(kept)
-            found = Timely(
+            found = LatencyChoice(
                 kept=tuple(kept),
                 wanted_ms=self.wanted_ms(whole_ms, share),
                 predicted_ms=table.ms(layout.layers(kept)),
@@ -142,12 +142,12 @@ class Deadline:
                 whole_ms=whole_ms,
             )
             tried.append(found)
-            self.job.screen.detail(f"prune: {found.as_text()}")
+            self.context.console.detail(f"prune: {found.as_text()}")
             if _CLOSE <= measured_ms / found.wanted_ms <= 1:
                 break
             hope = measured_ms / found.predicted_ms
         best = min(tried, key=_lateness)
-        self.job.screen.tell(f"prune: {best.as_text()}")
+        self.context.console.tell(f"prune: {best.as_text()}")
         return best
 
     def table_of(
@@ -156,12 +156,14 @@ class Deadline:
         """The table of the layers, made once: timed here, scaled to what is raced."""
         if self.table is not None:
             return self.table
-        self.job.screen.tell("prune: timing the network's layers")
-        self.table = latency_table(layout, make, self.stopwatch, cache=self.job.cache)
+        self.context.console.tell("prune: timing the network's layers")
+        self.table = latency_table(
+            layout, make, self.layer_timer, cache=self.context.cache
+        )
         if self.race is not None:
             widths = probe_widths(layout, np.random.default_rng(0))[::_EVERY]
-            device = self.job.aim.device or "this runtime"
-            self.job.screen.tell(SENTENCE.format(device=device, files=len(widths)))
+            device = self.context.aim.device or "this runtime"
+            self.context.console.tell(SENTENCE.format(device=device, files=len(widths)))
             whole_ms = self.race([at(kept) for kept in widths])
             layers = [layout.layers(kept) for kept in widths]
             self.table = scaled(self.table, layers, whole_ms)
@@ -175,7 +177,7 @@ class Deadline:
         def race(*widths: Kept) -> list[float]:
             if self.race is not None:
                 return self.race([self.whole, *map(at, widths)])
-            return self.stopwatch.race([self.whole_file, *map(make, widths)])
+            return self.layer_timer.race([self.whole_file, *map(make, widths)])
 
         return race
 
@@ -188,29 +190,33 @@ class Deadline:
         return float(whole_ms * (end_ms / whole_ms) ** share)
 
 
-def _lateness(found: Timely) -> tuple[bool, float]:
+def _lateness(found: LatencyChoice) -> tuple[bool, float]:
     """In time before late, and then as near as may be."""
     return found.measured_ms > found.wanted_ms, abs(found.measured_ms - found.wanted_ms)
 
 
-def deadline_of(model: Model, job: Job, options: Prune) -> Deadline | None:
+def latency_search_of(
+    model: Model, context: RunContext, options: Prune
+) -> LatencySearch | None:
     """The latency budget of a recipe; None if it asks for something else."""
     if options.latency is None and options.latency_ms is None:
         return None
     wanted = target(options.target)
-    if job.aim.device is not None and wanted.name == LOCAL:
-        wanted = int8_target(machine_of(job.aim.device))
-    # What this machine's stopwatch times already has to be raced nowhere else.
-    here = job.aim.device is None and wanted.runtime == RUNTIME
-    files = TimedFiles(size=model.preprocess.size, name=model.spec.name, aim=job.aim)
-    rng = np.random.default_rng(job.seed)
-    return Deadline(
+    if context.aim.device is not None and wanted.name == LOCAL:
+        wanted = int8_target(machine_of(context.aim.device))
+    # What this machine's layer_timer times already has to be raced nowhere else.
+    here = context.aim.device is None and wanted.runtime == RUNTIME
+    files = TimedFiles(
+        size=model.preprocess.size, name=model.spec.name, aim=context.aim
+    )
+    rng = np.random.default_rng(context.seed)
+    return LatencySearch(
         whole=model.net,
         file=files.whole,
         maker=files.maker,
-        race=None if here else Racer(target=wanted, model=model, job=job),
-        stopwatch=LocalStopwatch(rng, dtype=job.aim.dtype),
+        race=None if here else Racer(target=wanted, model=model, context=context),
+        layer_timer=LocalLayerTimer(rng, dtype=context.aim.dtype),
         latency=options.latency,
         latency_ms=options.latency_ms,
-        job=job,
+        context=context,
     )

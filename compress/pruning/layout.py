@@ -106,7 +106,7 @@ class Layout:
         return self._held(kept, self._rest_params, self._params)
 
     def bytes(self, kept: Kept) -> float:
-        """Parameters and buffers in float32, as the census counts them."""
+        """Parameters and buffers in float32, as the costs_of counts them."""
         held = self._held(kept, self._rest_numbers, self._numbers)
         return held * torch.float32.itemsize
 

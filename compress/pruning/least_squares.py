@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from torch import Tensor, nn
 
-# Positions of a feature map that are looked at, for each image: neighbours say alike.
+# Positions of a feature map that are looked at, for each image: neighbors say alike.
 _POSITIONS: Final = 128
 # Share of the mean variance of an input that is added to each: directions in which
 # few images vary are left to the weights as they are.
@@ -97,8 +97,8 @@ class LeastSquares:
     def reading(self) -> "Reading":
         """How the outputs depend on the inputs, to take inputs away one by one."""
         mean = self._x / self._rows
-        centred = self._xx / self._rows - torch.outer(mean, mean)
-        return Reading(self.layer, self._ridged(centred))
+        centered = self._xx / self._rows - torch.outer(mean, mean)
+        return Reading(self.layer, self._ridged(centered))
 
     def _ridged(self, xx: Tensor) -> Tensor:
         """A covariance with some of its mean variance in every direction.

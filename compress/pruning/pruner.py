@@ -13,18 +13,18 @@ from compress.data.calibration import batches_of, chosen_images
 from compress.devices.measuring import machine_of
 from compress.pruning.budget import Ranking, allowed_units, least_missed, pools_of
 from compress.pruning.criteria import CRITERIA, scores
-from compress.pruning.cutting import cut, left_of
-from compress.pruning.depthwise_separable import stay_whole
+from compress.pruning.cutting import cut, kept_channels
+from compress.pruning.depthwise_separable import protected_groups
+from compress.pruning.exclude import check_names
 from compress.pruning.floor import may_be_cut
 from compress.pruning.gradients import gradients_of
-from compress.pruning.keep import check_names
 from compress.pruning.kernel_cost import cost_for, little_gained
 from compress.pruning.kernel_latency import MULTIPLE
-from compress.pruning.latency_search import deadline_of
+from compress.pruning.latency_search import latency_search_of
 from compress.pruning.layout import Layout, asked_for
-from compress.pruning.reconstruction_error import missed
-from compress.pruning.record import Cut
-from compress.pruning.recover import reconstructed, renormalised
+from compress.pruning.reconstruction_error import reconstruction_errors
+from compress.pruning.record import PruningStep
+from compress.pruning.recover import reconstructed, renormalized
 from compress.pruning.tradeoff import traded
 from runtime.errors import RecipeError
 
@@ -33,39 +33,46 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.pruning.group import Group
-    from compress.pruning.latency_search import Timely
+    from compress.pruning.latency_search import LatencyChoice
     from compress.recipe.prune import Prune
     from compress.training.statistics import Batches
 
 
-class Cutter:
+class Pruner:
     """What makes the cuts of one recipe: its criterion, its budget and its images.
 
     sensitive: groups that stay whole for what a trial showed; known from the first cut
     on.
     """
 
-    def __init__(self, whole: Model, data: Catalogue, job: Job, options: Prune) -> None:
+    def __init__(
+        self, whole: Model, data: Catalog, context: RunContext, options: Prune
+    ) -> None:
         """Check what can be checked before any work; `whole` is what is cut first."""
-        self.whole, self.data, self.job, self.options = whole, data, job, options
+        self.whole, self.data, self.context, self.options = (
+            whole,
+            data,
+            context,
+            options,
+        )
         self.size = whole.preprocess.size
-        check_names(whole.net, options.keep)
-        self.deadline = deadline_of(whole, job, options)
+        check_names(whole.net, options.exclude)
+        self.deadline = latency_search_of(whole, context, options)
         self.shown = chosen_images(
             data,
             whole.preprocess,
-            job,
+            context,
             source=options.calib,
             count=options.calib_images,
         )
         self.images: Batches = batches_of(whole, self.shown)
         self.sensitive: tuple[str, ...] | None = None
 
-    def thinned(self, net: nn.Module, step: int) -> tuple[nn.Module, Cut]:
+    def prune_step(self, net: nn.Module, step: int) -> tuple[nn.Module, PruningStep]:
         """`net` after one cut, recovered without training, and what the cut was."""
         groups, layout = self.traced(net)
         values = self.scores(net, groups)
@@ -76,26 +83,26 @@ class Cutter:
             if units < len(value)
         }
         made = bare = cut(net, groups, chosen)
-        left = left_of(net, groups, chosen)
+        left = kept_channels(net, groups, chosen)
         if self.options.recover == "lstsq":
             # Means are right after it, and deviations smaller for good reason: what
             # cannot be foretold is left out. Norms that stretched it again would
             # bring back noise (MobileNetV2, 20 % fewer MACs: 15 % top-1, then 10 %).
             made = reconstructed(made, net, left, self.images)
         elif self.options.recover == "bn":
-            made = renormalised(made, net, left, self.images)
+            made = renormalized(made, net, left, self.images)
         return made, self.told(layout, kept, self.flips(net, bare, made), timely)
 
     def groups(self, net: nn.Module) -> Sequence[Group]:
         """The groups that the recipe allows to be cut."""
-        name, screen = self.whole.spec.name, self.job.screen
+        name, console = self.whole.spec.name, self.context.console
         groups, found = may_be_cut(net, self.options, size=self.size, name=name)
         if found.left_whole:
-            screen.detail(f"prune: left whole: {', '.join(found.left_whole)}")
+            console.detail(f"prune: left whole: {', '.join(found.left_whole)}")
         if not groups:
             raise RecipeError(
-                f"prune: {name}: no layer is left whose channels may be cut; spare "
-                "fewer (keep), or choose another network"
+                f"prune: {name}: no layer is left whose channels may be cut; exclude "
+                "fewer, or choose another network"
             )
         return groups
 
@@ -105,8 +112,8 @@ class Cutter:
         layout = Layout(net, groups, size=self.size)
         if self.sensitive is None:
             model = self.whole.with_net(net)
-            self.sensitive = stay_whole(
-                model, layout, self.shown, self.options, self.job
+            self.sensitive = protected_groups(
+                model, layout, self.shown, self.options, self.context
             )
         if not self.sensitive:
             return groups, layout
@@ -115,8 +122,8 @@ class Cutter:
 
     def scores(self, net: nn.Module, groups: Sequence[Group]) -> list[torch.Tensor]:
         """What each unit is worth, by the criterion of the recipe."""
-        if self.options.criterion == "missed":
-            return missed(net, groups, self.images)
+        if self.options.criterion == "reconstruction":
+            return reconstruction_errors(net, groups, self.images)
         gradients = None
         if CRITERIA[self.options.criterion].needs_gradients:
             if not self.data.judges(len(self.whole.classes)):
@@ -132,7 +139,7 @@ class Cutter:
             net,
             groups,
             self.options.criterion,
-            rng=torch.Generator().manual_seed(self.job.seed),
+            rng=torch.Generator().manual_seed(self.context.seed),
             gradients=gradients,
         )
 
@@ -142,7 +149,7 @@ class Cutter:
         layout: Layout,
         values: list[torch.Tensor],
         step: int,
-    ) -> tuple[list[int], Timely | None]:
+    ) -> tuple[list[int], LatencyChoice | None]:
         """How many units each group keeps after this step, and how fast that is."""
         options = self.options
         ranking = Ranking(
@@ -166,7 +173,7 @@ class Cutter:
             ratio = 1 - (1 - options.ratio) ** (1 / options.steps)
             return ranking.kept(ratio), None
         cost, most, unit = asked_for(options, self.whole.net, layout, size=self.size)
-        if options.criterion == "missed":
+        if options.criterion == "reconstruction":
             # These scores are in one currency, so they may be set against the price.
             ranking = ranking.by_price(cost)
         # Equal factors, so that no step asks for more than another.
@@ -174,7 +181,7 @@ class Cutter:
         now = cost(layout.full)
         target = now * min(1.0, most / now) ** share
         if options.follows_kernels():
-            kernels = cost_for(self.job.aim, machine_of)
+            kernels = cost_for(self.context.aim, machine_of)
             with suppress(RecipeError):  # beyond what it cuts, scores alone decide
                 found = traded(
                     layout,
@@ -186,7 +193,7 @@ class Cutter:
                     spent=cost,
                 )
                 if remark := little_gained(layout, found, kernels):
-                    self.job.screen.tell(remark)
+                    self.context.console.tell(remark)
                 return found, None
         return ranking.within(cost, target, unit=unit), None
 
@@ -200,15 +207,15 @@ class Cutter:
         layout: Layout,
         kept: Sequence[int],
         flips: Sequence[float],
-        timely: Timely | None,
-    ) -> Cut:
+        timely: LatencyChoice | None,
+    ) -> PruningStep:
         """Say what a cut took and what it changed, before and after recovery."""
         macs = layout.macs(kept) / layout.macs(layout.full)
-        self.job.screen.tell(
+        self.context.console.tell(
             f"prune: {macs:.1%} of the MACs left; the cut changed {flips[0]:.1%} of "
             f"the answers, {flips[1]:.1%} after recovery ({self.options.recover})"
         )
-        return Cut(
+        return PruningStep(
             macs=layout.macs(kept),
             params=layout.params(kept),
             flips_cut=flips[0],

@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 from compress.context.progress import passed
 from compress.pruning.budget import least_missed
-from compress.pruning.cutting import Chosen, cut, left_of
+from compress.pruning.cutting import Chosen, cut, kept_channels
 from compress.pruning.group import Group
 from compress.pruning.least_squares import LeastSquares, Reading, fits
 from compress.pruning.recover import give_, running_order, takes_shift
 from compress.quantization.output_sensitivity import evenly
-from compress.training.losses import distillation_loss
+from compress.training.losses import soft_target_loss
 from compress.training.statistics import Batches
 
 # Units that are taken away between two looks at what the others are worth, as a share
@@ -32,7 +32,9 @@ _JURY: Final = 128
 _BATCH: Final = 16
 
 
-def missed(net: nn.Module, groups: Sequence[Group], images: Batches) -> list[Tensor]:
+def reconstruction_errors(
+    net: nn.Module, groups: Sequence[Group], images: Batches
+) -> list[Tensor]:
     """For every group, a score [units] each: how far its loss takes the answers away.
 
     Units are taken away in turn, each time the one whose loss the other weights of the
@@ -56,7 +58,7 @@ def missed(net: nn.Module, groups: Sequence[Group], images: Batches) -> list[Ten
             """How far the answers move without these units, in nats."""
             left = _fitted(net, group, {0: units}, readers, jury[0])
             answers = torch.cat([left(batch) for batch in jury])
-            return float(distillation_loss(answers, said, temperature=1.0))
+            return float(soft_target_loss(answers, said, temperature=1.0))
 
         return [
             _tried(group, _of_group(group, readers), lost)
@@ -117,7 +119,7 @@ def _fitted(
     batch: Tensor,
 ) -> nn.Module:
     """`net` without the `chosen` units, those who read them fitted, each by itself."""
-    made, left = cut(net, [group], chosen), left_of(net, [group], chosen)
+    made, left = cut(net, [group], chosen), kept_channels(net, [group], chosen)
     followers = running_order(made, batch)[1]
     for (name, side), channels in left.items():
         layer = made.get_submodule(name)

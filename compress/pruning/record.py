@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from compress.models.model import Model
     from compress.recipe.prune import Prune
 
-# In the stage's folder as `written` has it, and beside each cut as a `Cut`.
+# In the stage's folder as `written` has it, and beside each cut as a `PruningStep`.
 RECORD: Final = "pruning.json"
 
 
-class Cut(BaseModel):
+class PruningStep(BaseModel):
     """One cut: what it left, and what it changed.
 
     macs, params: of the network after it; flips: the share of the calibration images
-    that are answered otherwise, before and after recovery; latency: `Timely`, in ms;
+    that are answered otherwise, before and after recovery; latency: `LatencyChoice`, in ms;
     spared: groups that stayed whole as the most sensitive; channels: before and after,
     of every other one that might be cut. Groups go by their first layers.
     """
@@ -37,7 +37,7 @@ def written(
     whole: "Model",
     made: "Model",
     options: "Prune",
-    cuts: Sequence[Cut],
+    cuts: Sequence[PruningStep],
     *,
     as_shipped: bool = True,
 ) -> dict[str, object]:

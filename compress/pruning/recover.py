@@ -1,4 +1,4 @@
-"""A cut network brought back near its whole self, from unlabelled images alone."""
+"""A cut network brought back near its whole self, from unlabeled images alone."""
 
 import copy
 from collections.abc import Callable, Mapping
@@ -17,7 +17,7 @@ _Norm = nn.modules.batchnorm._BatchNorm  # noqa: SLF001  # of images, lines and 
 _STILL: Final = 1e-12
 
 
-def renormalised(
+def renormalized(
     cut: nn.Module, whole: nn.Module, left: Left, images: Batches
 ) -> nn.Module:
     """A copy of `cut` whose batch norms give what those of `whole` give, on average.
@@ -69,13 +69,13 @@ def reconstructed(
         poorer = [name for name in order if (name, "in") in left]
         poorer = [name for name in poorer if fits(made.get_submodule(name))]
         for name, batches in rounds("least squares", poorer, images):
-            layer, twin = made.get_submodule(name), whole.get_submodule(name)
+            layer, sidecar = made.get_submodule(name), whole.get_submodule(name)
             if not fits(layer):  # pragma: no cover  # they were chosen for it
                 raise TypeError(type(layer).__name__)
             problem = LeastSquares(layer)
             outputs = left.get((name, "out"))
             for batch in batches:
-                wanted = _at(whole, twin, batch)[1]
+                wanted = _at(whole, sidecar, batch)[1]
                 given, answer = _at(made, layer, batch)
                 problem.add(given, _only(layer, wanted, outputs), answer)
             norm = followers.get(name)

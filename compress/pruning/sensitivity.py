@@ -8,12 +8,12 @@ from typing import Final
 
 import torch
 
-from compress.context.console import Screen
-from compress.context.context import Job, cache_folder
+from compress.context.console import Console
+from compress.context.context import RunContext, cache_folder
 from compress.context.device import check_device
 from compress.data.calibration import drawn
 from compress.data.data import Images
-from compress.data.dataset import Catalogue, find
+from compress.data.dataset import Catalog, find
 from compress.data.spec import DataSpec
 from compress.evaluation.costs import accuracy
 from compress.int8.simulate import QuantizedNet
@@ -31,8 +31,8 @@ from compress.report.columns import aligned, rule
 from runtime.errors import Exit, RecipeError
 
 PLOT: Final = "sensitivity.svg"
-# Lines that a chart can tell apart, by their colours.
-_COLOURS: Final = ("c2", "c3", "c4", "c1")
+# Lines that a chart can tell apart, by their colors.
+_COLORS: Final = ("c2", "c3", "c4", "c1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +97,7 @@ class Sensitivity:
                 rule(),
                 *aligned([head, *rows]),
                 rule(),
-                f"most sensitive: compress prune --keep {spare}",
+                f"most sensitive: compress prune --exclude {spare}",
             )
         )
 
@@ -106,13 +106,13 @@ class Sensitivity:
         lines = [
             charts.Line(
                 label=curve.name,
-                colour=colour,
+                color=color,
                 points=(
                     (0.0, 100 * self.whole),
                     *((100 * x, 100 * y) for x, y in curve.top1.items()),
                 ),
             )
-            for curve, colour in zip(self.curves, _COLOURS, strict=False)
+            for curve, color in zip(self.curves, _COLORS, strict=False)
         ]
         drawn = charts.curves(lines, x="channels cut, %", y="top-1, %", zero=True)
         return charts.standalone(drawn)
@@ -128,21 +128,21 @@ def sensitivity(  # noqa: PLR0913  # what, on what, how finely, and the shared f
     seed: int,
     device: str,
     threads: int | None,
-    screen: Screen,
+    console: Console,
 ) -> Sensitivity:
     """Cut each group of the model in turn, by each of `ratios`, and judge the rest."""
     check_device(device)
     if threads is not None:
         torch.set_num_threads(threads)
-    job = Job(folder=Path(), seed=seed, device=device, screen=screen)
-    catalogue = find(data, seed=seed, screen=screen, cache=cache_folder())
-    model = open_model(spec, catalogue, job, size=data.size, adapt=False)
+    context = RunContext(folder=Path(), seed=seed, device=device, console=console)
+    catalog = find(data, seed=seed, console=console, cache=cache_folder())
+    model = open_model(spec, catalog, context, size=data.size, adapt=False)
     if isinstance(model.net, QuantizedNet):
         raise RecipeError(
-            f"sensitivity: {model.spec.name} is quantised; name the float model that "
+            f"sensitivity: {model.spec.name} is quantized; name the float model that "
             "it was made from"
         )
-    shown, judged_by = _judged(model, catalogue, images, seed, device)
+    shown, judged_by = _judged(model, catalog, images, seed, device)
     whole = _top1(model, shown, device)
     net, size = model.net.cpu(), model.preprocess.size
     groups = proved(net, groups_of(net, size=size, name=model.spec.name), size=size)
@@ -153,12 +153,14 @@ def sensitivity(  # noqa: PLR0913  # what, on what, how finely, and the shared f
         images=len(shown),
         judged_by=judged_by,
         whole=whole,
-        curves=curves(model, groups.groups, values, shown, ratios=ratios, job=job),
+        curves=curves(
+            model, groups.groups, values, shown, ratios=ratios, context=context
+        ),
     )
 
 
 def _judged(
-    model: Model, data: Catalogue, count: int, seed: int, device: str
+    model: Model, data: Catalog, count: int, seed: int, device: str
 ) -> tuple[Images, str]:
     """Images, and labels that the network can be judged by, whoever gave them."""
     shown = drawn(data.images(model.preprocess), count, seed=seed)
@@ -168,7 +170,7 @@ def _judged(
 
 
 def answered(model: Model, shown: Images, *, device: str) -> Images:
-    """The same images, labelled with what `model` says of them."""
+    """The same images, labeled with what `model` says of them."""
     said: list[torch.Tensor] = []
     net = model.net.to(device)
 
@@ -188,21 +190,21 @@ def curves(  # noqa: PLR0913  # what is cut, in which order, and how it is judge
     shown: Images,
     *,
     ratios: Sequence[float],
-    job: Job,
+    context: RunContext,
 ) -> tuple[Curve, ...]:
     """One curve for each of `groups`, the most sensitive first.
 
-    values: [units] of every group, what its units are worth. Judged on `job.device`.
+    values: [units] of every group, what its units are worth. Judged on `context.device`.
     """
     found = []
     total = len(values) * len(ratios)
-    with job.screen.progress("sensitivity", total) as advance:
+    with context.console.progress("sensitivity", total) as advance:
         for index, (group, value) in enumerate(zip(groups, values, strict=True)):
             top1 = {}
             for ratio in ratios:
                 left = max(1, round(group.units * (1 - ratio)))
                 thinner = cut(model.net, groups, {index: least_missed(value, left)})
-                top1[ratio] = _top1(model.with_net(thinner), shown, job.device)
+                top1[ratio] = _top1(model.with_net(thinner), shown, context.device)
                 advance(1, group.name)
             channels = group.units * group.unit_channels
             found.append(Curve(name=group.name, channels=channels, top1=top1))

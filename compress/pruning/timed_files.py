@@ -1,6 +1,6 @@
 """Files of a network at any widths, in the numbers that are shipped, to be timed.
 
-An INT8 network is quantised on noise: kernels take as long with any numbers.
+An INT8 network is quantized on noise: kernels take as long with any numbers.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from compress.int8.capture import captured
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.pruning.cutting import cut
 from compress.pruning.resizing import NotResizableError, resized
-from compress.quantization.ptq import Methods, quantised
+from compress.quantization.ptq import Methods, quantized
 from export.onnx.lower import lowered
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from compress.pruning.latency import Make
     from compress.pruning.layout import Kept, Layout
 
-_QUICK = Methods(ranges="minmax", equalise=False, correct_bias="none")
+_QUICK = Methods(ranges="minmax", equalize=False, correct_bias="none")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,12 +74,12 @@ class TimedFiles:
 
 
 def on_noise(net: nn.Module, *, size: int, name: str) -> QuantizedNet:
-    """`net` quantised on one image of noise: for its kernels, not for its answers."""
+    """`net` quantized on one image of noise: for its kernels, not for its answers."""
     graph = captured(net, size=size, name=name)
     canonical_(graph)
     rng = torch.Generator().manual_seed(0)
     image = torch.randn(1, 3, size, size, generator=rng)
-    return quantised(graph, lambda: [image], methods=_QUICK)
+    return quantized(graph, lambda: [image], methods=_QUICK)
 
 
 def narrowed(net: nn.Module, layout: Layout, kept: Kept) -> nn.Module:

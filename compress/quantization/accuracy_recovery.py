@@ -9,15 +9,20 @@ from torch import Tensor, fx
 
 from compress.int8.simulate import QuantizedNet
 from compress.quantization.calibrate import Batches
-from compress.quantization.evaluator import Counted, Judge, Verdict, lost_as_text
-from compress.quantization.ptq import DEFAULT, Methods, Say, quantised
+from compress.quantization.evaluator import (
+    AccuracyReport,
+    Counted,
+    Evaluator,
+    lost_as_text,
+)
+from compress.quantization.ptq import DEFAULT, Methods, Say, quantized
 from compress.quantization.sensitivity import most_harmful
 
 # What each rung adds to those below it; a float rung leaves so many operators float.
-RUNGS: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
+REMEDIES: Final[tuple[tuple[str, Mapping[str, object]], ...]] = (
     ("default", {}),
     ("better ranges", {"ranges": "output"}),
-    ("equalisation", {"equalise": True}),
+    ("equalization", {"equalize": True}),
     ("bias correction", {"correct_bias": "all"}),
     ("learned rounding", {"learn_rounding": True}),
 )
@@ -53,7 +58,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RungRecord:
+class Attempt:
     """What a rung came to.
 
     drop: accuracy lost against float32, or flips where labels do not fit; blames: the
@@ -81,11 +86,11 @@ class RungRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Healed:
+class Recovered:
     """The network of the first rung that holds, or of the best one if none does."""
 
     net: QuantizedNet
-    rungs: tuple[RungRecord, ...]
+    rungs: tuple[Attempt, ...]
     holds: bool
 
 
@@ -94,7 +99,7 @@ class _Tried:
     """A rung, its network and how it was judged; excess: see `Limits`."""
 
     net: QuantizedNet
-    record: RungRecord
+    record: Attempt
     excess: float
 
 
@@ -103,17 +108,17 @@ def _silent(sentence: str) -> None:
     del sentence
 
 
-def heal(  # noqa: PLR0913  # what to heal, how to judge, and how to speak of it
+def recover_accuracy(  # noqa: PLR0913  # what to recover_accuracy, how to judge, and how to speak of it
     graph: fx.GraphModule,
     images: Batches,
-    judge: Judge,
+    judge: Evaluator,
     *,
     limits: Limits,
     methods: Methods = DEFAULT,
     levels: Tensor | None = None,
     train: Callable[[QuantizedNet], QuantizedNet] | None = None,
     say: Say = _silent,
-) -> Healed:
+) -> Recovered:
     """Climb the ladder from `methods` on; stop at the first rung within all `limits`.
 
     A rung that changes nothing is passed over. `train`: the last resort, a short QAT.
@@ -128,7 +133,7 @@ def heal(  # noqa: PLR0913  # what to heal, how to judge, and how to speak of it
         return tried[-1].record.holds
 
     drops: dict[Methods, tuple[float, float]] = {}
-    for name, added in RUNGS:
+    for name, added in REMEDIES:
         # What made things worse is not built upon.
         ground = min(drops, key=drops.__getitem__, default=methods)
         asked = replace(ground, **added)  # type: ignore[arg-type]
@@ -155,18 +160,18 @@ def heal(  # noqa: PLR0913  # what to heal, how to judge, and how to speak of it
 def _made(
     graph: fx.GraphModule, images: Batches, methods: Methods, levels: Tensor | None
 ) -> QuantizedNet:
-    """Quantise by these methods."""
-    return quantised(graph, images, methods=methods, levels=levels)
+    """Quantize by these methods."""
+    return quantized(graph, images, methods=methods, levels=levels)
 
 
 def _judged(
-    name: str, net: QuantizedNet, judge: Judge, limits: Limits, seconds: float
+    name: str, net: QuantizedNet, judge: Evaluator, limits: Limits, seconds: float
 ) -> _Tried:
     """What a rung came to."""
-    verdict: Verdict = judge(net)
+    verdict: AccuracyReport = judge(net)
     drop = verdict.drop_from(judge.float32)
     excess = limits.excess(drop=drop, flips=verdict.flips)
-    record = RungRecord(
+    record = Attempt(
         name=name,
         accuracy=verdict.accuracy,
         flips=verdict.flips,
@@ -181,7 +186,7 @@ def _judged(
     return _Tried(net, record, excess)
 
 
-def _healed(tried: Sequence[_Tried], *, blames: Sequence[str] = ()) -> Healed:
+def _healed(tried: Sequence[_Tried], *, blames: Sequence[str] = ()) -> Recovered:
     """The first rung that holds, else the one that is closest to it."""
     records = [
         replace(each.record, blames=tuple(blames[:5]))
@@ -191,10 +196,10 @@ def _healed(tried: Sequence[_Tried], *, blames: Sequence[str] = ()) -> Healed:
     ]
     holding = next((each for each in tried if each.record.holds), None)
     best = holding or min(tried, key=lambda each: each.excess)
-    return Healed(net=best.net, rungs=tuple(records), holds=holding is not None)
+    return Recovered(net=best.net, rungs=tuple(records), holds=holding is not None)
 
 
-def _told(record: RungRecord) -> str:
+def _told(record: Attempt) -> str:
     """One line of the conversation."""
     right = "" if record.accuracy is None else f"top-1 {record.accuracy:.2%}, "
     return (

@@ -3,7 +3,7 @@
 What matters is the error of an operator's sums, a quadratic form of the weights' errors
 whose matrix is the inputs' second moments (Nagel et al. 2020, AdaRound). Weights are
 rounded one input after the other, and those that are still free move to make up for the
-error so far (Frantar et al. 2023, GPTQ): the same aim, without an optimiser.
+error so far (Frantar et al. 2023, GPTQ): the same aim, without an optimizer.
 """
 
 import copy
@@ -66,7 +66,7 @@ def rounded_weight(weight: Tensor, scales: Tensor, moments: Tensor) -> Tensor:
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(matrix))
     spread = torch.linalg.cholesky(inverse, upper=True)
     free, chosen = rows.clone(), torch.empty_like(rows)
-    alive = rows != 0  # the others are masked, and a mask outlives quantisation
+    alive = rows != 0  # the others are masked, and a mask outlives quantization
     for i in range(size):
         whole = torch.round(free[:, :, i] / steps).clamp(-WEIGHT_HIGH, WEIGHT_HIGH)
         chosen[:, :, i] = whole * steps * alive[:, :, i]

@@ -51,7 +51,7 @@ class Seen:
             _in_memory_order(values).float(), BINS, self.low, self.low + width
         ).double()
 
-    def centres(self) -> Tensor:
+    def centers(self) -> Tensor:
         """The middle of each bin, [BINS]."""
         step = (self.high - self.low) / BINS
         return self.low + step * (torch.arange(BINS, dtype=torch.float64) + 0.5)
@@ -173,7 +173,7 @@ def _least_error(seen: Seen) -> tuple[float, float]:
 
     Rounding costs step^2 / 12 within the range; what lies beyond costs its distance.
     """
-    values, counts = seen.centres(), seen.counts
+    values, counts = seen.centers(), seen.counts
     best = (float("inf"), seen.low, seen.high)
     lows = [seen.low * share for share in _SHARES] if seen.low < 0 else [seen.low]
     for low in lows:
@@ -191,7 +191,7 @@ def _least_error(seen: Seen) -> tuple[float, float]:
 
 def _entropy(seen: Seen) -> tuple[float, float]:
     """The range whose 256 steps lose the least information (KL; Migacz 2017)."""
-    values, counts = seen.centres(), seen.counts
+    values, counts = seen.centers(), seen.counts
     best = (float("inf"), seen.low, seen.high)
     for share in _SHARES:
         low, high = seen.low * share, seen.high * share

@@ -1,4 +1,4 @@
-"""Equalisation: channels of one tensor stretched to one range, so that a grid fits all.
+"""Equalization: channels of one tensor stretched to one range, so that a grid fits all.
 
 Meller et al. 2019, Nagel et al. 2019: ReLU, sums and pools pass a positive factor on,
 so what the operators before multiply a channel by, those after can divide it by. The
@@ -52,7 +52,7 @@ class Tie:
     ceiling: float = float("inf")
 
 
-def equalised(graph: fx.GraphModule, found: Influences) -> fx.GraphModule:
+def equalized(graph: fx.GraphModule, found: Influences) -> fx.GraphModule:
     """A copy of a canonical `graph`, stretched wherever that lowers the error.
 
     It computes what `graph` does, to float32's rounding, but for the rare values that a
@@ -62,7 +62,7 @@ def equalised(graph: fx.GraphModule, found: Influences) -> fx.GraphModule:
     # All are weighed before any is stretched: `found` is about `graph` as it is.
     wanted = [
         (tie, _factors(made, tie, found))
-        for tie in passed("equalising channels", list(ties(made)))
+        for tie in passed("equalizing channels", list(ties(made)))
     ]
     for tie, factors in wanted:
         if factors is not None:

@@ -1,4 +1,4 @@
-"""What a quantised network keeps of the float one's answers, on held-out images."""
+"""What a quantized network keeps of the float one's answers, on held-out images."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
@@ -11,13 +11,13 @@ from compress.context.progress import passed
 from runtime.errors import InputRejectedError
 
 Counted = Literal["answers", "variance"]
-Labelled = Callable[[], Iterable[tuple[Tensor, Tensor]]]
+Labeled = Callable[[], Iterable[tuple[Tensor, Tensor]]]
 # Two networks that answer alike to the last bit: no ratio, but a number to print.
 _ALIKE_DB: Final = 150.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Verdict:
+class AccuracyReport:
     """How a network answers: fractions of `images` held-out images.
 
     accuracy: right answers, None where the labels are not this network's classes;
@@ -35,10 +35,10 @@ class Verdict:
 
     @property
     def flips(self) -> float:
-        """The share of answers that quantisation changed."""
+        """The share of answers that quantization changed."""
         return 1 - self.agreement
 
-    def drop_from(self, float32: "Verdict") -> float:
+    def drop_from(self, float32: "AccuracyReport") -> float:
         """What was lost: accuracy, or agreement where labels do not fit."""
         if self.accuracy is None or float32.accuracy is None:
             return self.flips
@@ -46,7 +46,7 @@ class Verdict:
 
     @property
     def lost(self) -> str:
-        """What quantisation changed, in one clause."""
+        """What quantization changed, in one clause."""
         return lost_as_text(self.flips, self.counted)
 
     def as_record(self) -> Mapping[str, object]:
@@ -55,29 +55,29 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Judge:
+class Evaluator:
     """Asks a network about held-out images and compares it with the float one.
 
     logits: the float network's, [n, classes]; shown: float32 [n, 3, h, w] batches and
     their labels, in the same order every time.
     """
 
-    shown: Labelled
+    shown: Labeled
     logits: Tensor
     labels_fit: bool
-    float32: Verdict
+    float32: AccuracyReport
 
-    def __call__(self, net: nn.Module) -> Verdict:
+    def __call__(self, net: nn.Module) -> AccuracyReport:
         """How `net` answers."""
         answers, labels = _answers(net, self.shown)
         return _verdict(answers, self.logits, labels if self.labels_fit else None)
 
 
-def judge_of(net: nn.Module, shown: Labelled, *, labels_fit: bool) -> Judge:
+def evaluator_of(net: nn.Module, shown: Labeled, *, labels_fit: bool) -> Evaluator:
     """A judge that takes `net`, in float, as its measure."""
     logits, labels = _answers(net, shown)
     kept = labels if labels_fit else None
-    return Judge(shown, logits, labels_fit, _verdict(logits, logits, kept))
+    return Evaluator(shown, logits, labels_fit, _verdict(logits, logits, kept))
 
 
 def lost_as_text(flips: float, counted: Counted) -> str:
@@ -96,7 +96,7 @@ def sqnr_db(signal: Tensor, noisy: Tensor) -> float:
     return min(_ALIKE_DB, float(10 * torch.log10(power / noise)))
 
 
-def _answers(net: nn.Module, shown: Labelled) -> tuple[Tensor, Tensor]:
+def _answers(net: nn.Module, shown: Labeled) -> tuple[Tensor, Tensor]:
     """Logits and labels of every image."""
     answers, labels = [], []
     with torch.inference_mode():
@@ -104,14 +104,14 @@ def _answers(net: nn.Module, shown: Labelled) -> tuple[Tensor, Tensor]:
             answers.append(net(images))
             labels.append(wanted)
     if not answers:
-        raise InputRejectedError("no held-out images to judge the quantised network by")
+        raise InputRejectedError("no held-out images to judge the quantized network by")
     return torch.cat(answers), torch.cat(labels)
 
 
-def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict:
+def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> AccuracyReport:
     """Compare logits with the float ones and with labels."""
     if answers.shape[1] == 1:
-        return Verdict(
+        return AccuracyReport(
             accuracy=None,
             agreement=_explained(measure, answers),
             sqnr_db=sqnr_db(measure, answers),
@@ -120,7 +120,7 @@ def _verdict(answers: Tensor, measure: Tensor, labels: Tensor | None) -> Verdict
         )
     given = answers.argmax(dim=1)
     right = None if labels is None else float((given == labels).double().mean())
-    return Verdict(
+    return AccuracyReport(
         accuracy=right,
         agreement=float((given == measure.argmax(dim=1)).double().mean()),
         sqnr_db=sqnr_db(measure, answers),

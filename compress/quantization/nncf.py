@@ -1,4 +1,4 @@
-"""NNCF on a float ONNX file: its post-training quantisation, as a raw QDQ model."""
+"""NNCF on a float ONNX file: its post-training quantization, as a raw QDQ model."""
 
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -28,10 +28,10 @@ class Control(NamedTuple):
     allowed: float
 
 
-def nncf_quantised(
+def nncf_quantized(
     source: Path, target: Path, images: Batches, *, control: Control | None = None
 ) -> None:
-    """Quantise `source`, a float ONNX file of one image, into `target`.
+    """Quantize `source`, a float ONNX file of one image, into `target`.
 
     images: float32 [n, 3, size, size] batches, all of which NNCF looks at. With
     `control` it puts operators back in float, the most harmful first, until no more
@@ -88,7 +88,7 @@ def nncf_quantised(
                 )
     except Exception as error:  # NNCF passes on whatever it meets
         raise InputRejectedError(
-            f"--engine nncf: does not quantise {source.name}: {one_line(error)}; use "
+            f"--engine nncf: does not quantize {source.name}: {one_line(error)}; use "
             "--engine edgepress"
         ) from error
     if not any(node.op_type == "QuantizeLinear" for node in made.graph.node):

@@ -85,7 +85,7 @@ def influences(  # noqa: PLR0913  # what to look at, and how closely
     """Look at `most` images of `images`, one by one, so that memory stays small.
 
     ends: the nodes of interest, and candidates for either end of their ranges, from the
-    inside out; see `ends_of`. title: what the work is called on screen.
+    inside out; see `ends_of`. title: what the work is called on console.
     """
     draw = torch.Generator().manual_seed(seed)
     found = Influences()

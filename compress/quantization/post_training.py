@@ -1,4 +1,4 @@
-"""The stage `ptq` at work: calibrate, quantise, let the doctor help, write it down."""
+"""The stage `ptq` at work: calibrate, quantize, let the doctor help, write it down."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from compress.int8.float_operators import float_operators
 from compress.int8.grids import grid_between
 from compress.int8.rules import pixel_levels
 from compress.int8.simulate import QuantizedNet
-from compress.quantization.accuracy_recovery import Limits, heal
-from compress.quantization.evaluator import Judge, judge_of
-from compress.quantization.ptq import Methods, quantised
+from compress.quantization.accuracy_recovery import Limits, recover_accuracy
+from compress.quantization.evaluator import Evaluator, evaluator_of
+from compress.quantization.ptq import Methods, quantized
 from compress.quantization.record import RECORD
 from compress.quantization.tensor_errors import table
 from runtime.errors import RecipeError
@@ -29,8 +29,8 @@ from runtime.files import write_json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.quantization.calibrate import Batches
     from compress.recipe.ptq import Ptq
@@ -39,58 +39,60 @@ _BATCH: Final = 32
 _LOOKED_AT: Final = 64  # images that the table of operators is made from
 
 
-def post_training(model: Model, data: Catalogue, job: Job, options: Ptq) -> Model:
-    """`model` in INT8, as `options` say; what was found goes to `job.folder`."""
+def post_training(
+    model: Model, data: Catalog, context: RunContext, options: Ptq
+) -> Model:
+    """`model` in INT8, as `options` say; what was found goes to `context.folder`."""
     if isinstance(model.net, QuantizedNet):
         raise RecipeError(
-            f"ptq: {model.spec.name} is quantised already; quantise the float model it "
+            f"ptq: {model.spec.name} is quantized already; quantize the float model it "
             "was made from"
         )
     images = calibration_images(
-        model, data, job, source=options.calib, count=options.calib_images
+        model, data, context, source=options.calib, count=options.calib_images
     )
     batches = batches_of(model, images)
     graph = captured(model.net, size=model.preprocess.size, name=model.spec.name)
     canonical_(graph)
-    judge = judge_for(graph, model, data)
+    judge = evaluator_for(graph, model, data)
     methods = Methods(
         ranges=options.ranges,
-        equalise=options.equalise,
+        equalize=options.equalize,
         correct_bias=options.correct_bias,
         learn_rounding=options.learn_rounding,
     )
     levels = pixel_levels(model.preprocess.mean, model.preprocess.std)
-    job.screen.tell(f"ptq: {len(images)} calibration images")
+    context.console.tell(f"ptq: {len(images)} calibration images")
     rungs: list[dict[str, object]] = []
     limits = Limits(accuracy_drop=options.accuracy_drop, flips=options.flips)
     if limits == Limits():
-        net = quantised(
-            graph, batches, methods=methods, levels=levels, say=job.screen.detail
+        net = quantized(
+            graph, batches, methods=methods, levels=levels, say=context.console.detail
         )
     else:
-        healed = heal(
+        healed = recover_accuracy(
             graph,
             batches,
             judge,
             limits=limits,
             methods=methods,
             levels=levels,
-            train=short_training(model, data, job),
-            say=job.screen.tell,
+            train=short_training(model, data, context),
+            say=context.console.tell,
         )
         net, rungs = healed.net, [each.as_record() for each in healed.rungs]
         if not healed.holds:
-            job.screen.tell(
+            context.console.tell(
                 f"ptq: no rung of the ladder has {limits.as_text()}; the best one is "
                 "kept"
             )
     net = with_logits(net, batches)
-    write_down(graph, net, judge, batches, rungs, job)
+    write_down(graph, net, judge, batches, rungs, context)
     return replace(model, net=net.eval(), trained=True)
 
 
-def judge_for(graph: fx.GraphModule, model: Model, data: Catalogue) -> Judge:
-    """What tells how much of the float network's answers a quantised one keeps."""
+def evaluator_for(graph: fx.GraphModule, model: Model, data: Catalog) -> Evaluator:
+    """What tells how much of the float network's answers a quantized one keeps."""
     held_out = data.images(model.preprocess)
 
     def shown() -> Iterator[tuple[Tensor, Tensor]]:
@@ -98,11 +100,11 @@ def judge_for(graph: fx.GraphModule, model: Model, data: Catalogue) -> Judge:
         pairs = ((model.prepare(batch.pixels), batch.labels) for batch in given)
         return Counted(pairs, length_hint(given))
 
-    return judge_of(graph, shown, labels_fit=data.judges(len(model.classes)))
+    return evaluator_of(graph, shown, labels_fit=data.judges(len(model.classes)))
 
 
 def short_training(
-    model: Model, data: Catalogue, job: Job
+    model: Model, data: Catalog, context: RunContext
 ) -> Callable[[QuantizedNet], QuantizedNet] | None:
     """The doctor's last resort: an epoch of QAT; None without training images."""
     if data.train is None or not data.judges(len(model.classes)):
@@ -113,7 +115,7 @@ def short_training(
         from compress.recipe.qat import Qat
 
         del best  # QAT starts from the float network and finds grids of its own
-        here = job.within("short-qat", title="short QAT")
+        here = context.within("short-qat", title="short QAT")
         made = quantization_aware_training(model, data, here, Qat(epochs=1))
         return cast("QuantizedNet", made.net)
 
@@ -134,16 +136,16 @@ def with_logits(net: QuantizedNet, images: Batches) -> QuantizedNet:
 def write_down(  # noqa: PLR0913, PLR0917  # everything the record is made of
     graph: fx.GraphModule,
     net: QuantizedNet,
-    judge: Judge,
+    judge: Evaluator,
     images: Batches,
     rungs: list[dict[str, object]],
-    job: Job,
+    context: RunContext,
 ) -> None:
     """Keep what was found beside the model: verdict, rungs, operators, floats."""
     verdict = judge(net)
     few = list(fewer(images, _LOOKED_AT)())
     write_json(
-        job.folder / RECORD,
+        context.folder / RECORD,
         {
             "float32": judge.float32.as_record(),
             "int8": verdict.as_record(),
@@ -153,8 +155,8 @@ def write_down(  # noqa: PLR0913, PLR0917  # everything the record is made of
         },
         sealed=True,
     )
-    job.screen.tell(
-        f"{job.title}: {verdict.lost} on {verdict.images} "
+    context.console.tell(
+        f"{context.title}: {verdict.lost} on {verdict.images} "
         f"held-out images, SQNR {verdict.sqnr_db:.1f} dB"
     )
 

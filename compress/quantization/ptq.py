@@ -1,4 +1,4 @@
-"""Post-training quantisation as a whole: from a float graph and images to INT8."""
+"""Post-training quantization as a whole: from a float graph and images to INT8."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -22,7 +22,7 @@ from compress.quantization.calibrate import (
     scales_of,
     seen_ranges,
 )
-from compress.quantization.equalization import equalised
+from compress.quantization.equalization import equalized
 from compress.quantization.output_sensitivity import (
     Influences,
     ends_of,
@@ -48,7 +48,7 @@ _HISTOGRAMS: Final = frozenset({"percentile", "mse", "entropy"})
 
 @dataclass(frozen=True, kw_only=True)
 class Methods:
-    """What the quantiser does; every field is one technique.
+    """What the quantizer does; every field is one technique.
 
     ranges: "output" weighs steps against what is cut off by their effect on the answer,
     the others look at one tensor alone. correct_bias: for what rounded weights shift,
@@ -58,7 +58,7 @@ class Methods:
     """
 
     ranges: Ranges = "output"
-    equalise: bool = True
+    equalize: bool = True
     correct_bias: Correction = "weights"
     learn_rounding: bool = False
     left_float: frozenset[str] = frozenset()
@@ -67,7 +67,7 @@ class Methods:
 DEFAULT: Final = Methods()
 
 
-def quantised(
+def quantized(
     graph: fx.GraphModule,
     images: Batches,
     *,
@@ -75,23 +75,23 @@ def quantised(
     levels: Tensor | None = None,
     say: Say = lambda _: None,
 ) -> QuantizedNet:
-    """Quantise a canonical `graph`, which is left alone.
+    """Quantize a canonical `graph`, which is left alone.
 
     images: float32 [n, 3, size, size] batches, the same ones each time it is called;
     levels: every number that an image can hold, if they are few; see `grids_of`.
     """
     plan = planned(graph)
     made = graph
-    if methods.equalise:
-        say("equalising channels")
+    if methods.equalize:
+        say("equalizing channels")
         nothing = torch.zeros(0, dtype=torch.float64)
         nodes = {
             node: (nothing, nothing) for group in plan.groups.values() for node in group
         }
         found = influences(
-            graph, nodes, images, most=FOR_STRETCHING, title="equalising channels"
+            graph, nodes, images, most=FOR_STRETCHING, title="equalizing channels"
         )
-        made = equalised(graph, found)
+        made = equalized(graph, found)
         plan = planned(made)
     say("measuring ranges")
     ranges = ranges_of(made, plan, images, ranges=methods.ranges)

@@ -39,7 +39,7 @@ from compress.training.statistics import Moments, arrived
 from runtime.errors import RecipeError
 
 # The share of a new batch in a range; Jacob et al. 2018 average over many batches. The
-# first ones count more: normalised by themselves, batches look unlike calibration.
+# first ones count more: normalized by themselves, batches look unlike calibration.
 _MOMENTUM: Final = 0.01
 
 
@@ -58,7 +58,7 @@ class QatNet(nn.Module):
         """Trace `model`, and start with the ranges that `images` show.
 
         images: float32 [n, 3, size, size] batches. Until these shares of the training,
-        statistics for batch normalisation are gathered and ranges follow what is seen.
+        statistics for batch normalization are gathered and ranges follow what is seen.
         learn_scales: scales are parameters instead (LSQ).
         """
         super().__init__()
@@ -108,7 +108,7 @@ class QatNet(nn.Module):
             layer.gathers = self.gathers(share)
 
     def gathers(self, share: float) -> bool:
-        """Whether statistics for batch normalisation are gathered at this share."""
+        """Whether statistics for batch normalization are gathered at this share."""
         return share < self.gather_until
 
     def regather_(self, images: Images, *, steps: int) -> None:

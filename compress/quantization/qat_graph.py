@@ -29,7 +29,7 @@ def body_of(
     """A graph of a `Pass` and an image: tensors rounded, layers as modules."""
     body = copy.deepcopy(graph)
     scheme = Scheme(activations=grids, weights={})
-    # In the order of the graph, which is that of the parameters for the optimiser.
+    # In the order of the graph, which is that of the parameters for the optimizer.
     int8 = {node: node.args[0] for node in body.graph.nodes if is_int8(node, scheme)}
     (image,) = (node for node in body.graph.nodes if node.op == "placeholder")
     with body.graph.inserting_before(image):

@@ -1,9 +1,9 @@
 """A convolution or linear layer that learns while its weights are rounded to INT8.
 
-Batch normalisation is folded into the weights before they are rounded, as the integer
+Batch normalization is folded into the weights before they are rounded, as the integer
 kernel will have it: with the running statistics, so that the grid of the weights does
 not jump with each batch. As long as statistics are gathered, what the layer gives is
-normalised by those of the batch all the same (Krishnamoorthi 2018, section 3.2.2).
+normalized by those of the batch all the same (Krishnamoorthi 2018, section 3.2.2).
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 
 from compress.int8.capture import ATEN, parameter
 from compress.int8.grids import roomy_scales, weight_scales
-from compress.int8.norms import BATCH_NORM, layer_normalised
+from compress.int8.norms import BATCH_NORM, layer_normalized
 from compress.int8.operators import bias_of, weight_of
 from compress.quantization.fake_quantize import (
     Pass,
@@ -26,15 +26,15 @@ from compress.quantization.fake_quantize import (
 if TYPE_CHECKING:
     from compress.training.statistics import Moments
 
-# A channel is divided by its factor again where the batch normalises it.
+# A channel is divided by its factor again where the batch normalizes it.
 _SMALLEST: Final = 1e-6
 
 
 class Norm(nn.Module):
-    """Batch normalisation as a scale and a shift [outputs], and how they are learnt."""
+    """Batch normalization as a scale and a shift [outputs], and how they are learnt."""
 
     def __init__(self, graph: fx.GraphModule, node: fx.Node) -> None:
-        """Copy what a traced batch normalisation reads."""
+        """Copy what a traced batch normalization reads."""
         super().__init__()
         _, weight, bias, mean, variance, momentum, epsilon = node.args
         self.momentum = cast("float", momentum)
@@ -54,7 +54,7 @@ class Norm(nn.Module):
         return self.weight * (self.variance + self.epsilon).rsqrt()
 
     def by_batch(self, sums: Tensor) -> Tensor:
-        """Normalise sums by their own statistics, and gather those or pool them."""
+        """Normalize sums by their own statistics, and gather those or pool them."""
         if self.pooled is not None:
             self.pooled.add_maps(sums)
         return F.batch_norm(
@@ -112,7 +112,7 @@ class Layer(nn.Module):
         return self.sums(images, weight, bias)
 
     def by_batch(self, images: Tensor, norm: Norm, step: float | Tensor) -> Tensor:
-        """Sums normalised by the batch, of weights folded with running statistics."""
+        """Sums normalized by the batch, of weights folded with running statistics."""
         scale = norm.scale().detach()
         scale = torch.where(scale.abs() < _SMALLEST, _SMALLEST, scale)
         folded = self.weight * _by_output(scale, self.weight)
@@ -156,7 +156,7 @@ class Layer(nn.Module):
 
 
 class Unfolded(NamedTuple):
-    """A layer's weight and bias, and the normalisation that comes after it."""
+    """A layer's weight and bias, and the normalization that comes after it."""
 
     norm: Norm
     weight: Tensor
@@ -164,10 +164,10 @@ class Unfolded(NamedTuple):
 
 
 def unfolded(graph: fx.GraphModule) -> dict[str, Unfolded]:
-    """Every layer of a traced graph that a batch normalisation follows."""
+    """Every layer of a traced graph that a batch normalization follows."""
     found = {}
     for node in graph.graph.nodes:
-        source = layer_normalised(node) if node.target is BATCH_NORM else None
+        source = layer_normalized(node) if node.target is BATCH_NORM else None
         if source is not None:
             bias = bias_of(source)
             found[source.name] = Unfolded(
@@ -187,7 +187,7 @@ def layer_of(
 ) -> Layer:
     """The layer that a weighted node of a canonical graph becomes.
 
-    It keeps its batch normalisation where that is all that was folded into it.
+    It keeps its batch normalization where that is all that was folded into it.
     """
     weight, bias = parameter(graph, weight_of(node)), bias_of(node)
     if node.name in before:
@@ -218,5 +218,5 @@ def _read(
     if isinstance(node, fx.Node):
         return parameter(graph, node).detach()
     if otherwise is None:
-        raise TypeError(f"a batch normalisation without statistics: {node}")
+        raise TypeError(f"a batch normalization without statistics: {node}")
     return otherwise

@@ -9,7 +9,7 @@ from compress.context.context import is_main_process
 from compress.data.calibration import batches_of, calibration_images
 from compress.int8.simulate import QuantizedNet
 from compress.models.names import family
-from compress.quantization.post_training import judge_for, with_logits, write_down
+from compress.quantization.post_training import evaluator_for, with_logits, write_down
 from compress.quantization.qat import QatNet
 from compress.training.distillation import taught
 from compress.training.fit import fit
@@ -17,9 +17,9 @@ from compress.training.views import training_images
 from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
-    from compress.context.context import Job
+    from compress.context.context import RunContext
     from compress.data.data import Data
-    from compress.data.dataset import Catalogue
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.quantization.calibrate import Batches
     from compress.recipe.qat import Qat
@@ -39,9 +39,9 @@ _FLOAT_ONLY: Final = {
 
 
 def quantization_aware_training(
-    model: Model, data: Catalogue, job: Job, options: Qat
+    model: Model, data: Catalog, context: RunContext, options: Qat
 ) -> Model:
-    """`model` in INT8, trained as `options` say; findings go to `job.folder`."""
+    """`model` in INT8, trained as `options` say; findings go to `context.folder`."""
     check(model, options)
     if options.distill < 1 and not data.judges(len(model.classes)):
         raise RecipeError(
@@ -50,15 +50,15 @@ def quantization_aware_training(
             "--distill at 1, its float self, or name data of its own classes"
         )
     images = calibration_images(
-        model, data, job, source=None, count=options.calib_images
+        model, data, context, source=None, count=options.calib_images
     )
     batches = batches_of(model, images)
     net = prepared(model, batches, options)
-    made = learnt(model, net, data.open(model.preprocess), job, options)
+    made = learnt(model, net, data.open(model.preprocess), context, options)
     int8 = with_logits(made.quantized(), batches)
     if is_main_process():
         graph, _ = net.origin
-        write_down(graph, int8, judge_for(graph, model, data), batches, [], job)
+        write_down(graph, int8, evaluator_for(graph, model, data), batches, [], context)
     return replace(model, net=int8.eval(), trained=True)
 
 
@@ -73,7 +73,9 @@ def prepared(model: Model, images: Batches, options: Qat) -> QatNet:
     )
 
 
-def learnt(model: Model, net: QatNet, data: Data, job: Job, options: Qat) -> QatNet:
+def learnt(
+    model: Model, net: QatNet, data: Data, context: RunContext, options: Qat
+) -> QatNet:
     """A copy of `net`, which stands for `model` on its grids, trained."""
     suited = options.training(
         family(model.spec.name), trained=True, images=len(training_images(data))
@@ -81,8 +83,8 @@ def learnt(model: Model, net: QatNet, data: Data, job: Job, options: Qat) -> Qat
     if options.learning_rate is None and suited.learning_rate is not None:
         rate = suited.learning_rate * RATE_SHARE
         options = options.model_copy(update={"learning_rate": rate})
-    loss = loss_of(model, data, job, options)
-    made = fit(model.with_net(net), data, loss, options, job).net
+    loss = loss_of(model, data, context, options)
+    made = fit(model.with_net(net), data, loss, options, context).net
     if not isinstance(made, QatNet):  # pragma: no cover  # it was given one
         raise TypeError(type(made).__name__)
     return made
@@ -92,7 +94,7 @@ def check(model: Model, options: Qat) -> None:
     """Refuse what cannot be trained on grids."""
     if isinstance(model.net, QuantizedNet):
         raise RecipeError(
-            f"qat: {model.spec.name} is quantised already; give the float model that "
+            f"qat: {model.spec.name} is quantized already; give the float model that "
             "it was made from"
         )
     for name, without in _FLOAT_ONLY.items():
@@ -103,13 +105,13 @@ def check(model: Model, options: Qat) -> None:
             )
 
 
-def loss_of(model: Model, data: Data, job: Job, options: Qat) -> Loss:
+def loss_of(model: Model, data: Data, context: RunContext, options: Qat) -> Loss:
     """What a trained network is judged by: its float self, and the labels."""
     # Few epochs, each of new views: no answer would be needed a second time.
     return taught(
         model,
         data,
-        job,
+        context,
         options,
         share=options.distill,
         temperature=options.temperature,

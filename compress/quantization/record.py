@@ -1,4 +1,4 @@
-"""Where a stage that quantises writes down what it found, for the report."""
+"""Where a stage that quantizes writes down what it found, for the report."""
 
 from typing import Final
 

@@ -21,9 +21,9 @@ _ALIKE_DB: Final = 150.0
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRecord:
-    """One quantised tensor: its range, what was seen and cut, its distance from float.
+    """One quantized tensor: its range, what was seen and cut, its distance from float.
 
-    clipped: share of the float values beyond the range; sqnr_db: of what the quantised
+    clipped: share of the float values beyond the range; sqnr_db: of what the quantized
     network computes there, with all that went wrong before it.
     """
 
@@ -58,8 +58,8 @@ def table(
 ) -> tuple[TensorRecord, ...]:
     """Compare `net` with its own float graph, tensor by tensor, in the graph's order.
 
-    `graph` is the float graph that `net` was made from; where equalisation stretched a
-    channel, the quantised network's own graph is the measure, which computes the same.
+    `graph` is the float graph that `net` was made from; where equalization stretched a
+    channel, the quantized network's own graph is the measure, which computes the same.
     """
     del graph
     grids, operators = net.scheme.activations, {}

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from compress.context.context import Job
+    from compress.context.context import RunContext
     from compress.data.data import Batch, Data
-    from compress.data.dataset import Catalogue
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.recipe.stage import Stage
     from compress.training.teacher_cache import Answers
@@ -58,32 +58,36 @@ class Distill(Training):
         default=False, description="also train the same student alone, to compare"
     )
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> Model:
+    def guide(self, model: Model, data: Catalog, context: RunContext) -> Model:
         """The teacher, fine-tuned for `data` where it has to be."""
         from compress.training.teacher import teacher_for
 
         return teacher_for(
             self.teacher,
             data,
-            job,
+            context,
             epochs=self.teacher_epochs,
             exif=model.preprocess.exif,
         )
 
     def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+        self,
+        model: Model,
+        data: Catalog,
+        context: RunContext,
+        guide: Model | None = None,
     ) -> Model:
-        """A copy of `model` that minimises alpha T^2 KL + (1 - alpha) cross-entropy."""
+        """A copy of `model` that minimizes alpha T^2 KL + (1 - alpha) cross-entropy."""
         from compress.training.fit import fit
-        from compress.training.losses import classification_loss, distillation_loss
+        from compress.training.losses import classification_loss, soft_target_loss
         from compress.training.teacher import larger
 
-        teacher = self.guide(model, data, job) if guide is None else guide
+        teacher = self.guide(model, data, context) if guide is None else guide
         opened = data.open(larger(model, teacher).preprocess)
-        answers = self.answers(teacher, opened, job)
+        answers = self.answers(teacher, opened, context)
 
         def loss(logits: Tensor, batch: Batch) -> Tensor:
-            soft = distillation_loss(
+            soft = soft_target_loss(
                 logits, answers(batch), temperature=self.temperature
             )
             hard = classification_loss(
@@ -96,7 +100,7 @@ class Distill(Training):
             opened,
             loss,
             self,
-            job,
+            context,
             views=self.distinct_views(opened),
         )
 
@@ -109,22 +113,22 @@ class Distill(Training):
         most = self.epochs if augmentation(data, self) is not None else 1
         return min(self.views, most)
 
-    def answers(self, teacher: Model, data: Data, job: Job) -> Answers:
+    def answers(self, teacher: Model, data: Data, context: RunContext) -> Answers:
         """What the teacher says of a batch: looked up, or asked anew."""
-        from compress.training.teacher_cache import Asked
+        from compress.training.teacher_cache import TeacherAnswers
         from compress.training.views import augmentation, training_images
 
-        asked = Asked(
+        asked = TeacherAnswers(
             teacher=teacher,
             images=training_images(data),
             augment=augmentation(data, self),
-            job=job,
+            context=context,
         )
         views = self.distinct_views(data)
         if views is None:
             return asked.online()
         if self.mixup or self.cutmix:
-            job.screen.tell(
+            context.console.tell(
                 "teacher: asked every time, since mixed images have no answers on disk"
             )
             return asked.online()

@@ -11,8 +11,8 @@ from compress.recipe.recovery import Recovery
 from compress.recipe.stage import Alone, Precision
 
 if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
 
 
@@ -69,10 +69,14 @@ class Factorize(Alone, Recovery):
         return latency
 
     def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+        self,
+        model: Model,
+        data: Catalog,
+        context: RunContext,
+        guide: Model | None = None,
     ) -> Model:
         """A copy of `model` with layers split, its record saying how."""
         from compress.lowrank.factorization import factorised
 
         del guide
-        return factorised(model, data, job, self)
+        return factorised(model, data, context, self)

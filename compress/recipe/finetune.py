@@ -12,9 +12,9 @@ from compress.recipe.training import Training
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from compress.context.context import Job
+    from compress.context.context import RunContext
     from compress.data.data import Batch
-    from compress.data.dataset import Catalogue
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
 
 
@@ -27,7 +27,11 @@ class FineTune(Alone, Training):
     epochs: int = Field(default=10, ge=1, description="passes over the training images")
 
     def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+        self,
+        model: Model,
+        data: Catalog,
+        context: RunContext,
+        guide: Model | None = None,
     ) -> Model:
         """A copy of `model`, trained with cross-entropy."""
         from compress.training.fit import fit
@@ -41,4 +45,4 @@ class FineTune(Alone, Training):
             )
 
         opened = data.open(model.preprocess)
-        return fit(model, opened, loss, self, job)
+        return fit(model, opened, loss, self, context)

@@ -16,8 +16,8 @@ from compress.recipe.recovery import Recovery
 from compress.recipe.stage import Alone, Precision
 
 if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
 
 # What may be asked for; exactly one of them is.
@@ -62,11 +62,13 @@ class Prune(Alone, Recovery):
     target: str = Field(
         default="local", description="the device that a latency is measured on"
     )
-    criterion: Literal["l1", "l2", "bn", "taylor", "fpgm", "missed", "random"] = Field(
+    criterion: Literal[
+        "l1", "l2", "bn", "taylor", "fpgm", "reconstruction", "random"
+    ] = Field(
         default="l2",
         description="what a channel is worth: the size of its weights, the scale of "
         "its norm, what the loss would lose, its distance to the others, what later "
-        "layers could not make up for (missed: slow, and made for cuts without "
+        "layers could not make up for (reconstruction: slow, and made for cuts without "
         "training), chance",
     )
     scope: Literal["global", "local", "isomorphic"] = Field(
@@ -78,7 +80,7 @@ class Prune(Alone, Recovery):
         description="what decides under a budget of MACs which layers give how much: "
         "scores alone, as scope ranks them, or also what their kernels would save: "
         "fewer MACs are less time then, and more is lost (not with a scope of its own, "
-        "nor with criterion missed)",
+        "nor with criterion reconstruction)",
     )
     round_to: int = Field(
         default=8, ge=1, le=256, description="channels left are a multiple of this"
@@ -108,16 +110,16 @@ class Prune(Alone, Recovery):
         description="after each cut, without training: nothing, batch norms "
         "re-estimated, or weights fitted to the whole network's outputs",
     )
-    keep: tuple[str, ...] = Field(
+    exclude: tuple[str, ...] = Field(
         default=(), strict=False, description="layers whose channels stay, by name"
     )
-    spare: OptionalShare = Field(
+    protect: OptionalShare = Field(
         default=None,
         ge=0,
         lt=1,
         description="share of the groups of channels that stay whole, those first that "
         "answers depend on most; by default 0.1 of a lean network such as a MobileNet "
-        "(0 beside keep or with criterion missed), and 0 of others",
+        "(0 beside exclude or with criterion reconstruction), and 0 of others",
     )
     calib: str | None = Field(
         default=None,
@@ -151,14 +153,18 @@ class Prune(Alone, Recovery):
 
     def follows_kernels(self) -> bool:
         """Whether widths are a trade of kernels' time against scores."""
-        ranked = "scope" in self.model_fields_set or self.criterion == "missed"
+        ranked = "scope" in self.model_fields_set or self.criterion == "reconstruction"
         return self.macs is not None and self.widths == "kernels" and not ranked
 
     def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+        self,
+        model: Model,
+        data: Catalog,
+        context: RunContext,
+        guide: Model | None = None,
     ) -> Model:
         """A copy of `model` without what was cut, recovered and trained."""
         from compress.pruning.iterative import pruned
 
         del guide
-        return pruned(model, data, job, self)
+        return pruned(model, data, context, self)

@@ -1,4 +1,4 @@
-"""PTQ: post-training quantisation to INT8, from a few hundred calibration images."""
+"""PTQ: post-training quantization to INT8, from a few hundred calibration images."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from compress.recipe.quantities import OptionalShare
 from compress.recipe.stage import Alone, Precision
 
 if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
 
 
@@ -38,7 +38,7 @@ class Ptq(Alone, BaseModel):
         description="how the range of a tensor is chosen: by its effect on the output "
         "of the network, or by an estimator that looks at the tensor alone",
     )
-    equalise: bool = Field(
+    equalize: bool = Field(
         default=True, description="stretch channels to one range (Nagel et al. 2019)"
     )
     correct_bias: Literal["none", "weights", "all"] = Field(
@@ -66,10 +66,14 @@ class Ptq(Alone, BaseModel):
     )
 
     def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+        self,
+        model: Model,
+        data: Catalog,
+        context: RunContext,
+        guide: Model | None = None,
     ) -> Model:
         """A copy of `model` whose network computes as INT8 kernels do."""
         from compress.quantization.post_training import post_training
 
         del guide
-        return post_training(model, data, job, self)
+        return post_training(model, data, context, self)

@@ -11,8 +11,8 @@ from compress.recipe.stage import Alone, Precision
 from compress.recipe.training import Training
 
 if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
 
 
@@ -48,7 +48,7 @@ class Qat(Alone, Training):
         default=0.0,
         ge=0,
         le=1,
-        description="share of the training in which statistics for batch normalisation "
+        description="share of the training in which statistics for batch normalization "
         "are gathered, before it is folded with them for good",
     )
     freeze_observers_after: Share = Field(
@@ -62,10 +62,14 @@ class Qat(Alone, Training):
     )
 
     def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+        self,
+        model: Model,
+        data: Catalog,
+        context: RunContext,
+        guide: Model | None = None,
     ) -> Model:
         """A copy of `model` whose network computes as INT8 kernels do, trained so."""
         from compress.quantization.qat_training import quantization_aware_training
 
         del guide
-        return quantization_aware_training(model, data, job, self)
+        return quantization_aware_training(model, data, context, self)

@@ -73,7 +73,7 @@ class Export(BaseModel):
     dtype: tuple[Literal["float32", "float16", "dynamic", "int8"], ...] = Field(
         default=(),
         strict=False,
-        description="number formats; by default int8 for what is quantised, else "
+        description="number formats; by default int8 for what is quantized, else "
         "float32",
     )
     target: tuple[str, ...] = Field(

@@ -11,8 +11,8 @@ from compress.recipe.recovery import Recovery
 from compress.recipe.stage import Alone, Precision
 
 if TYPE_CHECKING:
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
 
 
@@ -34,7 +34,7 @@ class Sparsify(Alone, Recovery):
     pattern: Literal["2:4", "4:8"] | None = Field(
         default=None,
         validate_default=True,
-        description="instead: so many of these neighbouring input channels stay",
+        description="instead: so many of these neighboring input channels stay",
     )
     thinning: Literal["one-shot", "cubic"] = Field(
         default="cubic",
@@ -53,9 +53,9 @@ class Sparsify(Alone, Recovery):
     block: int = Field(
         default=1,
         ge=1,
-        description="neighbouring outputs whose weights stay or go together",
+        description="neighboring outputs whose weights stay or go together",
     )
-    spare: tuple[str, ...] = Field(
+    exclude: tuple[str, ...] = Field(
         default=(), strict=False, description="layers that stay dense, by name"
     )
 
@@ -74,10 +74,14 @@ class Sparsify(Alone, Recovery):
         return pattern
 
     def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None = None
+        self,
+        model: Model,
+        data: Catalog,
+        context: RunContext,
+        guide: Model | None = None,
     ) -> Model:
         """A copy of `model` with zeros that every later stage keeps."""
         from compress.sparsity.sparsification import sparsified
 
         del guide
-        return sparsified(model, data, job, self)
+        return sparsified(model, data, context, self)

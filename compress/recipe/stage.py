@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
 
 # What the numbers of a network are: learnt in float, or rounded for integer kernels.
@@ -32,12 +32,12 @@ class Stage(Protocol):
     takes: ClassVar[Precision]
     gives: ClassVar[Precision]
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> Model | None:
+    def guide(self, model: Model, data: Catalog, context: RunContext) -> Model | None:
         """The model that `model` will learn from, ready; None where there is none."""
         ...
 
     def __call__(
-        self, model: Model, data: Catalogue, job: Job, guide: Model | None
+        self, model: Model, data: Catalog, context: RunContext, guide: Model | None
     ) -> Model:
         """The work; `model`, `data` and `guide` are left as they are."""
         ...
@@ -50,9 +50,9 @@ class Stage(Protocol):
 class Alone:
     """A stage that has no model to learn from but its own, and no rival."""
 
-    def guide(self, model: Model, data: Catalogue, job: Job) -> None:
+    def guide(self, model: Model, data: Catalog, context: RunContext) -> None:
         """None: what there is to learn from has its row already."""
-        del model, data, job
+        del model, data, context
 
     def rivals(self) -> Mapping[str, Stage]:
         """None."""

@@ -23,7 +23,7 @@ STAGES: Final[Mapping[str, type[Stage]]] = {
     "qat": Qat,
 }
 # Those that give back an INT8 network.
-QUANTISING: Final = frozenset(
+QUANTIZING: Final = frozenset(
     name for name, kind in STAGES.items() if kind.gives == "int8"
 )
 
@@ -34,4 +34,4 @@ def keeps_answers(name: str, stage: Stage) -> bool:
     One that trains may give it the classes of other data first.
     """
     trains = isinstance(stage, Training) and stage.epochs > 0
-    return name in QUANTISING or not trains
+    return name in QUANTIZING or not trains

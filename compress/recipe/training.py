@@ -20,7 +20,7 @@ LEAST_STEPS = 20
 # What has learnt already is tuned with a tenth of the rate, as Girshick et al. 2014 do.
 TUNING_SHARE = 0.1
 
-# optimiser, learning rate at REFERENCE_BATCH, weight decay, schedule, warm-up (share of
+# optimizer, learning rate at REFERENCE_BATCH, weight decay, schedule, warm-up (share of
 # all steps), largest norm of the gradient (0 is off). ResNet and VGG: SGD with Nesterov
 # momentum as in He et al. 2015 and torchvision's reference. MobileNet and EfficientNet:
 # warm-up and cosine as in Howard et al. 2019, with AdamW in place of RMSprop, which
@@ -36,7 +36,7 @@ DEFAULTS: dict[
     "transformer": ("adamw", 2e-3, 0.05, "cosine", 0.2, 1.0),
     "other": ("sgd", 0.1, 5e-4, "cosine", 0.1, 0.0),
 }
-# Rate and decay where another optimiser is chosen than suits the family.
+# Rate and decay where another optimizer is chosen than suits the family.
 CHOSEN: dict[Literal["sgd", "adamw"], tuple[float, float]] = {
     "sgd": (0.1, 5e-4),
     "adamw": (8e-3, 0.02),

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# The page's variables, by the colours that stand for them while a chart is drawn.
-COLOURS: Final = {
+# The page's variables, by the colors that stand for them while a chart is drawn.
+COLORS: Final = {
     "c1": "#64748b", "c2": "#2563eb", "c3": "#d97706", "c4": "#0d9488",
     "card": "#ffffff", "ink": "#18202b", "soft": "#5d6877", "rule": "#e1e5ea",
 }  # fmt: skip
@@ -30,16 +30,16 @@ _LETTERS: Final = 32  # of a name
 _NAMES: Final = 60  # that fit side by side under a chart as wide as the page
 _LINE: Final = 0.12  # of the height of a profile, for a line of names above it
 _RADIUS: Final = 22.0  # points, of the largest disc
-_SOFT: Final = COLOURS["soft"]
+_SOFT: Final = COLORS["soft"]
 _STYLE: Final = {
     "axes.edgecolor": _SOFT, "axes.labelcolor": _SOFT, "axes.labelpad": 7,
     "axes.spines.left": False, "axes.spines.right": False, "axes.spines.top": False,
     "axes.grid": True, "axes.grid.axis": "y", "axes.axisbelow": True,
-    "axes.formatter.useoffset": False, "grid.color": COLOURS["rule"], "font.size": 12,
+    "axes.formatter.useoffset": False, "grid.color": COLORS["rule"], "font.size": 12,
     "font.family": "DejaVu Sans",  # comes with matplotlib, so all measure alike
     "xtick.color": _SOFT, "xtick.major.size": 0,
     "ytick.color": _SOFT, "ytick.major.size": 0,
-    "legend.frameon": False, "svg.fonttype": "none", "text.color": COLOURS["ink"],
+    "legend.frameon": False, "svg.fonttype": "none", "text.color": COLORS["ink"],
     "text.parse_math": False,  # names may hold dollars
 }  # fmt: skip
 
@@ -49,7 +49,7 @@ class Mark:
     """A point of the scatter: its area says how large it is."""
 
     label: str
-    colour: str  # a key of COLOURS
+    color: str  # a key of COLORS
     x: float
     y: float
     size: float
@@ -60,7 +60,7 @@ class Line:
     """One curve, points in order."""
 
     label: str
-    colour: str  # a key of COLOURS
+    color: str  # a key of COLORS
     points: tuple[tuple[float, float], ...]
 
 
@@ -78,7 +78,7 @@ def scatter(marks: Sequence[Mark], *, x: str, y: str) -> str:
             radius = max(4.0, _RADIUS * (mark.size / largest) ** 0.5)
             axes.scatter(
                 mark.x, mark.y, s=(2 * radius) ** 2, alpha=0.8, clip_on=False,
-                color=COLOURS[mark.colour], edgecolor=COLOURS["card"],
+                color=COLORS[mark.color], edgecolor=COLORS["card"],
             )  # fmt: skip
             side = 1 if mark.x < middle else -1
             axes.annotate(
@@ -98,8 +98,8 @@ def curves(lines: Sequence[Line], *, x: str, y: str, zero: bool = False) -> str:
         drawn = []
         for line in lines:
             across, up = zip(*line.points, strict=True)
-            colour = COLOURS[line.colour]
-            drawn += axes.plot(across, up, "o-", color=colour, lw=2.2, markevery=[-1])
+            color = COLORS[line.color]
+            drawn += axes.plot(across, up, "o-", color=color, lw=2.2, markevery=[-1])
         axes.margins(x=0.02)
         axes.locator_params(axis="x", integer=True)
         if zero:
@@ -118,15 +118,15 @@ def profile(
     A value of None is not known and leaves a gap. The chart is as wide as the page.
     """
     with _empty(x, y, size=_WIDE) as (figure, axes):
-        for colour, size, named in (("c2", 4, False), ("c3", 7, True)):
+        for color, size, named in (("c2", 4, False), ("c3", 7, True)):
             known = {
                 index: value
                 for index, value in enumerate(values)
                 if value is not None and (index in names) is named
             }
             at, up = list(known), list(known.values())
-            axes.vlines(at, 0, up, color=COLOURS[colour], lw=1.2, alpha=0.4)
-            axes.plot(at, up, "o", color=COLOURS[colour], ms=size)
+            axes.vlines(at, 0, up, color=COLORS[color], lw=1.2, alpha=0.4)
+            axes.plot(at, up, "o", color=COLORS[color], ms=size)
         axes.margins(x=0.02)
         axes.locator_params(axis="x", integer=True)
         axes.grid(visible=False, axis="x")
@@ -153,12 +153,12 @@ def dumbbells(pairs: Sequence[tuple[str, float, float]], *, x: str, y: str) -> s
     at = range(len(pairs))
     with _empty(x, y, size=_WIDE) as (figure, axes):
         axes.set_yscale("log", base=2)
-        axes.vlines(at, after, before, color=COLOURS["c2"], lw=2, alpha=0.4)
+        axes.vlines(at, after, before, color=COLORS["c2"], lw=2, alpha=0.4)
         axes.plot(
-            at, before, "o", color=COLOURS["c1"], mfc=COLOURS["card"], ms=7,
+            at, before, "o", color=COLORS["c1"], mfc=COLORS["card"], ms=7,
             label="before",
         )  # fmt: skip
-        axes.plot(at, after, "o", color=COLOURS["c2"], ms=5, label="after")
+        axes.plot(at, after, "o", color=COLORS["c2"], ms=5, label="after")
         axes.yaxis.set_major_formatter("{x:.0f}")
         step = -(-len(pairs) // _NAMES)
         axes.set_xticks(
@@ -171,7 +171,7 @@ def dumbbells(pairs: Sequence[tuple[str, float, float]], *, x: str, y: str) -> s
 
 
 def histogram(
-    samples: Sequence[float], *, label: str, colour: str, marks: Sequence[float]
+    samples: Sequence[float], *, label: str, color: str, marks: Sequence[float]
 ) -> str:
     """How often which latency was seen, in ms; `marks` are p50, p90, p99.
 
@@ -179,7 +179,7 @@ def histogram(
     does not squeeze the rest into a corner; the axis is no narrower than a tenth to
     either side of the median, so that noise looks as small as it is.
     """
-    name, fill = _short(label), COLOURS[colour]
+    name, fill = _short(label), COLORS[color]
     middle = float(np.median(samples))
     p99 = min(np.max(samples), max([np.quantile(samples, 0.99), *marks]))
     low = min(np.min(samples), middle * (1 - SPAN_SHARE))
@@ -188,7 +188,7 @@ def histogram(
     with _empty(f"{name}, ms", "runs") as (figure, axes):
         axes.hist(kept, 60, range=(low, high), color=fill, alpha=0.8, rwidth=0.9)
         axes.margins(x=0)
-        # Each name a step lower, since p50 and p90 may be neighbours.
+        # Each name a step lower, since p50 and p90 may be neighbors.
         for step, at in enumerate(marks):
             axes.axvline(at, color=_SOFT, linestyle="--", linewidth=1)
             axes.annotate(
@@ -199,9 +199,9 @@ def histogram(
 
 
 def standalone(svg: str) -> str:
-    """A chart that is a file of its own: colours instead of the page's variables."""
-    for name, colour in COLOURS.items():
-        svg = svg.replace(f"var(--{name})", colour)
+    """A chart that is a file of its own: colors instead of the page's variables."""
+    for name, color in COLORS.items():
+        svg = svg.replace(f"var(--{name})", color)
     return svg
 
 
@@ -251,6 +251,6 @@ def _svg(figure: "Figure", title: str) -> str:
     # Away with what every chart has, and with what would speak for the whole page.
     gone = r'(?<=<g) id="[^"]*"|<(metadata|style)\b.*?</\1>'
     svg = re.sub(gone, "", svg, flags=re.DOTALL)
-    for name, colour in COLOURS.items():  # inside tags: no text holds a bare < or >
-        svg = re.sub(rf"{colour}(?=[^<>]*>)", f"var(--{name})", svg)
+    for name, color in COLORS.items():  # inside tags: no text holds a bare < or >
+        svg = re.sub(rf"{color}(?=[^<>]*>)", f"var(--{name})", svg)
     return svg

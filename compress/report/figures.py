@@ -9,8 +9,8 @@ from compress.report.comparison import Entry
 from compress.report.records import each, number, numbers, text
 from compress.report.report import Report
 
-COLOURS: Final = ("c1", "c2", "c3", "c4")  # of charts and of the table's keys
-_LABELLED: Final = 5  # tensors that the chart of noise names
+COLORS: Final = ("c1", "c2", "c3", "c4")  # of charts and of the table's keys
+_LABELED: Final = 5  # tensors that the chart of noise names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ def scatter(found: tuple[Entry, ...]) -> Iterator[Figure]:
     marks = [
         charts.Mark(
             label=f"{entry.label} ({units.size(entry.size_bytes)})",
-            colour=COLOURS[index % len(COLOURS)],
+            color=COLORS[index % len(COLORS)],
             x=entry.p50_ms,
             y=entry.top1 * 100,
             size=entry.size_bytes or 1.0,
@@ -58,8 +58,8 @@ def curves(report: Report) -> Iterator[Figure]:
                 and (value := number(point, key)) is not None
             )
             if len(points) > 1:
-                colour = COLOURS[(index + 1) % len(COLOURS)]
-                lines.append(charts.Line(label=stage, colour=colour, points=points))
+                color = COLORS[(index + 1) % len(COLORS)]
+                lines.append(charts.Line(label=stage, color=color, points=points))
         if lines:
             svg = charts.curves(
                 lines,
@@ -85,14 +85,14 @@ def noise(report: Report) -> Iterator[Figure]:
     values = [number(tensor, "sqnr_db") for tensor in tensors]
     known = [(value, at) for at, value in enumerate(values) if value is not None]
     if len(known) > 1:
-        worst = [at for _, at in sorted(known)[:_LABELLED]]
+        worst = [at for _, at in sorted(known)[:_LABELED]]
         svg = charts.profile(
             values,
             {at: text(tensors[at], "name") for at in worst},
             x="tensor, in the order of the graph",
             y="SQNR, dB",
         )
-        caption = "Signal to noise of every quantised tensor; the noisiest are named."
+        caption = "Signal to noise of every quantized tensor; the noisiest are named."
         yield Figure(caption=caption, svg=svg)
 
 
@@ -117,7 +117,7 @@ def histograms(report: Report) -> Iterator[Figure]:
         svg = charts.histogram(
             [sample / 1e6 for sample in samples],
             label=name,
-            colour=COLOURS[index % len(COLOURS)],
+            color=COLORS[index % len(COLORS)],
             marks=[mark for mark in marks if mark is not None],
         )
         caption = f"{len(samples)} inferences of {path or name}."

@@ -9,7 +9,7 @@ from compress.report.columns import cut
 from compress.report.records import Record, each, inner, number, sentences, text
 from compress.report.report import Report
 
-DIVERGED_DB: Final = 20.0  # below it a tensor no longer looks like its float twin
+DIVERGED_DB: Final = 20.0  # below it a tensor no longer looks like its float sidecar
 LETTERS: Final = 40  # of a name in a sentence
 _NAMED: Final = 5  # things that a sentence lists
 _WORST: Final = 10  # tensors that a table lists

@@ -188,10 +188,10 @@ def _unsure(report: Report) -> Iterator[str]:
 
 def _sections(report: Report, *, drawing: bool) -> Iterator[Section]:
     """Pruning and INT8, each where there is something to show."""
-    cut, quantised = pruning.table(report), tuple(int8_tables.tables(report))
+    cut, quantized = pruning.table(report), tuple(int8_tables.tables(report))
     for title, drawn, tables in (
         ("Pruning", figures.widths, () if cut is None else (cut,)),
-        ("INT8", figures.noise, quantised if int8.shown(report) else ()),
+        ("INT8", figures.noise, quantized if int8.shown(report) else ()),
     ):
         made = tuple(drawn(report)) if drawing else ()
         if made or tables:

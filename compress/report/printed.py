@@ -28,7 +28,7 @@ def printed(report: Report) -> str:
 
 
 def markdown(report: Report) -> str:
-    """The same for a repository or a pull request, and every row of the census."""
+    """The same for a repository or a pull request, and every row of the costs_of."""
     lines = [f"# {title(report)}", "", f"**{report.verdict}**", ""]
     lines += [f"- **{word}**: {note}" for word, note in verdicts(report)][1:]
     lines += ["", *limits.markdown(report)]
@@ -46,7 +46,7 @@ def markdown(report: Report) -> str:
     lines += int8.markdown(report)
     heads = ("stage", "parameters", "MACs", "size", "top-1", "top-5", "activations",
              "one training image", "time")  # fmt: skip
-    census = [
+    costs_of = [
         (
             text(row, "stage"),
             units.count(number(row, "params")),
@@ -61,7 +61,7 @@ def markdown(report: Report) -> str:
         )
         for row in report.rows
     ]
-    lines += ["## Every stage", "", *piped(heads, census), ""]
+    lines += ["## Every stage", "", *piped(heads, costs_of), ""]
     return "\n".join(lines)
 
 

@@ -41,11 +41,11 @@ class Report:
     and role: "teacher", "student" or "model". comparisons: `Comparison.as_record`.
     predictions: of latencies on a board, where the budget asks for them,
     `compress.prediction.prediction.Prediction.as_record`; never a measurement.
-    curves: {stage, epoch, loss, top1}. quantisation: what a stage that quantised found,
+    curves: {stage, epoch, loss, top1}. quantization: what a stage that quantized found,
     {float32, int8, rungs, operators, float_operators}; pruning: what one that cut
     channels or blocks took, see compress.pruning.record; sparsity: what one that made
     weights zero left, {pattern, weights, zeros, layers}, and artifacts have gzip_bytes
-    then; factorisation: what became of each layer, {layers}; advice: sentences on
+    then; factorization: what became of each layer, {layers}; advice: sentences on
     which file to take; doubts: why the training itself may be worth little. budget:
     {limits, reference, violations}; reference: the row that accuracy is held
     against. checks: every limit, ours included, held against every file that was

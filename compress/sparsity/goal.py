@@ -18,7 +18,7 @@ _MOVES: Final = 100
 class Goal:
     """Zeros among the weights `names`: their share, and where they may lie.
 
-    of: None for any place; else every `of` neighbouring inputs hold the same number of
+    of: None for any place; else every `of` neighboring inputs hold the same number of
     zeros. block: outputs whose weights stay or go together.
     """
 
@@ -62,7 +62,7 @@ class Goal:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thinning:
+class SparsitySchedule:
     """The way to `goal` in the first part of a training, up to the share `until`."""
 
     goal: Goal

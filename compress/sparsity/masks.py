@@ -16,7 +16,7 @@ def by_magnitude(
     """Masks that leave out the smallest weights, a share `sparsity` of them.
 
     weights: [outputs, inputs, …] by name. scope: the smallest of all layers together,
-    or as many of each layer. block: weights of so many neighbouring outputs stay or go
+    or as many of each layer. block: weights of so many neighboring outputs stay or go
     together, judged by their mean; outputs must be a multiple of it. Of equals, the
     first stay.
     """
@@ -38,10 +38,10 @@ def by_magnitude(
 
 
 def n_of_m(weight: Tensor, *, kept: int, of: int) -> Tensor:
-    """The mask that keeps the `kept` largest of every `of` neighbouring inputs.
+    """The mask that keeps the `kept` largest of every `of` neighboring inputs.
 
     weight: [outputs, inputs, …], inputs a multiple of `of`; for a convolution the
-    neighbours are input channels at one place of the kernel, as sparse tensor cores
+    neighbors are input channels at one place of the kernel, as sparse tensor cores
     read them (Mishra et al. 2021, section 3).
     """
     outputs, inputs, *rest = weight.shape

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from compress.context.context import is_main_process
 from compress.int8.simulate import QuantizedNet
-from compress.sparsity.goal import Goal, Thinning, weights_of, zeros_in
+from compress.sparsity.goal import Goal, SparsitySchedule, weights_of, zeros_in
 from compress.sparsity.masks import apply_
 from compress.sparsity.record import RECORD
 from compress.training.distillation import taught
@@ -18,13 +18,15 @@ from runtime.files import write_json
 if TYPE_CHECKING:
     from torch import nn
 
-    from compress.context.context import Job
-    from compress.data.dataset import Catalogue
+    from compress.context.context import RunContext
+    from compress.data.dataset import Catalog
     from compress.models.model import Model
     from compress.recipe.sparsify import Sparsify
 
 
-def sparsified(model: Model, data: Catalogue, job: Job, options: Sparsify) -> Model:
+def sparsified(
+    model: Model, data: Catalog, context: RunContext, options: Sparsify
+) -> Model:
     """`model` with zeros as `options` say; its record names what is masked."""
     check(model, options)
     goal = goal_of(model.net, options)
@@ -40,15 +42,17 @@ def sparsified(model: Model, data: Catalogue, job: Job, options: Sparsify) -> Mo
         loss = taught(
             model,
             opened,
-            job,
+            context,
             options,
             share=options.distill,
             temperature=options.temperature,
         )
-        thinning = Thinning(goal=goal, until=options.thin_until) if gradual else None
-        made = fit(made, opened, loss, options, job, thinning=thinning)
+        thinning = (
+            SparsitySchedule(goal=goal, until=options.thin_until) if gradual else None
+        )
+        made = fit(made, opened, loss, options, context, thinning=thinning)
     if is_main_process():
-        write_json(job.folder / RECORD, found_in(made.net, goal), sealed=True)
+        write_json(context.folder / RECORD, found_in(made.net, goal), sealed=True)
     return made
 
 
@@ -57,7 +61,7 @@ def check(model: Model, options: Sparsify) -> None:
     if isinstance(model.net, QuantizedNet):
         raise RecipeError(
             f"sparsify: {model.spec.name} is INT8 and does not learn; sparsify the "
-            "float model it was made from, and quantise that"
+            "float model it was made from, and quantize that"
         )
     if options.patience is not None and options.thinning == "cubic":
         raise RecipeError(
@@ -73,11 +77,11 @@ def goal_of(net: nn.Module, options: Sparsify) -> Goal:
     dense. A name that is no layer, or nothing left to thin, is a RecipeError.
     """
     weights = weights_of(net)
-    spared = {f"{layer}.weight" for layer in options.spare}
+    spared = {f"{layer}.weight" for layer in options.exclude}
     for name in sorted(spared - weights.keys()):
         known = ", ".join(each.removesuffix(".weight") for each in weights)
         raise RecipeError(
-            f"spare: no layer {name.removesuffix('.weight')!r} with weights; known: "
+            f"exclude: no layer {name.removesuffix('.weight')!r} with weights; known: "
             f"{known}"
         )
     kept, of = map(int, (options.pattern or "1:1").split(":"))
@@ -92,7 +96,7 @@ def goal_of(net: nn.Module, options: Sparsify) -> Goal:
         places = options.pattern or f"blocks of {options.block}"
         raise RecipeError(
             f"sparsify: no layer of {type(net).__name__} has channels that suit "
-            f"{places}; choose another pattern or block, or spare fewer layers"
+            f"{places}; choose another pattern or block, or exclude fewer layers"
         )
     return Goal(
         names=names,

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compress.training.losses import classification_loss, distillation_loss
-from compress.training.teacher_cache import Asked
+from compress.training.losses import classification_loss, soft_target_loss
+from compress.training.teacher_cache import TeacherAnswers
 from compress.training.views import augmentation, training_images
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from compress.context.context import Job
+    from compress.context.context import RunContext
     from compress.data.data import Batch, Data
     from compress.models.model import Model
     from compress.recipe.training import Training
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def taught(  # noqa: PLR0913  # who teaches, on what, and how much it counts
     teacher: Model,
     data: Data,
-    job: Job,
+    context: RunContext,
     options: Training,
     *,
     share: float,
@@ -35,11 +35,11 @@ def taught(  # noqa: PLR0913  # who teaches, on what, and how much it counts
     share of 0 it is not asked at all; at one of 1 no label is looked at, which may then
     be of other classes than the network's.
     """
-    asked = Asked(
+    asked = TeacherAnswers(
         teacher=teacher,
         images=training_images(data),
         augment=augmentation(data, options),
-        job=job,
+        context=context,
     )
     if share == 0:
         answers = None
@@ -53,7 +53,7 @@ def taught(  # noqa: PLR0913  # who teaches, on what, and how much it counts
             )
         if answers is None:
             return hard
-        soft = distillation_loss(logits, answers(batch), temperature=temperature)
+        soft = soft_target_loss(logits, answers(batch), temperature=temperature)
         return soft if share == 1 else share * soft + (1 - share) * hard
 
     return loss

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from compress.context.console import counted
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.batches import batch_count, batches
 from compress.data.data import Batch, Data, Images
 from compress.evaluation.costs import accuracy
@@ -19,7 +19,7 @@ from compress.models.checkpoint import weights_digest
 from compress.models.model import Model
 from compress.models.names import family
 from compress.recipe.training import Training
-from compress.sparsity.goal import Thinning
+from compress.sparsity.goal import SparsitySchedule
 from compress.training.interrupt import Stop, stopping_politely
 from compress.training.learner import Learner
 from compress.training.masked import held
@@ -41,10 +41,10 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     data: Data,
     loss: Loss,
     options: Training,
-    job: Job,
+    context: RunContext,
     *,
     views: int | None = None,
-    thinning: Thinning | None = None,
+    thinning: SparsitySchedule | None = None,
     penalty: Penalty | None = None,
 ) -> Model:
     """Train a copy of `model` on `data.train` and return it, in eval mode, on the CPU.
@@ -54,8 +54,8 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     image; without, each epoch sees new ones. In the weights that the model's record
     calls masked a zero stays a zero, and `thinning` makes more of them on the way.
     `penalty`, of the network's weights, is added to every loss.
-    Everything is a function of the options, the data and `job.seed`: a run that was
-    stopped, politely or not, goes on from `job.folder` and ends with the same weights.
+    Everything is a function of the options, the data and `context.seed`: a run that was
+    stopped, politely or not, goes on from `context.folder` and ends with the same weights.
     Under `torchrun` each process takes its share of every batch.
 
     Raises RecipeError where the loss is no longer finite, InterruptedRunError on
@@ -63,14 +63,14 @@ def fit(  # noqa: PLR0913  # what, on what, towards what, how; the rest has defa
     """
     if isinstance(model.net, QuantizedNet):
         raise RecipeError(
-            f"{job.title}: {model.spec.name} is INT8 and does not learn; train the "
-            "float model it was made from, or quantise that with --mode qat"
+            f"{context.title}: {model.spec.name} is INT8 and does not learn; train the "
+            "float model it was made from, or quantize that with --mode qat"
         )
     train = training_images(data)
     options = options.training(
         family(model.spec.name), trained=model.trained, images=len(train)
     )
-    run = _Run(model, train, data, loss, options, job, views, thinning, penalty)
+    run = _Run(model, train, data, loss, options, context, views, thinning, penalty)
     with stopping_politely() as stop, torch.random.fork_rng(devices=[]):
         return run.finish(stop)
 
@@ -85,19 +85,19 @@ class _Run:
         data: Data,
         loss: Loss,
         options: Training,
-        job: Job,
+        context: RunContext,
         views: int | None,
-        thinning: Thinning | None,
+        thinning: SparsitySchedule | None,
         penalty: Penalty | None,
     ) -> None:
         self.model, self.train, self.data, self.loss = model, train, data, loss
-        self.options, self.job, self.views = options, job, views
+        self.options, self.context, self.views = options, context, views
         self.thinning, self.penalty = thinning, penalty
         self.learner = Learner(
             model.net,
             options,
-            seed=job.seed,
-            device=job.device,
+            seed=context.seed,
+            device=context.device,
             held=held(model),
             memory_format=model.memory_format,
         )
@@ -109,7 +109,7 @@ class _Run:
         )
         self.total = options.epochs * self.steps
         self.settling = Settling(
-            model, train, options, job, self.learner, thinning, steps=self.steps
+            model, train, options, context, self.learner, thinning, steps=self.steps
         )
         self.progress = Progress(
             key=digest_of(
@@ -117,7 +117,7 @@ class _Run:
                 data.name,
                 train.digest,
                 weights_digest(model),
-                job.seed,
+                context.seed,
                 views,
                 self.augment.as_record() if self.augment else None,
                 asdict(thinning) if thinning else None,
@@ -153,9 +153,9 @@ class _Run:
     def finish(self, stop: Stop) -> Model:
         """Train from wherever the state file stands to the end."""
         if (reason := doubt_of(self.model, self.train, self.options)) is not None:
-            self.job.screen.doubt(f"{self.job.title}: {reason}")
+            self.context.console.doubt(f"{self.context.title}: {reason}")
         self.resume()
-        with self.job.screen.progress(self.job.title, self.total) as advance:
+        with self.context.console.progress(self.context.title, self.total) as advance:
             advance(self.done, "")
             while self.progress.epoch < self.options.epochs and not self.patience_lost:
                 self.epoch(stop, advance)
@@ -166,11 +166,11 @@ class _Run:
 
     def resume(self) -> None:
         """Take up the state of an earlier, unfinished run of the same thing."""
-        found = self.learner.load(self.job.folder / STATE, self.progress.key)
+        found = self.learner.load(self.context.folder / STATE, self.progress.key)
         if found is not None:
             self.progress = found
-            self.job.screen.tell(
-                f"{self.job.title}: goes on at epoch {found.epoch + 1}, "
+            self.context.console.tell(
+                f"{self.context.title}: goes on at epoch {found.epoch + 1}, "
                 f"step {found.step + 1}"
             )
 
@@ -199,13 +199,13 @@ class _Run:
         loader = batches(
             self.train,
             batch_size=self.batch_size,
-            seed=self.job.seed,
+            seed=self.context.seed,
             epoch=epoch,
             view=epoch if self.views is None else epoch % self.views,
             augment=self.augment,
             shuffle=True,
             drop_last=self.drop_last,
-            workers=self.job.workers,
+            workers=self.context.workers,
             rank=self.learner.rank,
             world=self.learner.world,
             start=self.progress.step,
@@ -219,11 +219,11 @@ class _Run:
         self.save_if_due(stop)  # asked while the validation images were looked at
 
     def step(self, batch: Batch) -> float:
-        """One optimiser step; returns the loss."""
+        """One optimizer step; returns the loss."""
         options, device = self.options, self.learner.device
         position, total = self.done, self.total
         # Dropout and mixing draw from here: a function of the seed and the step alone.
-        torch.manual_seed((self.job.seed * 1_000_003 + position) % 2**63)
+        torch.manual_seed((self.context.seed * 1_000_003 + position) % 2**63)
         moved = Batch(
             batch.index.to(device),
             batch.view,
@@ -279,21 +279,21 @@ class _Run:
             curve=(*self.progress.curve, point),
         )
         told = ", ".join(f"{k} {v:.4f}" for k, v in point.items() if k != "epoch")
-        self.job.screen.curve(self.job.title, self.options.epochs, point)
+        self.context.console.curve(self.context.title, self.options.epochs, point)
         counted = f"epoch {self.progress.epoch}/{self.options.epochs}"
-        self.job.screen.detail(f"{self.job.title}: {counted}: {told}")
+        self.context.console.detail(f"{self.context.title}: {counted}: {told}")
 
     def save_if_due(self, stop: Stop) -> None:
         """Save every so often, and before giving way to an interrupt."""
         asked = self.learner.any_asks(stop.asked)
-        due = time.monotonic() - self.saved_at >= self.job.save_seconds
+        due = time.monotonic() - self.saved_at >= self.context.save_seconds
         if not (asked or due):
             return
-        self.learner.save(self.job.folder / STATE, self.progress)
+        self.learner.save(self.context.folder / STATE, self.progress)
         self.saved_at = time.monotonic()
         if asked:
             raise InterruptedRunError(
-                f"{self.job.title}: stopped after {self.progress.epoch} of "
+                f"{self.context.title}: stopped after {self.progress.epoch} of "
                 f"{counted(self.options.epochs, 'epoch')} and "
                 f"{counted(self.progress.step, 'step')}; "
                 "run the same command again to go on from there"
@@ -302,7 +302,7 @@ class _Run:
     def diverged(self, value: float) -> RecipeError:
         """What to say when the loss is no longer a number."""
         return RecipeError(
-            f"{self.job.title}: the loss became {value} at step "
+            f"{self.context.title}: the loss became {value} at step "
             f"{self.progress.step + 1} of epoch {self.progress.epoch + 1}; the last "
             f"saved state is kept; try a lower learning_rate (now "
             f"{self.options.learning_rate:g}), clip_norm: 1, a longer warmup, or "

@@ -1,4 +1,4 @@
-"""A network while it learns: optimiser, averaged weights, processes, state on disk."""
+"""A network while it learns: optimizer, averaged weights, processes, state on disk."""
 
 import copy
 from collections.abc import Callable, Collection, Mapping
@@ -110,7 +110,7 @@ class Learner:
     def step(
         self, images: Tensor, loss_of: Callable[[Tensor], Tensor], *, rate: float
     ) -> float:
-        """Take one optimiser step and give the loss, the mean over all processes.
+        """Take one optimizer step and give the loss, the mean over all processes.
 
         images: float32 [n, 3, size, size]; `loss_of` maps logits [n, classes] to a
         scalar. A loss that is not finite changes nothing.

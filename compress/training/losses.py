@@ -15,9 +15,7 @@ def classification_loss(
     return F.cross_entropy(logits, labels, label_smoothing=label_smoothing)
 
 
-def distillation_loss(
-    student: Tensor, teacher: Tensor, *, temperature: float
-) -> Tensor:
+def soft_target_loss(student: Tensor, teacher: Tensor, *, temperature: float) -> Tensor:
     """KL from teacher to student at `temperature`, times T^2, averaged over the batch.
 
     Both are logits, float [n, classes]. Soft-target gradients shrink as 1/T^2, hence

@@ -56,7 +56,7 @@ def train_mode_(net: nn.Module, options: Training) -> None:
 
 
 def batchnorms(net: nn.Module) -> Iterator[nn.Module]:
-    """Every batch normalisation of `net`."""
+    """Every batch normalization of `net`."""
     return (module for module in net.modules() if isinstance(module, _BatchNorm))
 
 
@@ -89,7 +89,7 @@ def he_init_(net: nn.Module, *, seed: int) -> None:
 
 
 def optimizer_for(net: nn.Module, options: Training) -> torch.optim.Optimizer:
-    """The optimiser that resolved `options` describe.
+    """The optimizer that resolved `options` describe.
 
     Biases and norms are not decayed; with `layer_decay` each layer below the head
     carries its share of the rate as `lr_scale` (Howard and Ruder 2018).

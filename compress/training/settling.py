@@ -6,11 +6,11 @@ from typing import Final
 
 from torch import nn
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.data import Images
 from compress.models.model import Model
 from compress.recipe.training import Training
-from compress.sparsity.goal import Thinning
+from compress.sparsity.goal import SparsitySchedule
 from compress.training.learner import Learner
 from compress.training.statistics import (
     Gathering,
@@ -38,9 +38,9 @@ class Settling:
         model: Model,
         train: Images,
         options: Training,
-        job: Job,
+        context: RunContext,
         learner: Learner,
-        thinning: Thinning | None,
+        thinning: SparsitySchedule | None,
         *,
         steps: int,
     ) -> None:
@@ -49,7 +49,7 @@ class Settling:
         self.steps, self.total = steps, steps * options.epochs
         self.full = model.preprocess.size
         self.images = plain_batches(
-            model, train, seed=job.seed, device=str(learner.device)
+            model, train, seed=context.seed, device=str(learner.device)
         )
         learner.train_mode()
         self.learning = frozenset(

@@ -153,7 +153,7 @@ def plain_batches(model: Model, images: Images, *, seed: int, device: str) -> Ba
 def reestimated(net: nn.Module, names: Collection[str], images: Batches) -> nn.Module:
     """A copy of `net` in eval mode, the norms `names` with the statistics of `images`.
 
-    Each batch is normalised by itself, as in training, and what is kept is the mean and
+    Each batch is normalized by itself, as in training, and what is kept is the mean and
     variance of all (PyTorch's `update_bn` averages the variances of batches instead and
     switches dropout on). Norms that no image reaches stay as they were.
     """

@@ -5,8 +5,8 @@ from typing import Final
 
 from compress.context.cache import hold, making, places
 from compress.context.console import counted
-from compress.context.context import Job, is_main_process
-from compress.data.dataset import Catalogue
+from compress.context.context import RunContext, is_main_process
+from compress.data.dataset import Catalog
 from compress.models.checkpoint import is_model, load_model, save_model, weights_digest
 from compress.models.model import Model
 from compress.models.names import family
@@ -25,7 +25,12 @@ _FORMAT: Final = 2
 
 
 def teacher_for(
-    spec: ModelSpec, data: Catalogue, job: Job, *, epochs: int | None, exif: bool
+    spec: ModelSpec,
+    data: Catalog,
+    context: RunContext,
+    *,
+    epochs: int | None,
+    exif: bool,
 ) -> Model:
     """The teacher that `spec` names, fine-tuned for `data` where it has to be.
 
@@ -34,7 +39,7 @@ def teacher_for(
     on, so the next run finds it, whatever that run's student or folder. `exif`: as its
     student sees images, since both look at the same pixels.
     """
-    teacher = open_model(spec, data, job, size=None, adapt=True)
+    teacher = open_model(spec, data, context, size=None, adapt=True)
     teacher = replace(teacher, preprocess=replace(teacher.preprocess, exif=exif))
     if epochs is None:
         epochs = 0 if is_trained_for(spec, data) else DEFAULT_EPOCHS
@@ -52,25 +57,31 @@ def teacher_for(
         teacher.preprocess.as_record(),
         images.digest,
         options.model_dump(),
-        job.seed,
+        context.seed,
     )
-    for folder in places(job.cache / "teachers" / key[:32]):
+    for folder in places(context.cache / "teachers" / key[:32]):
         held = hold(folder)
         if held is None or not is_model(folder):
             continue
         try:
             kept = load_model(folder, factory=spec.factory, sealed=True)
         except InputRejectedError as error:
-            job.screen.tell(f"teacher {spec.name}: the kept one is of no use: {error}")
+            context.console.tell(
+                f"teacher {spec.name}: the kept one is of no use: {error}"
+            )
         else:
-            job.screen.tell(f"teacher {spec.name}: reused, trained earlier ({folder})")
+            context.console.tell(
+                f"teacher {spec.name}: reused, trained earlier ({folder})"
+            )
             return kept
-    job.screen.tell(
+    context.console.tell(
         f"teacher {spec.name}: has no weights for {data.name}, so it is trained first, "
         f"{counted(epochs, 'epoch')}; the next run will reuse it"
     )
     with making(folder):
-        trained = training(teacher, data, replace(job, folder=folder, title="teacher"))
+        trained = training(
+            teacher, data, replace(context, folder=folder, title="teacher")
+        )
         if is_main_process():
             save_model(trained, folder)
             forget_state(folder)

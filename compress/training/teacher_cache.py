@@ -12,7 +12,7 @@ from torch import Tensor
 
 from compress.context.cache import Hold, hold, making, places
 from compress.context.console import counted
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.augment import Augment
 from compress.data.batches import batches
 from compress.data.data import Batch, Images
@@ -28,17 +28,17 @@ FLOAT16_MAX = 65504.0  # IEEE 754 binary16; logits need three digits, no more
 
 
 @dataclass(frozen=True, kw_only=True)
-class Asked:
+class TeacherAnswers:
     """Everything a teacher's answers depend on; its digest is their name."""
 
     teacher: Model
     images: Images
     augment: Augment | None
-    job: Job
+    context: RunContext
 
     def online(self) -> Answers:
         """Ask the teacher anew for every batch; right for mixed images."""
-        return _Teacher(self.teacher, self.job.device)
+        return _Teacher(self.teacher, self.context.device)
 
     def kept(self, views: int) -> Answers:
         """Look answers up, after asking for the `views` that are not on disk yet."""
@@ -48,9 +48,9 @@ class Asked:
             self.images.digest,
             self.images.size,
             self.augment.as_record() if self.augment else None,
-            self.job.seed,
+            self.context.seed,
         )
-        for folder in places(self.job.cache / "answers" / key[:32]):
+        for folder in places(self.context.cache / "answers" / key[:32]):
             held = hold(folder)
             missing = [
                 view
@@ -58,7 +58,7 @@ class Asked:
                 if held is None or not self.valid(folder, view)
             ]
             if not missing:
-                self.job.screen.tell(
+                self.context.console.tell(
                     f"teacher's answers: reused, {counted(views, 'view')} ({folder})"
                 )
                 return self.found(folder, views, held)
@@ -86,14 +86,18 @@ class Asked:
         except (InputRejectedError, OSError):  # damaged, or for its owner only
             sound = False
         if not sound:
-            self.job.screen.tell(f"teacher's answers: {path} is damaged; asked again")
+            self.context.console.tell(
+                f"teacher's answers: {path} is damaged; asked again"
+            )
         return sound
 
     def ask(self, folder: Path, views: list[int]) -> None:
         """Run the teacher over every image of each of `views` and keep what it says."""
-        teacher = _Teacher(self.teacher, self.job.device)
+        teacher = _Teacher(self.teacher, self.context.device)
         rows = len(self.images)
-        with self.job.screen.progress("ask the teacher", rows * len(views)) as advance:
+        with self.context.console.progress(
+            "ask the teacher", rows * len(views)
+        ) as advance:
             for view in views:
                 path = self.file(folder, view)
                 with written_whole(path) as draft, draft.open("wb") as stream:
@@ -117,13 +121,13 @@ class Asked:
         return batches(
             self.images,
             batch_size=BATCH_SIZE,
-            seed=self.job.seed,
+            seed=self.context.seed,
             epoch=0,
             view=view,
             augment=self.augment,
             shuffle=False,
             drop_last=False,
-            workers=self.job.workers,
+            workers=self.context.workers,
         )
 
     def found(self, folder: Path, views: int, held: Hold | None) -> Answers:

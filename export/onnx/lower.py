@@ -1,4 +1,4 @@
-"""A quantised graph as the ONNX file a target's runtime is fast on, scales kept."""
+"""A quantized graph as the ONNX file a target's runtime is fast on, scales kept."""
 
 import tempfile
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Final
 import onnx
 import onnx_ir as ir
 
-from export.onnx.lowering.canonicalize import is_quantised, macs, merged_, normal_
+from export.onnx.lowering.canonicalize import is_quantized, macs, merged_, normal_
 from export.onnx.lowering.channels import depthwise_widths_, image_channels_
 from export.onnx.lowering.clamps import clamps_saturate_, gates_are_clips_
 from export.onnx.lowering.graph import WEIGHTED, dequantizer, given, nodes_of
@@ -63,7 +63,7 @@ _TENSORRT: Final[tuple[Pass, ...]] = (
 def lowered(model: onnx.ModelProto, target: Target | None) -> onnx.ModelProto:
     """Rewrite a QDQ model for `target`; without one, for any runtime of ONNX.
 
-    `model` may come from `qdq_model`, NNCF or ONNX Runtime's own quantiser; it is left
+    `model` may come from `qdq_model`, NNCF or ONNX Runtime's own quantizer; it is left
     as it is. Scales stay, except that for symmetric targets a grid with a zero point
     becomes one about 0 that holds its range. A target of another format is a
     RecipeError, a model without Q and DQ an InputRejectedError.
@@ -74,10 +74,10 @@ def lowered(model: onnx.ModelProto, target: Target | None) -> onnx.ModelProto:
             "choose a target of ONNX files, or write that format"
         )
     graph = ir.from_proto(onnx.shape_inference.infer_shapes(model))
-    if not is_quantised(graph.graph):
+    if not is_quantized(graph.graph):
         raise InputRejectedError(
-            f"export: {model.graph.name or 'the model'} has no quantised tensor; "
-            "quantise it first, or write it as float32"
+            f"export: {model.graph.name or 'the model'} has no quantized tensor; "
+            "quantize it first, or write it as float32"
         )
     symmetric = target is not None and target.rounds_reads
     normal_(graph, whole_biases=not symmetric)
@@ -114,20 +114,20 @@ def int8_macs_fraction(path: Path) -> float:
 
 
 def float_left(path: Path) -> tuple[str, ...]:
-    """Layers that ONNX Runtime's optimised graph of a file computes in float."""
+    """Layers that ONNX Runtime's optimized graph of a file computes in float."""
     with tempfile.TemporaryDirectory() as folder:
-        optimised = Path(folder) / "optimised.onnx"
-        _optimise(path, optimised)
-        graph = onnx.load(optimised).graph
+        optimized = Path(folder) / "optimized.onnx"
+        _optimize(path, optimized)
+        graph = onnx.load(optimized).graph
     kinds = {*WEIGHTED, "FusedConv", "FusedGemm", "FusedMatMul"}
     return tuple(node.name for node in graph.node if node.op_type in kinds)
 
 
-def _optimise(path: Path, optimised: Path) -> None:
+def _optimize(path: Path, optimized: Path) -> None:
     """Let ONNX Runtime write the graph that it would run here."""
     onnxruntime = imported(path)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    options.optimized_model_filepath = str(optimised)
+    options.optimized_model_filepath = str(optimized)
     onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 from onnx.external_data_helper import uses_external_data
 
-from export.onnx.lowering.canonicalize import is_quantised
+from export.onnx.lowering.canonicalize import is_quantized
 from export.onnx.lowering.graph import (
     DEQUANTIZE,
     QUANTIZE,
@@ -112,7 +112,7 @@ def breaches_of_file(path: Path) -> tuple[Breach, ...]:
 def is_float_file(path: Path) -> bool:
     """Whether an ONNX file that breaks no rule has no Q, which most rules are about."""
     model = ir.from_proto(onnx.load(path, load_external_data=False))
-    return not is_quantised(model.graph)
+    return not is_quantized(model.graph)
 
 
 def _newer(model: ir.Model) -> Iterator[str]:

@@ -70,8 +70,8 @@ def _metadata(facts: Artifact, *, name: str, source: str, result: str) -> bytes:
     )
     builder = flatbuffers.Builder(1024)
     table = _Tables(builder)
-    normalisation = table.of({0: table.floats(mean), 1: table.floats(std)})
-    unit = table.of({0: _Byte(1), 1: normalisation})  # 1: NormalizationOptions
+    normalization = table.of({0: table.floats(mean), 1: table.floats(std)})
+    unit = table.of({0: _Byte(1), 1: normalization})  # 1: NormalizationOptions
     side = _Word(preprocess.size)
     image = table.of({0: _Byte(1), 1: table.of({0: side, 1: side})})  # 1: RGB
     pixels = table.of({0: _Byte(2), 1: image})  # 2: ImageProperties

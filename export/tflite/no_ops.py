@@ -76,7 +76,7 @@ def _cancel(model: Model, first: Operator, second: Operator) -> bool:
 
 
 def _origin(place: int, instead: dict[int, int]) -> int:
-    """Where a chain of cancelled transposes begins."""
+    """Where a chain of canceled transposes begins."""
     while place in instead:
         place = instead[place]
     return place

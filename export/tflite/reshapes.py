@@ -20,7 +20,7 @@ def reshaping(net: nn.Module, image: Tensor) -> nn.Module:
     A view of a feature map, as in `x.view(x.size(0), -1)`, asks how the tensor lies in
     memory, and in a TFLite file its channels come last. A reshape gives the same
     numbers in the same order. An expand keeps its axes where the converter moves those
-    of its neighbour, and a product broadcasts without it. A network that cannot be
+    of its neighbor, and a product broadcasts without it. A network that cannot be
     traced is given back as it is.
 
     image: float32 [1, 3, size, size].

@@ -27,7 +27,7 @@ _INTERPRETERS: Final = (
 
 
 class LiteRTSession:
-    """A Session on LiteRT's CPU kernels; quantises and dequantises at the edges."""
+    """A Session on LiteRT's CPU kernels; quantizes and dequantizes at the edges."""
 
     def __init__(self, artifact: Artifact, *, threads: int) -> None:
         """Load the file; one inference uses `threads` threads."""
@@ -71,7 +71,7 @@ class LiteRTSession:
         )
 
     def bind(self, batch: Batch) -> Callable[[], object]:
-        """One inference of `batch`: set the quantised input, invoke, get the output."""
+        """One inference of `batch`: set the quantized input, invoke, get the output."""
         check_fits(batch, self._source.shape, path=self.artifact.path)
         prepared = self._source.stored(batch)
         source, result = self._source.index, self._result.index

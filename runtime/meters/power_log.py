@@ -67,7 +67,7 @@ def between(
 
 
 def _at(samples: list[tuple[float, float]], at: float) -> float:
-    """The power at a moment, by a straight line between its neighbours."""
+    """The power at a moment, by a straight line between its neighbors."""
     for (sooner, first), (later, second) in pairwise(samples):
         if sooner <= at <= later:
             share = (at - sooner) / (later - sooner) if later > sooner else 0.0

@@ -91,7 +91,7 @@ def draw_folder() -> Callable[..., Path]:
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
     """The folder of an untrained network for the four classes that are drawn."""
-    from compress.context.console import Screen
+    from compress.context.console import Console
     from compress.models.build import build
     from compress.models.checkpoint import save_model
     from compress.models.spec import ModelSpec
@@ -102,7 +102,7 @@ def network(tmp_path: Path) -> Path:
         native_size=SIDE_PIXELS,
         size=SIDE_PIXELS,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     save_model(model, tmp_path / "network")
     return tmp_path / "network"

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from compress.cli.main import main
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.data.data import Images
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
@@ -207,7 +207,7 @@ def public() -> Iterator[Path]:
 
 def opened(data: Path, cache: Path) -> Images:
     """The images of a folder, decoded in `cache` or wherever they may be."""
-    found = find(DataSpec(source=str(data)), seed=0, screen=Screen(), cache=cache)
+    found = find(DataSpec(source=str(data)), seed=0, console=Console(), cache=cache)
     images = found.open(SHAPE, train=False).val
     assert images is not None
     images.read(images.labels * 0)
@@ -259,11 +259,11 @@ def test_two_users_share_a_cache_that_one_of_them_may_only_read(
     assert not theirs.exists()
     assert as_another(public / "theirs", cache, lambda: opened(other, cache))
     assert len(list(theirs.iterdir())) == 1
-    (twin,) = (cache / "pixels").glob("*/pixels.json")
-    twin.write_text("{}")
+    (sidecar,) = (cache / "pixels").glob("*/pixels.json")
+    sidecar.write_text("{}")
     assert as_another(public / "theirs", cache, lambda: opened(data, cache))
     assert len(list(theirs.iterdir())) == 2
-    assert twin.read_text() == "{}"
+    assert sidecar.read_text() == "{}"
 
 
 def test_a_cache_that_is_open_to_all_is_filled_by_all(

@@ -9,7 +9,7 @@ from compress.data.data import Images
 from compress.evaluation.costs import (
     accuracy,
     activation_bytes,
-    census,
+    costs_of,
     count_macs,
     training_bytes,
 )
@@ -59,7 +59,7 @@ def model_around(net: nn.Module, size: int) -> Model:
 
 def test_a_chain_costs_what_a_sum_by_hand_says() -> None:
     """Every number from the shapes in `chain`, in bytes of float32."""
-    found = census(model_around(chain(), 16))
+    found = costs_of(model_around(chain(), 16))
 
     learnt = (3 * 9 * 8 + 8) + 2 * 8 + (8 * 4 + 4) + (4 * 10 + 10)
     assert found.params == learnt
@@ -87,7 +87,7 @@ def test_counting_changes_nothing() -> None:
     net[1].eval()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
 
-    census(model_around(net, 16))
+    costs_of(model_around(net, 16))
 
     assert [module.training for module in net] == [True, False, *[True] * 6]
     assert all(p.grad is None for p in net.parameters())
@@ -128,7 +128,7 @@ def test_a_net_that_looks_at_numbers_is_counted_on_real_ones() -> None:
 
 
 def test_the_peak_is_the_highest_sum_of_live_buffers() -> None:
-    """Three steps by hand: a -> b (a dies), b -> c in place, b's neighbour waits."""
+    """Three steps by hand: a -> b (a dies), b -> c in place, b's neighbor waits."""
     steps = [
         Step(frozenset({0}), (1, 2), elementwise=False),  # 100 + 30 + 50
         Step(frozenset({1}), (3,), elementwise=True),  # written over buffer 1

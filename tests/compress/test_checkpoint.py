@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 import torch
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models.build import build
 from compress.models.checkpoint import (
     RECORD,
@@ -40,7 +40,7 @@ def made(name: str, *, factory: str | None = None) -> Model:
         classes=("a", "b", "c"),
         native_size=32,
         seed=7,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     for buffer in model.net.buffers():
         buffer.add_(1)
@@ -141,7 +141,7 @@ def cut_record(folder: Path) -> None:
         (change(format=2, spec=None), "format 2, this edgepress reads 1"),
         (change(format=None), "format None, this edgepress reads 1"),
         (change(spec=None), "spec is null; allowed: a record"),
-        (change(spec={"name": "resnet20", "colour": 1}), "spec: colour: unknown key"),
+        (change(spec={"name": "resnet20", "color": 1}), "spec: color: unknown key"),
         (change(preprocess=None), "preprocess is null; allowed: a record"),
         (change(preprocess={"side": 32}), "preprocess: side is an unknown key"),
         (change(classes=None), "classes is null; allowed: a list"),

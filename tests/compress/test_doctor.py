@@ -11,7 +11,7 @@ import tomllib
 
 from compress.cli.environment import diagnose
 from compress.cli.verbs import doctor
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.context.extras import EXTRAS, missing_extra
 from runtime.requirements import pip_line
 
@@ -107,7 +107,7 @@ def test_a_package_of_which_only_metadata_is_left_counts_as_missing(
 def test_the_verb_answers_in_text_and_json() -> None:
     parser = argparse.ArgumentParser()
     doctor.add_arguments(parser)
-    answer = doctor.execute(parser.parse_args([]), Screen(verbosity="quiet"))
+    answer = doctor.execute(parser.parse_args([]), Console(verbosity="quiet"))
     assert json.loads(answer.as_json())["machine"]["cores"] >= 1
     assert "Machine: " in answer.as_text()
 

@@ -9,7 +9,7 @@ from torch import nn
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.pipeline.export_plan import Wanted, wanted
+from compress.pipeline.export_plan import PlannedFile, wanted
 from compress.recipe.recipe import Export
 from runtime.errors import RecipeError
 from runtime.machine import this_machine
@@ -35,8 +35,8 @@ def model(net: nn.Module) -> Model:
     )
 
 
-def quantised() -> Model:
-    """A model whose network claims to be quantised; nothing is computed."""
+def quantized() -> Model:
+    """A model whose network claims to be quantized; nothing is computed."""
     return model(cast("nn.Module", QuantizedNet.__new__(QuantizedNet)))
 
 
@@ -82,14 +82,14 @@ def test_a_float_model_is_written_in_float(asked: Asked) -> None:
         ),
     ],
 )
-def test_a_quantised_model_is_written_for_its_targets(asked: Asked) -> None:
-    found = wanted("model", quantised(), Export(**asked.export))  # type: ignore[arg-type]
+def test_a_quantized_model_is_written_for_its_targets(asked: Asked) -> None:
+    found = wanted("model", quantized(), Export(**asked.export))  # type: ignore[arg-type]
     assert tuple(each.name for each in found) == asked.names
 
 
 def test_the_file_for_this_machine_comes_first() -> None:
     export = Export(target=("jetson", HERE))
-    first, *rest = wanted("model", quantised(), export)
+    first, *rest = wanted("model", quantized(), export)
     assert first.runs_here
     assert [each.runs_here for each in rest] == [False]
 
@@ -115,18 +115,18 @@ def test_names_tell_every_variant_apart() -> None:
         dtype=("float32", "float16", "dynamic", "int8"),
         target=("x86-vnni", "x86-avx2", "arm64", "jetson"),
     )
-    names = [each.name for each in wanted("model", quantised(), export)]
+    names = [each.name for each in wanted("model", quantized(), export)]
     assert len(names) == len(set(names)) == 10
-    assert isinstance(next(wanted("model", quantised(), export)), Wanted)
+    assert isinstance(next(wanted("model", quantized(), export)), PlannedFile)
 
 
 def test_half_precision_around_int8_is_for_tensorrt() -> None:
     """The file's name says so; nobody else has such a file."""
     export = Export(target=("arm64", "jetson"), around="float16")
-    names = tuple(each.name for each in wanted("model", quantised(), export))
+    names = tuple(each.name for each in wanted("model", quantized(), export))
     assert names == (
         "model-lenet5-int8-arm64.onnx",
         "model-lenet5-int8-fp16-jetson.onnx",
     )
     with pytest.raises(RecipeError, match="--target jetson-orin"):
-        list(wanted("model", quantised(), Export(around="float16")))
+        list(wanted("model", quantized(), Export(around="float16")))

@@ -233,9 +233,9 @@ def test_outputs_that_are_no_scores(
 def test_the_facts_that_a_file_carries(
     tmp_path: Path, told: Callable[..., str], facts: dict[str, str], sentence: str
 ) -> None:
-    """Through metadata and through a twin: one reader, one sentence."""
+    """Through metadata and through a sidecar: one reader, one sentence."""
     flat = helper.make_node("Flatten", ["x"], ["y"])
-    path, twin = tmp_path / "a.onnx", tmp_path / "a.onnx.json"
+    path, sidecar = tmp_path / "a.onnx", tmp_path / "a.onnx.json"
     onnx.save(graph([1, 192], flat, **facts), path)
 
     said = told(Exit.REJECTED, "eval", "--model", str(path))
@@ -245,9 +245,9 @@ def test_the_facts_that_a_file_carries(
     onnx.save(graph([1, 192], flat), path)
     known = {"sha256": sha256_of(path), "size_bytes": path.stat().st_size}
     (key, text), *_ = facts.items()
-    twin.write_text(f"{json.dumps(known)[:-1]}, {json.dumps(key)}: {text}}}")
+    sidecar.write_text(f"{json.dumps(known)[:-1]}, {json.dumps(key)}: {text}}}")
     said = told(Exit.REJECTED, "eval", "--model", str(path))
-    assert f"{twin}: " in said
+    assert f"{sidecar}: " in said
     assert sentence in said
 
 

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 
 from compress.cli.main import main
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models.build import build
 from compress.models.checkpoint import load_model, save_model
 from compress.models.factory import from_factory
@@ -229,10 +229,10 @@ def save_lenet() -> Callable[[Path], None]:
 
     def save(folder: Path) -> None:
         spec = ModelSpec(name="lenet5")
-        screen = Screen(verbosity="quiet")
+        console = Console(verbosity="quiet")
         classes = tuple("0123456789")
         save_model(
-            build(spec, classes=classes, native_size=8, seed=0, screen=screen), folder
+            build(spec, classes=classes, native_size=8, seed=0, console=console), folder
         )
 
     return save

@@ -47,11 +47,11 @@ class Board:
         """What it says of itself."""
         return replace(self.there, emulator=self.emulator)
 
-    def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+    def measure(self, files: Sequence[Path], plan: Plan, console: Voice) -> Profile:
         """Measure here, quickly."""
         self.asked.append(([path.name for path in files], plan))
         quick = replace(plan, runs=20, seconds=None, runtime=None)
-        found = profile_files(files, quick, screen)
+        found = profile_files(files, quick, console)
         by_name = {path.name: path for path in files}
         there = []
         for each in found.measurements:
@@ -213,7 +213,7 @@ def test_emulated_times_that_come_back_are_refused(
     from tests.compress.devices.test_remote import net
 
     plug(Board(emulator="qemu-aarch64"))
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
     with pytest.raises(DeviceError, match="is emulated"):
         measuring.measured(
@@ -221,5 +221,5 @@ def test_emulated_times_that_come_back_are_refused(
             [net(tmp_path / "a.onnx")],
             threads=1,
             seed=0,
-            screen=Screen(verbosity="quiet"),
+            console=Console(verbosity="quiet"),
         )

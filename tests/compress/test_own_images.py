@@ -32,9 +32,9 @@ def test_deep_images_are_used_and_those_without_a_scale_skipped_with_a_reason(
     data = draw_folder(tmp_path / "data" / "val")
     plain = draw_folder(tmp_path / "plain" / "val")
     for path in sorted(data.rglob("*.png")):
-        grey = Image.open(path).convert("L")
-        grey.save(plain / path.relative_to(data))
-        Image.fromarray(np.asarray(grey).astype(np.uint16) * 16).save(path)
+        gray = Image.open(path).convert("L")
+        gray.save(plain / path.relative_to(data))
+        Image.fromarray(np.asarray(gray).astype(np.uint16) * 16).save(path)
     mask = data / "a/0.png"
     Image.fromarray(np.full((32, 32), 12, np.uint16)).save(mask)
     (plain / "a/0.png").unlink()

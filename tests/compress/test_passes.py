@@ -8,9 +8,9 @@ from operator import length_hint
 import numpy as np
 import pytest
 
-from compress.context import console as screens
-from compress.context.console import Screen
-from compress.context.progress import Counted, heard_by, passed, rounds
+from compress.context import console as consoles
+from compress.context.console import Console
+from compress.context.progress import Counted, passed, progress_on, rounds
 from compress.data.batches import evaluation_batches
 from compress.data.data import Images
 
@@ -33,15 +33,15 @@ class Clock:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The screen's clock, at a moment at which something has just been said."""
     found = Clock()
-    monkeypatch.setattr(screens, "time", found)
-    monkeypatch.setattr(screens._VOICE, "said", found.now)
+    monkeypatch.setattr(consoles, "time", found)
+    monkeypatch.setattr(consoles._VOICE, "said", found.now)
     return found
 
 
 def test_a_pass_that_lasts_says_how_far_it_is_and_for_how_long(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with heard_by(Screen()):
+    with progress_on(Console()):
         for _ in passed("measuring ranges", [1, 2, 3, 4]):
             clock.now += 10
     # After 10 s nothing, after 20 s a line, 30 s are too soon, and after 40 s it ends.
@@ -55,7 +55,7 @@ def test_many_short_passes_are_no_reason_for_silence(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Three passes of 12 s each: the first line comes within the second."""
-    with heard_by(Screen()):
+    with progress_on(Console()):
         for title in "abc":
             for _ in passed(title, range(4)):
                 clock.now += 3
@@ -67,7 +67,7 @@ def test_a_loop_over_layers_has_one_estimate(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shown: list[tuple[str, int]] = []
-    with heard_by(Screen()):
+    with progress_on(Console()):
         for name, batches in rounds("least squares", ["a", "b"], lambda: [1, 2]):
             for batch in batches:
                 shown.append((name, batch))
@@ -79,9 +79,9 @@ def test_a_loop_over_layers_has_one_estimate(
     ]
 
 
-@pytest.mark.parametrize("voice", [None, Screen(verbosity="quiet")])
+@pytest.mark.parametrize("voice", [None, Console(verbosity="quiet")])
 def test_nothing_is_said_where_nobody_listens(
-    clock: Clock, voice: Screen | None, capsys: pytest.CaptureFixture[str]
+    clock: Clock, voice: Console | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def all_of() -> list[int]:
         given = []
@@ -93,7 +93,7 @@ def test_nothing_is_said_where_nobody_listens(
     if voice is None:
         assert all_of() == [1, 2]
     else:
-        with heard_by(voice):
+        with progress_on(voice):
             assert all_of() == [1, 2]
     assert capsys.readouterr().err == ""
 
@@ -101,7 +101,7 @@ def test_nothing_is_said_where_nobody_listens(
 def test_of_a_task_within_another_only_the_outer_is_shown(
     clock: Clock, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with heard_by(Screen()):
+    with progress_on(Console()):
         for _ in passed("outer", [1, 2]):
             for _ in passed("inner", [1, 2]):
                 clock.now += 20
@@ -118,7 +118,7 @@ def test_a_pass_that_fails_leaves_the_screen_to_the_next(
         for _ in passed("broken", [1, 2]):
             raise RuntimeError("lost")
 
-    with heard_by(Screen()):
+    with progress_on(Console()):
         with pytest.raises(RuntimeError, match="lost"):
             failing()
         for _ in passed("next", [1]):
@@ -140,7 +140,7 @@ def test_a_terminal_gets_a_bar_but_lines_while_something_is_timed(
     drawn: dict[bool, str] = {}
     for timing in (False, True):
         terminal = Terminal()
-        with monkeypatch.context() as patch, heard_by(Screen()):
+        with monkeypatch.context() as patch, progress_on(Console()):
             patch.setattr(sys, "stderr", terminal)
             patch.setenv("TERM", "xterm")
             for _ in passed("layers", [1], timing=timing):

@@ -8,16 +8,16 @@ import pytest
 import torch
 from torch import nn
 
-from compress.context.console import Screen
-from compress.context.context import Job
+from compress.context.console import Console
+from compress.context.context import RunContext
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.simulate import QuantizedNet
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.pipeline.export_plan import Wanted, write
+from compress.pipeline.export_plan import PlannedFile, write
 from compress.pipeline.mixed_precision import placed
-from compress.quantization.ptq import Methods, quantised
+from compress.quantization.ptq import Methods, quantized
 from compress.recipe.recipe import Export
 from export.placement import Effort
 from export.tflite.reading import operators
@@ -28,7 +28,7 @@ SIZE = 16
 
 @pytest.fixture(scope="module")
 def model() -> Model:
-    """Three convolutions and a gate, quantised on noise."""
+    """Three convolutions and a gate, quantized on noise."""
 
     class Gated(nn.Module):
         def __init__(self) -> None:
@@ -48,7 +48,7 @@ def model() -> Model:
     graph = captured(Gated().eval(), size=SIZE, name="gated")
     canonical_(graph)
     images = torch.randn(8, 3, SIZE, SIZE)
-    net = quantised(graph, lambda: [images], methods=Methods(ranges="minmax"))
+    net = quantized(graph, lambda: [images], methods=Methods(ranges="minmax"))
     return Model(
         spec=ModelSpec(name="gated"),
         net=net,
@@ -57,9 +57,9 @@ def model() -> Model:
     )
 
 
-def job(folder: Path) -> Job:
+def context(folder: Path) -> RunContext:
     """Where a run works."""
-    return Job(folder=folder, seed=0, screen=Screen(verbosity="quiet"))
+    return RunContext(folder=folder, seed=0, console=Console(verbosity="quiet"))
 
 
 def test_a_tflite_file_is_placed_by_what_litert_takes(
@@ -70,10 +70,10 @@ def test_a_tflite_file_is_placed_by_what_litert_takes(
         "compress.pipeline.mixed_precision.FEW",
         Effort(slice_seconds=0, final_seconds=0, beginnings=1, parts=0),
     )
-    asked = Wanted(role="model", model=model, format="tflite", dtype="int8")
+    asked = PlannedFile(role="model", model=model, format="tflite", dtype="int8")
 
     export = Export(to=("tflite",), optimize="latency")
-    found = placed(asked, export, job(tmp_path), "f00")
+    found = placed(asked, export, context(tmp_path), "f00")
 
     record = cast("dict[str, Any]", found.record)
     candidates = record["candidates"]
@@ -91,7 +91,7 @@ def test_what_is_left_in_float_is_float_in_the_file(
     left: Sequence[str], model: Model, tmp_path: Path
 ) -> None:
     """Oracle: the convolutions of the file that compute in INT8, counted."""
-    asked = Wanted(role="model", model=model, format="tflite", dtype="int8")
+    asked = PlannedFile(role="model", model=model, format="tflite", dtype="int8")
     export = Export(to=("tflite",))
     assert isinstance(model.net, QuantizedNet)
     assert set(left) <= {each.name for each in model.net.graph.graph.nodes}
@@ -109,10 +109,10 @@ def test_what_is_left_in_float_is_float_in_the_file(
 def test_for_a_device_that_was_named_nothing_is_timed_here(
     device: str, model: Model, tmp_path: Path
 ) -> None:
-    asked = Wanted(role="model", model=model, format="tflite", dtype="int8")
+    asked = PlannedFile(role="model", model=model, format="tflite", dtype="int8")
     export = Export(to=("tflite",), target=(device,))
 
-    found = placed(asked, export, job(tmp_path), "f00")
+    found = placed(asked, export, context(tmp_path), "f00")
 
     assert found.left_float == frozenset()
     assert cast("dict[str, Any]", found.record)["measured"] is False
@@ -120,10 +120,10 @@ def test_for_a_device_that_was_named_nothing_is_timed_here(
 
 def test_unasked_nothing_is_placed(model: Model, tmp_path: Path) -> None:
     """Latency is the default where a target of the file's own format is named."""
-    asked = Wanted(role="model", model=model, format="tflite", dtype="int8")
+    asked = PlannedFile(role="model", model=model, format="tflite", dtype="int8")
     for export in (
         Export(to=("tflite",)),
         Export(to=("tflite",), target=("x86-vnni",)),
         Export(to=("tflite",), target=("android",), optimize="none"),
     ):
-        assert placed(asked, export, job(tmp_path), "f00").record is None
+        assert placed(asked, export, context(tmp_path), "f00").record is None

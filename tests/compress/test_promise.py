@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from compress.cli.main import main
 from compress.context.latency_target import Promise
-from compress.pruning.latency_search import Deadline, Timely
+from compress.pruning.latency_search import LatencyChoice, LatencySearch
 from compress.pruning.layout import Layout
 from runtime.bootstrap import Estimate
 from runtime.errors import Exit
@@ -100,26 +100,26 @@ def test_the_run_holds_its_file_to_what_was_asked_for(  # noqa: PLR0913, PLR0917
 ) -> None:
     """A table that is wrong about everything chooses the widths; the clock is real."""
 
-    def choose(  # noqa: PLR0913  # as `Deadline.choose`
-        deadline: Deadline,
+    def choose(  # noqa: PLR0913  # as `LatencySearch.choose`
+        deadline: LatencySearch,
         net: nn.Module,
         layout: Layout,
         scores: Sequence[Tensor],
         *,
         allowed: Sequence[Sequence[int]],
         share: float,
-    ) -> Timely:
+    ) -> LatencyChoice:
         del net, scores, share
         kept = tuple(each[round(left * (len(each) - 1))] for each in allowed)
         wanted_ms = deadline.latency_ms or 1.0
         assert len(kept) == len(layout.full)
-        return Timely(
+        return LatencyChoice(
             kept=kept,
             **dict.fromkeys(("wanted_ms", "predicted_ms", "measured_ms"), wanted_ms),
             whole_ms=2.0,
         )
 
-    monkeypatch.setattr(Deadline, "choose", choose)
+    monkeypatch.setattr(LatencySearch, "choose", choose)
     data, out = draw_folder(tmp_path / "data"), tmp_path / "run"
     given = ("--model", "lenet5", "--data", str(data), "--epochs", "0")
 

@@ -77,7 +77,7 @@ def test_what_was_cut_is_written_down(run: Path) -> None:
 def test_a_pruned_model_goes_through_every_other_verb(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Judged, pruned again, and quantised: the INT8 file answers as its network."""
+    """Judged, pruned again, and quantized: the INT8 file answers as its network."""
     words = ("--model", str(run), "--data", str(data), "-q", "--json")
     assert main(["eval", *words]) == Exit.FIT
     top1 = json.loads(capsys.readouterr().out)["top1"]
@@ -139,13 +139,13 @@ def test_sensitivity_is_a_table_and_a_chart(
         (("--ratio", "0"), r"--ratio: found 0.0, which should be greater than 0", 2),
         ((), r"expected one of ratio, macs, .*found none", 2),
         (("--ratio", "0.5", "--macs", "0.5"), r"found ratio and macs", 2),
-        (("--macs", "0.5", "--keep", "layer1.0.conf1"), r"mean 'layer1.0.conv1'", 2),
+        (("--macs", "0.5", "--exclude", "layer1.0.conf1"), r"mean 'layer1.0.conv1'", 2),
         (("--macs", "0.01"), r"budget of .* MACs cannot be met: the closest .*", 2),
         (("--size-mb", "0.0001"), r"budget of 100 bytes cannot be met", 2),
         (("--macs", "0.5", "--blocks", "99"), r"only 7 residual blocks", 2),
         (("--macs", "0.5", "--calib", "/nowhere"), r"/nowhere", 2),
         (
-            ("--macs", "0.5", "--keep", "layer1,layer2,layer3,conv1"),
+            ("--macs", "0.5", "--exclude", "layer1,layer2,layer3,conv1"),
             r"no layer is left|the closest that can be reached",
             2,
         ),
@@ -170,7 +170,7 @@ def test_bad_input_is_one_sentence(  # noqa: PLR0913, PLR0917  # fixtures and ca
     assert re.search(sentence, line), line
 
 
-def test_pruning_after_quantising_is_refused_before_any_work() -> None:
+def test_pruning_after_quantizing_is_refused_before_any_work() -> None:
     stages = [{"qat": {}}, {"prune": {"macs": 0.5}}]
     record = {"name": "x", "model": NET, "stages": stages}
 
@@ -182,7 +182,7 @@ def test_pruning_after_quantising_is_refused_before_any_work() -> None:
     assert record_from(Recipe, record, keys_of("recipe.yaml")).name == "x"
 
 
-def test_a_quantised_network_is_not_cut(
+def test_a_quantized_network_is_not_cut(
     trained: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--model", str(trained), "--data", str(data), "-q")
@@ -193,7 +193,7 @@ def test_a_quantised_network_is_not_cut(
     given = ("--model", str(tmp_path / "int8"), "--data", str(data), "--macs", "0.5")
     out = ("-q", "--out", str(tmp_path / "run"))
     assert main(["prune", *given, *out]) == Exit.USAGE
-    assert "is quantised already" in capsys.readouterr().err
+    assert "is quantized already" in capsys.readouterr().err
 
 
 def test_a_network_of_the_users_own_is_pruned(
@@ -229,7 +229,7 @@ def test_every_phase_says_how_far_it_is(
     """With no patience at all, each step of each pass is a line of its own."""
     monkeypatch.setattr("compress.context.console.LINE_SECONDS", 0.0)
     words = ("--model", str(trained), "--data", str(data), "--macs", "0.7", *SMALL)
-    more = ("--blocks", "1", "--criterion", "missed", "--epochs", "0")
+    more = ("--blocks", "1", "--criterion", "reconstruction", "--epochs", "0")
     main(["prune", *words, *more, "--out", str(tmp_path / "run")])
 
     said = capsys.readouterr().err.splitlines()

@@ -129,11 +129,11 @@ def test_verify_finds_the_operator_that_was_tampered_with(
 
 
 def vouch_for(file: Path) -> None:
-    """Let twin and manifest of a changed file say that it is as it should be."""
+    """Let sidecar and manifest of a changed file say that it is as it should be."""
     path = file.with_name(file.name + ".json")
-    twin = json.loads(path.read_text())
-    twin |= {"sha256": sha256_of(file), "size_bytes": file.stat().st_size}
-    write_json(path, twin)
+    sidecar = json.loads(path.read_text())
+    sidecar |= {"sha256": sha256_of(file), "size_bytes": file.stat().st_size}
+    write_json(path, sidecar)
     write_manifest(file.parent.parent)
 
 
@@ -240,14 +240,14 @@ def test_bad_flags_are_told_in_a_sentence(  # noqa: PLR0913, PLR0917  # fixtures
     assert printed.count("\n") == 1
 
 
-def test_an_int8_model_is_not_quantised_again(
+def test_an_int8_model_is_not_quantized_again(
     run: Path, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for mode in ("ptq", "qat"):
         words = ("--model", str(run), "--data", str(data), "--mode", mode, "-q")
         out = str(tmp_path / mode)
         assert main(["quantize", *words, "--out", out]) == Exit.USAGE
-        assert "quantised already" in capsys.readouterr().err
+        assert "quantized already" in capsys.readouterr().err
 
 
 def test_an_int8_model_is_not_trained(
@@ -301,7 +301,7 @@ def test_no_stage_takes_an_int8_run_and_none_decodes_an_image(
 
     told = capsys.readouterr().err
     float_model = stages / "01-finetune"
-    assert f"model: {stages} is quantised already, to INT8" in told
+    assert f"model: {stages} is quantized already, to INT8" in told
     assert (
         f"takes a float network; name the model that it was made from: {float_model}"
     ) in told
@@ -451,7 +451,7 @@ def test_a_saved_model_is_a_program_and_not_run_unasked(
 
         @tf.function(input_signature=[tf.TensorSpec([1, 32, 32, 3], tf.float32)])  # type: ignore[untyped-decorator]
         def __call__(self, image: object) -> object:
-            """One score a colour."""
+            """One score a color."""
             return tf.reduce_mean(image, axis=(1, 2))
 
     tf.saved_model.save(Net(), str(tmp_path / "net"))
@@ -499,7 +499,7 @@ def test_every_phase_says_how_far_it_is(
     assert titles >= {
         "judging",
         "judging by held-out images",
-        "equalising channels",
+        "equalizing channels",
         "measuring ranges",
         "weighing ranges by their effect",
         "correcting biases",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from compress.cli.main import main
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.context.validation import keys_of, record_from
 from compress.models.build import build
 from compress.models.model import Model
@@ -26,7 +26,7 @@ from runtime.errors import EdgepressError, Exit, RecipeError
 from runtime.machine import this_machine
 
 NET = "resnet20"
-QUIET = Screen(verbosity="quiet")
+QUIET = Console(verbosity="quiet")
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def model() -> Model:
         native_size=32,
         size=None,
         seed=0,
-        screen=QUIET,
+        console=QUIET,
     )
 
 
@@ -180,7 +180,7 @@ def test_no_file_is_smaller_than_what_is_called_the_least(
         check_reachable(recipe(budget={"size_bytes": least - 1}), model)
 
 
-def test_quantising_and_cutting_lower_the_least(model: Model) -> None:
+def test_quantizing_and_cutting_lower_the_least(model: Model) -> None:
     count = weights_left(model, None)
     limit = {"size_bytes": count}
     check_reachable(recipe({"ptq": {}}, budget=limit), model)

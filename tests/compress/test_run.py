@@ -126,7 +126,7 @@ def test_the_report_keeps_the_contract(whole: Whole) -> None:
 
 
 def test_the_rows_are_who_was_there(whole: Whole) -> None:
-    """LeNet-5's parameters by hand, for three colours and four classes."""
+    """LeNet-5's parameters by hand, for three colors and four classes."""
     rows = {row["stage"]: row for row in whole.report["rows"]}
     assert list(rows) == ["teacher", "start", "distill", "alone"]
     by_hand = sum(
@@ -147,9 +147,9 @@ def test_files_are_what_the_report_says_they_are(whole: Whole) -> None:
         content = (whole.folder / str(artifact["path"])).read_bytes()
         assert hashlib.sha256(content).hexdigest() == artifact["sha256"]
         assert len(content) == artifact["size_bytes"]
-        twin = json.loads((whole.folder / f"{artifact['path']}.json").read_text())
-        assert twin["sha256"] == artifact["sha256"]
-        assert twin["classes"] == ["a", "b", "c", "d"]
+        sidecar = json.loads((whole.folder / f"{artifact['path']}.json").read_text())
+        assert sidecar["sha256"] == artifact["sha256"]
+        assert sidecar["classes"] == ["a", "b", "c", "d"]
         assert artifact["parity"]["argmax_agreement"] == 1  # type: ignore[index]
     measured = {each["artifact_sha256"] for each in whole.report["measurements"]}
     assert measured == set(whole.digests().values())
@@ -242,7 +242,7 @@ def test_another_run_reuses_the_teacher_and_its_answers(
 
 
 def test_eval_agrees_with_the_report_on_run_and_file(whole: Whole) -> None:
-    """Three ways to the same number: the run's census, its network, its file."""
+    """Three ways to the same number: the run's costs_of, its network, its file."""
     (row,) = (row for row in whole.report["rows"] if row["stage"] == "distill")
     for subject in (whole.folder, whole.folder / "artifacts/student-lenet5.onnx"):
         words = ("eval", "--model", str(subject), "--data", str(whole.data), "--json")

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from compress.pipeline import selftest
-from compress.pipeline.export_plan import Wanted
+from compress.pipeline.export_plan import PlannedFile
 from compress.recipe.recipe import Export
 from runtime.artifact import Dtype
 from runtime.selftest import SelfTest
@@ -16,9 +16,9 @@ PIXELS = np.zeros((3, 4, 4, 3), np.uint8)
 
 
 @pytest.fixture
-def asked(tiny: ModuleType) -> Wanted:
+def asked(tiny: ModuleType) -> PlannedFile:
     """A file of a small network."""
-    return Wanted(role="model", model=tiny.model(), format="onnx", dtype="int8")
+    return PlannedFile(role="model", model=tiny.model(), format="onnx", dtype="int8")
 
 
 @pytest.mark.parametrize(
@@ -33,7 +33,7 @@ def asked(tiny: ModuleType) -> Wanted:
     ],
 )
 def test_steps_as_wide_as_the_scores_make_no_test(
-    asked: Wanted, largest: float, step: float, moved: float, steps: int | None
+    asked: PlannedFile, largest: float, step: float, moved: float, steps: int | None
 ) -> None:
     scores = torch.linspace(-largest, largest, 12).reshape(3, 4)
     made = selftest._written(asked, Export(), PIXELS, scores, step, moved)
@@ -48,7 +48,7 @@ def test_what_is_written_of_floats_is_read_again(
     tiny: ModuleType, dtype: Dtype
 ) -> None:
     """Also where all that is kept of many scores is small beside one that is not."""
-    asked = Wanted(role="model", model=tiny.model(), format="onnx", dtype=dtype)
+    asked = PlannedFile(role="model", model=tiny.model(), format="onnx", dtype=dtype)
     scores = torch.linspace(0.1, 1.0, 3000).reshape(3, 1000)
     scores[:, 1] = -1000
     made = selftest._written(asked, Export(), PIXELS, scores, None, 0.0)

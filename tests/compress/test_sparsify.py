@@ -61,7 +61,7 @@ def test_a_sparse_run_tells_what_its_zeros_are_worth(
     assert set(model.surgery.masked.values()) == {"unstructured"}
 
 
-def test_a_factorised_run_names_what_it_split_and_what_it_left(
+def test_a_factorized_run_names_what_it_split_and_what_it_left(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("--data", str(data), "--energy", "0.5", "--round-to", "2")
@@ -107,7 +107,7 @@ def test_a_factorised_run_names_what_it_split_and_what_it_left(
             "--pattern: found '2:4', which is wrong: give either a sparsity",
         ),
         (
-            ("sparsify", "--sparsity", "0.5", "--spare", "nowhere"),
+            ("sparsify", "--sparsity", "0.5", "--protect", "nowhere"),
             "spare: no layer 'nowhere' with weights; known: c1, ",
         ),
         (

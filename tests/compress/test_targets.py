@@ -12,7 +12,7 @@ from compress.pipeline.export_plan import wanted
 from compress.recipe.recipe import Export
 from runtime.errors import Exit, RecipeError
 from runtime.target import TARGETS, target
-from tests.compress.test_exports import quantised
+from tests.compress.test_exports import quantized
 
 
 def test_the_table_has_a_line_for_each_target_and_fits_a_terminal(
@@ -51,30 +51,30 @@ def test_what_is_no_target_is_told_with_what_is(
     assert "known: android-arm64, generic-arm64," in capsys.readouterr().err
 
 
-def test_two_names_of_one_layout_are_one_file(quantised_net: Model) -> None:
+def test_two_names_of_one_layout_are_one_file(quantized_net: Model) -> None:
     """An Orin by two names, and a telephone beside it."""
     export = Export(target=("jetson", "jetson-orin", "android-arm64"), to=("tflite",))
 
-    names = [each.name for each in wanted("model", quantised_net, export)]
+    names = [each.name for each in wanted("model", quantized_net, export)]
 
     assert names == ["model-lenet5-int8.tflite", "model-lenet5-int8-jetson.onnx"]
 
 
-def test_a_device_without_int8_gets_a_float_file(quantised_net: Model) -> None:
+def test_a_device_without_int8_gets_a_float_file(quantized_net: Model) -> None:
     """A Jetson Nano of 2019; INT8 alone is refused before any work."""
     export = Export(target=("jetson-nano",))
 
-    (only,) = wanted("model", quantised_net, export)
+    (only,) = wanted("model", quantized_net, export)
 
     assert only.name == "model-lenet5.onnx"
     with pytest.raises(RecipeError, match="jetson-nano computes no INT8"):
         Export(target=("jetson-nano",), dtype=("int8",))
 
 
-@pytest.fixture(name="quantised_net")
-def quantised_net_fixture() -> Model:
-    """A network that is quantised."""
-    return quantised()
+@pytest.fixture(name="quantized_net")
+def quantized_net_fixture() -> Model:
+    """A network that is quantized."""
+    return quantized()
 
 
 def test_docs_name_targets_that_exist() -> None:

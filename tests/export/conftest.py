@@ -59,7 +59,7 @@ class Everything(nn.Module):
 
 
 @dataclass(frozen=True)
-class Quantised:
+class Quantized:
     """A net's graph, the grids it got, and images in both layouts."""
 
     net: nn.Module
@@ -92,13 +92,13 @@ class Workshop:
         """See below."""
         return pixels(count, size)
 
-    def quantised(self, net: nn.Module, images: Tensor) -> Quantised:
+    def quantized(self, net: nn.Module, images: Tensor) -> Quantized:
         """Settle a random net on `images` and choose its grids by them."""
-        return quantised_net(settled(net, images), images)
+        return quantized_net(settled(net, images), images)
 
-    def chosen(self, net: nn.Module, images: Tensor) -> Quantised:
+    def chosen(self, net: nn.Module, images: Tensor) -> Quantized:
         """Choose the grids of a trained net by `images`."""
-        return quantised_net(net, images)
+        return quantized_net(net, images)
 
     def written(self, net: nn.Module, path: Path, **options: object) -> Artifact:
         """See below."""
@@ -106,7 +106,7 @@ class Workshop:
 
 
 def pixels(count: int, size: int) -> Tensor:
-    """Smooth coloured noise of uint8 pixels, normalised, [count, 3, size, size]."""
+    """Smooth colored noise of uint8 pixels, normalized, [count, 3, size, size]."""
     generator = torch.Generator().manual_seed(3)
     coarse = torch.rand(count, 3, 6, 6, generator=generator)
     smooth = F.interpolate(coarse, (size, size), mode="bilinear")
@@ -130,7 +130,7 @@ def settled(net: nn.Module, images: Tensor) -> nn.Module:
     return net.eval()
 
 
-def quantised_net(net: nn.Module, images: Tensor) -> Quantised:
+def quantized_net(net: nn.Module, images: Tensor) -> Quantized:
     """Capture a net and choose its grids by the extremes of `images`."""
     graph = captured(net, size=images.shape[-1], name="net")
     canonical_(graph)
@@ -139,7 +139,7 @@ def quantised_net(net: nn.Module, images: Tensor) -> Quantised:
     seen = seen_ranges(graph, plan, lambda: [images])
     levels = pixel_levels(PREPROCESS.mean, PREPROCESS.std)
     scheme = scheme_of(graph, plan, seen, "minmax", levels=levels)
-    return Quantised(net, graph, scheme, images)
+    return Quantized(net, graph, scheme, images)
 
 
 def written(net: nn.Module, path: Path, **options: object) -> Artifact:
@@ -162,16 +162,16 @@ def workshop() -> Workshop:
 
 
 @pytest.fixture(scope="session")
-def everything() -> Quantised:
-    """The net with every operator, quantised."""
+def everything() -> Quantized:
+    """The net with every operator, quantized."""
     torch.manual_seed(0)
     images = pixels(32, SIZE)
-    return quantised_net(settled(Everything(), images), images)
+    return quantized_net(settled(Everything(), images), images)
 
 
 @pytest.fixture(scope="session")
 def int8_file(
-    everything: Quantised, tmp_path_factory: pytest.TempPathFactory
+    everything: Quantized, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:
     """Its file with float32 input and output."""
     path = tmp_path_factory.mktemp("int8") / "everything.tflite"
@@ -180,7 +180,7 @@ def int8_file(
 
 @pytest.fixture(scope="session")
 def float_file(
-    everything: Quantised, tmp_path_factory: pytest.TempPathFactory
+    everything: Quantized, tmp_path_factory: pytest.TempPathFactory
 ) -> Artifact:
     """The float net's file."""
     path = tmp_path_factory.mktemp("float32") / "everything.tflite"

@@ -24,7 +24,7 @@ from compress.int8.rules import pixel_levels
 from compress.int8.simulate import QuantizedNet, with_qdq
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
-from compress.quantization.ptq import quantised
+from compress.quantization.ptq import quantized
 from compress.quantization.qat import QatNet
 from export.onnx.lower import lowered
 from export.to_onnx import qdq_model
@@ -103,7 +103,7 @@ def by_ptq(net: nn.Module, images: Tensor) -> QuantizedNet:
     graph = captured(net, size=SIZE, name="half")
     canonical_(graph)
     levels = pixel_levels(HOW.mean, HOW.std)
-    return quantised(graph, lambda: [images], levels=levels)
+    return quantized(graph, lambda: [images], levels=levels)
 
 
 def by_qat(net: nn.Module, images: Tensor, *, lsq: bool = False) -> QuantizedNet:

@@ -201,7 +201,7 @@ def test_both_files_of_a_family_answer_as_the_simulation(
     """
     make, size, floats, lite_db, share_of_last, sums_ahead = FAMILIES[family]
     torch.manual_seed(0)
-    made = workshop.quantised(shallow(make()), workshop.pixels(8, size))
+    made = workshop.quantized(shallow(make()), workshop.pixels(8, size))
     want, images = made.answers(), made.images.numpy()
     last_bits = share_of_last * np.abs(want).max()
     left = list(float_operators(QuantizedNet(made.graph, made.scheme)))

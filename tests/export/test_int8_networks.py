@@ -1,6 +1,6 @@
 """Networks that users have: INT8 keeps their answers, both files are the simulation.
 
-One small net a kind, by post-training quantisation with all that it does by default.
+One small net a kind, by post-training quantization with all that it does by default.
 """
 
 from collections.abc import Callable
@@ -19,7 +19,7 @@ from compress.int8.capture import captured
 from compress.int8.float_operators import float_operators
 from compress.int8.rules import pixel_levels
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.quantization.ptq import quantised
+from compress.quantization.ptq import quantized
 from export.onnx.lower import int8_macs_fraction, lowered
 from export.to_onnx import qdq_model
 from runtime.machine import this_machine
@@ -239,7 +239,7 @@ def test_a_network_of_this_kind_keeps_its_answers_in_both_formats(
     graph = captured(net, size=SIZE, name="net")
     canonical_(graph)
     how = Preprocess(size=SIZE, resize=SIZE)
-    made = quantised(graph, lambda: [images], levels=pixel_levels(how.mean, how.std))
+    made = quantized(graph, lambda: [images], levels=pixel_levels(how.mean, how.std))
     with torch.inference_mode():
         exact, want = net(images).numpy(), made(images).numpy()
         rewritten = graph(images).numpy()
@@ -292,7 +292,7 @@ def test_a_shared_axis_is_told_from_channels() -> None:
     graph = captured(net, size=SIZE, name="net")
     canonical_(graph)
 
-    made = quantised(graph, lambda: [images])
+    made = quantized(graph, lambda: [images])
 
     with torch.inference_mode():
         want, have = net(images).numpy(), QuantizedNet(made.graph, made.scheme)(images)

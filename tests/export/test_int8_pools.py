@@ -76,7 +76,7 @@ def test_averages_are_the_same_in_both_files(
     """With pools of their own, the files would differ by a step in many places."""
     torch.manual_seed(0)
     images = workshop.pixels(16, size)
-    made = workshop.quantised(net(), images)
+    made = workshop.quantized(net(), images)
     graph = with_qdq(made.graph, made.scheme)
     target = int8_target(this_machine())
     path = tmp_path / "net.onnx"

@@ -14,7 +14,7 @@ import pytest
 import torch
 from test_arm_rules import CHANNELS, convolution
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.context.vision import timm
 from compress.devices.arm_answers import WHEELS, arm_answers
 from compress.devices.emulated import qemu, root, site
@@ -55,10 +55,10 @@ def arm(
 
 def networks(shared: Path) -> dict[str, torch.nn.Module]:
     """Whole networks: one with real weights, others by seeds."""
-    quiet = Screen(verbosity="quiet")
+    quiet = Console(verbosity="quiet")
     weights = shared / "weights/derived_mobilenet_v2_torchvision_keys.pt"
     spec = ModelSpec(name="mobilenet_v2", weights=str(weights))
-    model = build(spec, classes=None, native_size=None, seed=0, screen=quiet)
+    model = build(spec, classes=None, native_size=None, seed=0, console=quiet)
     found = {"mobilenet_v2": model.net}
     for seed in (0, 1):
         torch.manual_seed(seed)
@@ -81,7 +81,7 @@ def test_int8_files_answer_alike_on_every_cpu(
     here, there = {}, []
     images = workshop.pixels(16, SIZE)
     for name, net in networks(shared_data).items():
-        chosen = workshop.chosen if name == "mobilenet_v2" else workshop.quantised
+        chosen = workshop.chosen if name == "mobilenet_v2" else workshop.quantized
         made = chosen(net, images)
         both = with_qdq(made.graph, made.scheme)
         raw = qdq_model(both, size=SIZE, name=name, batch="static")

@@ -16,7 +16,7 @@ from runtime.session import open_session
 from runtime.target import TARGETS, int8_target
 
 if TYPE_CHECKING:
-    from conftest import Quantised
+    from conftest import Quantized
 
 SIZE = 32
 CLASSES = tuple(f"class {number}" for number in range(10))
@@ -26,7 +26,7 @@ CLASSES = tuple(f"class {number}" for number in range(10))
     "layout", sorted({"x86-avx2", int8_target(this_machine()).name})
 )
 def test_a_file_for_arm_laid_out_again_answers_as_the_simulation(
-    everything: "Quantised", layout: str, tmp_path: Path
+    everything: "Quantized", layout: str, tmp_path: Path
 ) -> None:
     """And to the bit as the file that was written for x86 from the network.
 

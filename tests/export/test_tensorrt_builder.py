@@ -23,7 +23,7 @@ from runtime.target import target
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from conftest import Quantised, Workshop
+    from conftest import Quantized, Workshop
 
 SIZE = 64
 NETS = {
@@ -71,7 +71,7 @@ def engine_of(trt: ModuleType, model: onnx.ModelProto) -> tuple[int, list[str]]:
 
 
 def int8_model(
-    net: nn.Module, chosen: "Callable[[nn.Module, torch.Tensor], Quantised]"
+    net: nn.Module, chosen: "Callable[[nn.Module, torch.Tensor], Quantized]"
 ) -> onnx.ModelProto:
     """A random net's file for a Jetson; what its grids are does not matter here."""
     noise = torch.randn(2, 3, SIZE, SIZE, generator=torch.Generator().manual_seed(1))
@@ -99,7 +99,7 @@ def test_tensorrt_parses_and_builds_our_files(name: str, workshop: "Workshop") -
 
 @pytest.mark.parametrize("around", [False, True], ids=["float", "int8"])
 def test_tensorrt_takes_files_in_half_precision(
-    around: bool, everything: "Quantised"
+    around: bool, everything: "Quantized"
 ) -> None:
     """What TensorRT 11 is to compute in FP16 is typed so, alone and around INT8."""
     trt = tensorrt()
@@ -117,7 +117,7 @@ def test_tensorrt_takes_files_in_half_precision(
 
 
 def test_what_our_lint_calls_a_breach_the_parser_refuses_too(
-    everything: "Quantised",
+    everything: "Quantized",
 ) -> None:
     """The other way round: a file for ARM has zero points."""
     trt = tensorrt()

@@ -29,7 +29,7 @@ from runtime.preprocess import Preprocess
 from runtime.target import target
 
 if TYPE_CHECKING:
-    from conftest import Quantised, Workshop
+    from conftest import Quantized, Workshop
 
 SIZE = 32
 CLASSES = tuple(f"class {number}" for number in range(10))
@@ -57,15 +57,15 @@ class Inverted(nn.Module):
 
 
 @pytest.fixture(scope="module")
-def inverted(workshop: "Workshop") -> "Quantised":
+def inverted(workshop: "Workshop") -> "Quantized":
     """The small network on the grids that other targets read, and images."""
     torch.manual_seed(0)
     images = workshop.pixels(32, SIZE)
-    return workshop.quantised(Inverted(), images)
+    return workshop.quantized(Inverted(), images)
 
 
-def about_zero(made: "Quantised") -> QuantizedNet:
-    """A quantised net on grids for TensorRT, calibrated on its own images."""
+def about_zero(made: "Quantized") -> QuantizedNet:
+    """A quantized net on grids for TensorRT, calibrated on its own images."""
     net = QuantizedNet(made.graph, made.scheme)
     return symmetric(net, lambda: made.images.split(8))
 
@@ -99,7 +99,7 @@ def decibels(want: np.ndarray, have: np.ndarray) -> float:
 
 
 def test_the_file_answers_as_its_network_to_the_bit(
-    inverted: "Quantised", tmp_path: Path
+    inverted: "Quantized", tmp_path: Path
 ) -> None:
     """ONNX Runtime, on sums of codes, against torch; and the grids are good ones."""
     net = about_zero(inverted)
@@ -113,7 +113,7 @@ def test_the_file_answers_as_its_network_to_the_bit(
 
 
 def test_gates_and_concatenations_lose_nothing_but_a_sigmoids_last_bit(
-    everything: "Quantised", tmp_path: Path
+    everything: "Quantized", tmp_path: Path
 ) -> None:
     """h-swish, squeeze and excite, SiLU, padded pools, concat, shuffle."""
     net = about_zero(everything)
@@ -152,7 +152,7 @@ def test_every_rule_is_kept_and_weights_are_stored_in_int8(
 
 
 def test_a_residual_rounds_its_skip_and_not_what_its_convolution_gives(
-    inverted: "Quantised", tmp_path: Path
+    inverted: "Quantized", tmp_path: Path
 ) -> None:
     """TensorRT fuses such a sum with the convolution, and no other."""
     graph = onnx.load(written(about_zero(inverted), tmp_path / "a.onnx").path).graph
@@ -165,7 +165,7 @@ def test_a_residual_rounds_its_skip_and_not_what_its_convolution_gives(
     assert writer[total.input[kinds.index("Conv")]].name == "project/Conv"
 
 
-def test_moving_zero_points_into_biases_changes_nothing(inverted: "Quantised") -> None:
+def test_moving_zero_points_into_biases_changes_nothing(inverted: "Quantized") -> None:
     """The graph before and after, on weights that are rounded as in files."""
     graph, scales = recentered(inverted.graph, inverted.scheme)
 
@@ -180,7 +180,7 @@ def test_moving_zero_points_into_biases_changes_nothing(inverted: "Quantised") -
     assert all(end < 0 for end in ends)
 
 
-def test_a_report_gives_back_the_grids(inverted: "Quantised") -> None:
+def test_a_report_gives_back_the_grids(inverted: "Quantized") -> None:
     """Verified later, on the same grids and float layers."""
     net = about_zero(inverted)
     record = grids_of(net)
@@ -195,7 +195,7 @@ def test_a_report_gives_back_the_grids(inverted: "Quantised") -> None:
         on_grids_of(net, {"scales": {"image": -1.0}})
 
 
-def test_without_images_ranges_are_widened(inverted: "Quantised") -> None:
+def test_without_images_ranges_are_widened(inverted: "Quantized") -> None:
     """Coarser than what is calibrated, but no nonsense."""
     net = mirrored(QuantizedNet(inverted.graph, inverted.scheme))
 
@@ -206,7 +206,7 @@ def test_without_images_ranges_are_widened(inverted: "Quantised") -> None:
 
 
 def test_depthwise_layers_that_waste_half_a_grid_are_read_in_float(
-    inverted: "Quantised", tmp_path: Path
+    inverted: "Quantized", tmp_path: Path
 ) -> None:
     """Their taps are added one by one, on both sides, so that no bit is lost."""
     net = about_zero(inverted)

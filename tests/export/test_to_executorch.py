@@ -74,7 +74,7 @@ def test_a_program_computes_the_integers_of_the_simulation(
     """To the bit: XNNPACK's answer is the simulation's, rounded to the logits' grid."""
     torch.manual_seed(seed)
     images = workshop.pixels(16, SIZE)
-    made = workshop.quantised(Net(), images)
+    made = workshop.quantized(Net(), images)
     answers = QuantizedNet(made.graph, made.scheme)(images)
     scale = float(np.ptp(answers.numpy())) / 255
     grid = Grid(scale, round(-128 - float(answers.min()) / scale))

@@ -161,14 +161,14 @@ def test_the_file_says_how_to_use_it(tmp_path: Path) -> None:
     assert Preprocess.from_record(facts["preprocess"]) == Preprocess(size=8, resize=9)
     assert facts["recipe_sha256"] == "12" * 32
     assert facts["versions"]["torch"] == torch.__version__
-    artifact.twin.unlink()
+    artifact.sidecar.unlink()
     alone = Artifact.read(artifact.path)
     assert alone.classes == CLASSES
     assert alone.recipe_sha256 == "12" * 32
 
 
 def test_the_artifact_describes_the_file(tmp_path: Path) -> None:
-    """Digest and size are the file's own, and the twin reads back equal."""
+    """Digest and size are the file's own, and the sidecar reads back equal."""
     artifact = exported(Tiny(), tmp_path / "net.onnx")
     content = artifact.path.read_bytes()
 

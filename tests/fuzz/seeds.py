@@ -123,13 +123,13 @@ def pictures(folder: Path, *, count: int = 12) -> Path:
 def _model_files(
     work: Path, run: Path, data: tuple[str, ...], records: tuple[Mutation, ...]
 ) -> dict[str, Seed]:
-    """ONNX and TFLite files, alone and with their twins."""
+    """ONNX and TFLite files, alone and with their sidecars."""
     found = {}
     for path in sorted((run / "artifacts").glob("model-*.onnx")) + sorted(
         (run / "artifacts").glob("model-*.tflite")
     ):
         kind = path.suffix[1:] + (" int8" if "int8" in path.name else "")
-        alone, both = work / f"{kind} alone", work / f"{kind} twin"
+        alone, both = work / f"{kind} alone", work / f"{kind} sidecar"
         alone.mkdir()
         both.mkdir()
         shutil.copy(path, alone)

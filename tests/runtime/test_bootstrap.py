@@ -26,7 +26,7 @@ def test_the_interval_holds_the_truth_in_about_95_of_100_cases(q: float) -> None
     assert 0.89 <= hits / 200 <= 1.0
 
 
-def test_blocks_widen_the_interval_of_samples_that_resemble_their_neighbours() -> None:
+def test_blocks_widen_the_interval_of_samples_that_resemble_their_neighbors() -> None:
     """Samples that come in runs of five hold a fifth of the information."""
     rng = np.random.default_rng(3)
     repeated = np.repeat(rng.standard_normal(100), 5)

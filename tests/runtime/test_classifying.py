@@ -13,12 +13,12 @@ from runtime.errors import Exit
 from runtime.preprocess import Preprocess
 
 FED = Preprocess(size=4, resize=4, mean=(0.0,) * 3, std=(1.0,) * 3)
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A network whose scores are ten times the mean of each colour."""
+    """A network whose scores are ten times the mean of each color."""
     graph = helper.make_graph(
         [
             helper.make_node("GlobalAveragePool", ["x"], ["mean"]),
@@ -32,15 +32,15 @@ def file(tmp_path: Path) -> Path:
     )
     opset = [helper.make_opsetid("", 17)]
     model = helper.make_model(graph, opset_imports=opset, ir_version=8)
-    for key, value in (("preprocess", FED.as_record()), ("classes", COLOURS)):
+    for key, value in (("preprocess", FED.as_record()), ("classes", COLORS)):
         model.metadata_props.add(key=key, value=json.dumps(value))
-    onnx.save(model, tmp_path / "colours.onnx")
-    return tmp_path / "colours.onnx"
+    onnx.save(model, tmp_path / "colors.onnx")
+    return tmp_path / "colors.onnx"
 
 
-def image(folder: Path, colour: tuple[int, int, int]) -> Path:
-    path = folder / f"{'-'.join(map(str, colour))}.npy"
-    np.save(path, np.full((9, 7, 3), colour, np.uint8))
+def image(folder: Path, color: tuple[int, int, int]) -> Path:
+    path = folder / f"{'-'.join(map(str, color))}.npy"
+    np.save(path, np.full((9, 7, 3), color, np.uint8))
     return path
 
 

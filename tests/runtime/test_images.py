@@ -29,7 +29,7 @@ FED = (
 
 
 def photo(height: int, width: int) -> np.ndarray:
-    """Smooth colours with some noise, as a camera's."""
+    """Smooth colors with some noise, as a camera's."""
     rng = np.random.default_rng(height * 1000 + width)
     rows, columns = np.mgrid[0:height, 0:width]
     waves = np.stack([rows % 256, columns % 256, (rows + columns) % 256], axis=2)
@@ -50,13 +50,13 @@ def turned(orientation: int) -> bytes:
 
 
 def files() -> Iterator[tuple[str, bytes]]:
-    """Every kind of real file: odd sizes, grey, CMYK, EXIF, alpha, palette, deep."""
+    """Every kind of real file: odd sizes, gray, CMYK, EXIF, alpha, palette, deep."""
     for height, width in ((33, 77), (300, 51), (51, 300), (1, 5), (257, 256)):
         picture = Image.fromarray(photo(height, width))
         yield f"{height}x{width}.jpg", stored(picture, "JPEG", quality=90)
     whole = Image.fromarray(photo(80, 60))
     yield "progressive.jpg", stored(whole, "JPEG", progressive=True, subsampling=2)
-    yield "grey.jpg", stored(whole.convert("L"), "JPEG")
+    yield "gray.jpg", stored(whole.convert("L"), "JPEG")
     yield "cmyk.jpg", stored(whole.convert("CMYK"), "JPEG")
     for orientation in range(1, 9):
         yield f"exif{orientation}.jpg", turned(orientation)
@@ -144,16 +144,16 @@ def test_without_pillow_there_are_files_that_numpy_reads(tmp_path: Path) -> None
         "a.pgm": b"P5 60 80 255\n" + image[:, :, 0].tobytes(),
     }
     np.save(tmp_path / "a.npy", image)
-    np.save(tmp_path / "grey.npy", image[:, :, 0])
+    np.save(tmp_path / "gray.npy", image[:, :, 0])
     for name, content in given.items():
         (tmp_path / name).write_bytes(content)
-    colour = [fed_image(tmp_path / name, fed) for name in ("a.ppm", "a.npy")]
-    grey = [fed_image(tmp_path / name, fed) for name in ("a.pgm", "grey.npy")]
-    np.testing.assert_array_equal(*colour)
-    np.testing.assert_array_equal(*grey)
+    color = [fed_image(tmp_path / name, fed) for name in ("a.ppm", "a.npy")]
+    gray = [fed_image(tmp_path / name, fed) for name in ("a.pgm", "gray.npy")]
+    np.testing.assert_array_equal(*color)
+    np.testing.assert_array_equal(*gray)
     picture = Image.fromarray(image)
-    np.testing.assert_array_equal(colour[0][:, :, 0], grey[0][:, :, 1])
-    assert np.array_equal(colour[0], _middle(picture, fed))
+    np.testing.assert_array_equal(color[0][:, :, 0], gray[0][:, :, 1])
+    assert np.array_equal(color[0], _middle(picture, fed))
 
 
 def _middle(picture: Image.Image, fed: Preprocess) -> np.ndarray:

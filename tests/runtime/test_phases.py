@@ -55,7 +55,7 @@ def test_edges_are_timed_where_the_file_says_how_it_sees_pixels(
         "preprocess": see,
         "classes": [str(each) for each in range(10)],
     }
-    bare.twin.write_text(json.dumps(facts), encoding="utf-8")
+    bare.sidecar.write_text(json.dumps(facts), encoding="utf-8")
     found = edges(Artifact.read(path), rng)
     assert found is not None
     assert 0 < found.before_ms < 1000

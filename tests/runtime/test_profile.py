@@ -133,8 +133,8 @@ def bad_file(folder: Path, kind: str) -> Path:
         path.write_bytes(contents[kind])
     if kind == "changed.onnx":
         path.write_bytes(whole)
-        twin = {"sha256": "0" * 64, "size_bytes": len(whole)}
-        path.with_name("changed.onnx.json").write_text(json.dumps(twin))
+        sidecar = {"sha256": "0" * 64, "size_bytes": len(whole)}
+        path.with_name("changed.onnx.json").write_text(json.dumps(sidecar))
     return path
 
 

@@ -197,20 +197,20 @@ def test_a_file_without_a_test_says_so(tmp_path: Path) -> None:
 
 
 def test_a_twin_refers_to_the_test_in_the_file(tmp_path: Path) -> None:
-    """It is kept once, and found with the twin and without."""
+    """It is kept once, and found with the sidecar and without."""
     path = file(tmp_path / "a.onnx", weight(), selftest())
     artifact = Artifact.read(path)
-    artifact.write_twin()
-    twin = json.loads(artifact.twin.read_text(encoding="utf-8"))
-    assert twin["selftest"] == INSIDE
-    assert twin["selftest_bytes"] == len(json.dumps(selftest().as_record()))
+    artifact.write_sidecar()
+    sidecar = json.loads(artifact.sidecar.read_text(encoding="utf-8"))
+    assert sidecar["selftest"] == INSIDE
+    assert sidecar["selftest_bytes"] == len(json.dumps(selftest().as_record()))
     assert check_files([path]).exit_code == Exit.FIT
 
 
 def test_a_twin_holds_the_test_of_a_file_that_cannot(tmp_path: Path) -> None:
     path = file(tmp_path / "a.onnx", weight(), None)
     bare = Artifact.read(path)
-    replace(bare, selftest=selftest(), selftest_inside=False).write_twin()
+    replace(bare, selftest=selftest(), selftest_inside=False).write_sidecar()
     assert Artifact.read(path).selftest_bytes == 0  # of the file, which has none
     assert check_files([path]).exit_code == Exit.FIT
 

@@ -86,7 +86,7 @@ def test_a_batch_that_does_not_fit_is_a_sentence(tmp_path: Path) -> None:
         session.run(np.zeros((1, 4, 4, 3), np.float32))
 
 
-def quantised(values: Array, detail: dict[str, object]) -> npt.NDArray[np.generic]:
+def quantized(values: Array, detail: dict[str, object]) -> npt.NDArray[np.generic]:
     """The TFLite rule, q = round(x / scale) + zero point, written down once more."""
     scale, zero = detail["quantization"]  # type: ignore[misc]
     dtype = np.dtype(detail["dtype"])  # type: ignore[call-overload]
@@ -98,7 +98,7 @@ def quantised(values: Array, detail: dict[str, object]) -> npt.NDArray[np.generi
 @pytest.mark.parametrize(
     ("name", "shape"), [(INT8, (1, 3, 224, 224)), (UINT8, (1, 128, 128, 3))]
 )
-def test_a_tflite_session_quantises_as_the_interpreter_by_hand(
+def test_a_tflite_session_quantizes_as_the_interpreter_by_hand(
     shared_data: Path, name: str, shape: tuple[int, ...]
 ) -> None:
     """NCHW and int8, NHWC and uint8; the oracle drives the interpreter itself."""
@@ -108,7 +108,7 @@ def test_a_tflite_session_quantises_as_the_interpreter_by_hand(
     by_hand = interpreter_module.Interpreter(str(path), num_threads=1)
     by_hand.allocate_tensors()
     (source,), (result,) = by_hand.get_input_details(), by_hand.get_output_details()
-    by_hand.set_tensor(source["index"], quantised(image, source))
+    by_hand.set_tensor(source["index"], quantized(image, source))
     by_hand.invoke()
     scale, zero = result["quantization"]
     expected = (by_hand.get_tensor(result["index"]).astype(np.float64) - zero) * scale
@@ -203,7 +203,7 @@ def test_an_artifact_reads_back_what_its_twin_says(tmp_path: Path) -> None:
         recipe_sha256="abc",
         versions={"torch": "2.13.0"},
     )
-    full.write_twin()
+    full.write_sidecar()
     assert (tmp_path / "net.onnx.json").exists()
     assert Artifact.read(path) == full
 
@@ -233,7 +233,7 @@ def test_weights_in_8_bits_make_an_int8_file(tmp_path: Path) -> None:
 def test_a_file_that_its_twin_does_not_describe_is_rejected(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     linear(path)
-    Artifact.read(path).write_twin()
+    Artifact.read(path).write_sidecar()
     path.write_bytes(path.read_bytes().replace(b"linear", b"lineal"))
     with pytest.raises(InputRejectedError, match=r"sha256 is .* the file was changed"):
         Artifact.read(path)
@@ -298,7 +298,7 @@ def test_a_twin_with_a_wrong_fact_is_rejected(
 ) -> None:
     linear(tmp_path / "net.onnx")
     artifact = Artifact.read(tmp_path / "net.onnx")
-    write_json(artifact.twin, {**artifact.as_record(), **fact})
+    write_json(artifact.sidecar, {**artifact.as_record(), **fact})
     with pytest.raises(InputRejectedError):
         Artifact.read(tmp_path / "net.onnx")
 

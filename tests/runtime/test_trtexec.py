@@ -112,7 +112,7 @@ LAYERS = {
 }
 
 
-class Screen:
+class Console:
     """Hears what is said."""
 
     def __init__(self) -> None:
@@ -184,7 +184,7 @@ def test_both_dialects_time_a_file_and_its_layers(
     bench.install(version)
     artifact = bench.artifact()
 
-    profile = profile_files([artifact.path], Plan(runtime="trtexec"), Screen())
+    profile = profile_files([artifact.path], Plan(runtime="trtexec"), Console())
 
     (found,) = profile.measurements
     assert found.runtime == name
@@ -252,7 +252,7 @@ def test_it_gives_no_answers_and_compares_nothing(bench: Bench) -> None:
         BACKENDS["trtexec"].session(artifact, threads=1)
     plan = Plan(runtime="trtexec", compare=True)
     with pytest.raises(RecipeError, match="leave out --compare"):
-        profile_files([artifact.path, artifact.path], plan, Screen())
+        profile_files([artifact.path, artifact.path], plan, Console())
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_what_was_written_is_read_back(preprocess: Preprocess) -> None:
 def test_one_value_of_another_kind_is_refused_or_is_allowed(
     key: str, value: object
 ) -> None:
-    """What is taken is of the declared types, and normalises a black image."""
+    """What is taken is of the declared types, and normalizes a black image."""
     record = Preprocess(size=8, resize=8).as_record() | {key: value}
     try:
         found = Preprocess.from_record(record)
@@ -132,8 +132,8 @@ def test_a_number_that_no_computer_has_is_refused() -> None:
     class Scale:
         factor: float
 
-    with pytest.raises(InputRejectedError, match=r"twin: factor is 1000.*a number"):
-        record_as(Scale, {"factor": 10**400}, source="twin")
+    with pytest.raises(InputRejectedError, match=r"sidecar: factor is 1000.*a number"):
+        record_as(Scale, {"factor": 10**400}, source="sidecar")
 
 
 @dataclass(frozen=True, kw_only=True)

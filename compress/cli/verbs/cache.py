@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from compress.context.console import Screen
+    from compress.context.console import Console
     from compress.pipeline.cache_listing import Entry, Found, Verdict
 
 
@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Found:
+def execute(options: argparse.Namespace, console: Console) -> Found:
     """Look at the cache, which is EDGEPRESS_CACHE or ~/.cache/edgepress."""
     from compress.context.context import cache_folder
 
@@ -47,7 +47,7 @@ def execute(options: argparse.Namespace, screen: Screen) -> Found:
     if options.action == "ls":
         return _listed(cache)
     if options.action == "verify":
-        return _verified(cache, screen)
+        return _verified(cache, console)
     return _cleared(cache, options.max_size)
 
 
@@ -66,13 +66,13 @@ def _listed(cache: Path) -> Found:
     )
 
 
-def _verified(cache: Path, screen: Screen) -> Found:
+def _verified(cache: Path, console: Console) -> Found:
     """Every entry, the damaged ones with what is wrong."""
     from compress.pipeline.cache_listing import Found, verified
 
     found = []
     for each in verified(cache):
-        screen.detail(f"cache: {each.kind}/{each.name}: {each.fault or 'sound'}")
+        console.detail(f"cache: {each.kind}/{each.name}: {each.fault or 'sound'}")
         found.append(each)
     bad = [each for each in found if each.fault]
     return Found(

@@ -9,7 +9,7 @@ from runtime.errors import MissingDependencyError
 from runtime.requirements import pip_line
 
 if TYPE_CHECKING:
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 SHELLS: Final = ("bash", "zsh", "tcsh")
 EXAMPLES: Final = (
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="which shell reads the script")
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> Facts:
+def execute(options: argparse.Namespace, console: "Console") -> Facts:
     """Write the script of a parser that has every verb's flags."""
-    del screen
+    del console
     try:
         import shtab
     except ModuleNotFoundError as error:

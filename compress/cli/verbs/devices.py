@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from compress.context.answer import Facts
-    from compress.context.console import Screen
+    from compress.context.console import Console
     from compress.devices.checking import Checked
 
 EXAMPLES: Final = (
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Facts | Checked:
+def execute(options: argparse.Namespace, console: Console) -> Facts | Checked:
     """Do what `options.action` says."""
     action, words = options.action, options.words
     if action != "add" and (options.python or options.config):
@@ -76,7 +76,7 @@ def execute(options: argparse.Namespace, screen: Screen) -> Facts | Checked:
         case "remove":
             return _removed(words[0])
         case _:
-            return _checked(words, screen)
+            return _checked(words, console)
 
 
 def _added(name: str, url: str, options: argparse.Namespace) -> Facts:
@@ -141,7 +141,7 @@ def _removed(name: str) -> Facts:
     )
 
 
-def _checked(names: Sequence[str], screen: Screen) -> Checked:
+def _checked(names: Sequence[str], console: Console) -> Checked:
     """Reach boards, all at once."""
     from compress.devices.checking import checked
     from compress.devices.inventory import boards, unknown
@@ -150,4 +150,4 @@ def _checked(names: Sequence[str], screen: Screen) -> Checked:
     for name in names:
         if name not in known:
             raise unknown(name, known)
-    return checked([known[name] for name in names or known], screen)
+    return checked([known[name] for name in names or known], console)

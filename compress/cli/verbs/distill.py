@@ -16,7 +16,7 @@ from compress.models.spec import ModelSpec
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 STUDENT: Final = model_flags("--student", "--student-weights")
 TEACHER: Final[Names] = {
@@ -46,9 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_flags(parser, stage="distill", model=STUDENT)
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
-    options = with_own_data(options, screen)
+    options = with_own_data(options, console)
     teacher, student = given(options, "teacher"), given(options, "model")
     recipe = recipe_of(
         options,
@@ -57,4 +57,4 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         model=STUDENT,
         teacher=TEACHER,
     )
-    return execute_recipe(recipe, options, screen)
+    return execute_recipe(recipe, options, console)

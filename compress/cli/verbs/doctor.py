@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import argparse
 
     from compress.cli.environment import Diagnosis
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 
 EXAMPLES: Final = ("compress doctor",)
@@ -23,9 +23,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     del parser
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Diagnosis:
+def execute(options: argparse.Namespace, console: Console) -> Diagnosis:
     """Look at the installation and at the machine."""
-    del options, screen
+    del options, console
     from compress.cli.environment import diagnose, runtimes_here
     from compress.cli.programs import programs_here
 

@@ -11,7 +11,7 @@ from compress.models.spec import ModelSpec, from_name
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 
 EXAMPLES: Final = (
@@ -27,9 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Evaluate on the held-out images."""
-    options = with_own_data(options, screen)
+    options = with_own_data(options, console)
     from compress.context.validation import record_from
     from compress.evaluation.evaluate import evaluate
 
@@ -41,5 +41,5 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         seed=options.seed or 0,
         device=options.device,
         threads=options.threads,
-        screen=screen,
+        console=console,
     )

@@ -19,7 +19,7 @@ from compress.models.spec import is_saved_model
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 
 EXAMPLES: Final = (
@@ -37,9 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_trust_flag(parser)
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Run the recipe without stages that the flags describe."""
-    options = with_own_data(options, screen)
+    options = with_own_data(options, console)
     name = f"export-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage=None, name=name, model=MODEL)
     check_trust(recipe.model, trusted=options.trust)
@@ -49,7 +49,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         return convert(
             recipe,
             folder_of(recipe, options),
-            screen=screen,
+            console=console,
             trusted=options.trust,
         )
-    return execute_recipe(recipe, options, screen)
+    return execute_recipe(recipe, options, console)

@@ -15,7 +15,7 @@ from compress.cli.verbs.one_stage import (
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 
 EXAMPLES: Final = (
@@ -35,9 +35,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_flags(parser, stage="factorize", model=MODEL)
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
-    options = with_own_data(options, screen)
+    options = with_own_data(options, console)
     name = f"factorize-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage="factorize", name=name, model=MODEL)
-    return execute_recipe(recipe, options, screen)
+    return execute_recipe(recipe, options, console)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from compress.context.answer import Facts
-    from compress.context.console import Screen
+    from compress.context.console import Console
     from compress.models.zoo import Listed
 
 
@@ -29,12 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Facts:
+def execute(options: argparse.Namespace, console: Console) -> Facts:
     """List what matches; raises RecipeError where nothing does."""
     from compress.context.answer import Facts
     from compress.evaluation.listing import list_models
 
-    rows = list_models(options.pattern, screen=screen)
+    rows = list_models(options.pattern, console=console)
     if not rows:
         raise RecipeError(
             f"models: no architecture matches {options.pattern!r}; "

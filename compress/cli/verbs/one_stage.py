@@ -16,7 +16,7 @@ from runtime.files import file_name
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 DATA_FLAGS: Final[Names] = {
     "source": "--data",
@@ -142,7 +142,7 @@ def _measuring(options: argparse.Namespace) -> dict[str, object]:
 
 
 def execute_recipe(
-    recipe: Recipe, options: argparse.Namespace, screen: "Screen"
+    recipe: Recipe, options: argparse.Namespace, console: "Console"
 ) -> "Answer":
     """Run `recipe` where and on what the shared flags say."""
     from compress.devices.measuring import parted
@@ -154,7 +154,7 @@ def execute_recipe(
         folder_of(recipe, options),
         device=computes,
         threads=options.threads,
-        screen=screen,
+        console=console,
     )
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
     from compress.devices.fleet import Fleet
     from compress.prediction.prediction import Predictions
     from runtime.plan import Plan
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Answer:
+def execute(options: argparse.Namespace, console: Console) -> Answer:
     """Measure `options.files` on `options.device`, or check them there.
 
     Several devices, with commas between them, make one table. `--as` predicts.
@@ -59,7 +59,7 @@ def execute(options: argparse.Namespace, screen: Screen) -> Answer:
     from pathlib import Path
 
     if options.board is not None:
-        return _predict(options, screen)
+        return _predict(options, console)
 
     from compress.devices.table import device
     from runtime.plan import Plan
@@ -75,16 +75,16 @@ def execute(options: argparse.Namespace, screen: Screen) -> Answer:
     plan = Plan.of(options)
     files = [Path(name) for name in options.files]
     if "," in options.device:
-        return _fleet(options, files, plan, screen)
+        return _fleet(options, files, plan, console)
     if options.check:
-        return device(options.device).check(files, plan, screen)
-    answer = device(options.device).measure(files, plan, screen)
-    keep(answer, options, screen)
+        return device(options.device).check(files, plan, console)
+    answer = device(options.device).measure(files, plan, console)
+    keep(answer, options, console)
     return answer
 
 
 def _fleet(
-    options: argparse.Namespace, files: Sequence[Path], plan: Plan, screen: Screen
+    options: argparse.Namespace, files: Sequence[Path], plan: Plan, console: Console
 ) -> Fleet:
     """Measure on several devices; `--out` gets a file with all samples for each."""
     from pathlib import Path
@@ -104,15 +104,15 @@ def _fleet(
     names = [name.strip() for name in options.device.split(",")]
     if len(set(names)) < len(names) or "" in names:
         raise RecipeError(f"--device {options.device}: a name is twice there, or empty")
-    errand = Errand(files=files, plan=plan, screen=screen, out=out)
+    errand = Errand(files=files, plan=plan, console=console, out=out)
     answer = profile_fleet({name: device(name) for name in names}, errand)
     if out is not None:
         write_text(out / "profile.json", answer.as_json() + "\n")
-        screen.tell(f"every sample: {out}")
+        console.tell(f"every sample: {out}")
     return answer
 
 
-def _predict(options: argparse.Namespace, screen: Screen) -> Predictions:
+def _predict(options: argparse.Namespace, console: Console) -> Predictions:
     """Predict for a board; everything is checked before anything is counted."""
     from pathlib import Path
 
@@ -126,11 +126,11 @@ def _predict(options: argparse.Namespace, screen: Screen) -> Predictions:
             f"--as {found.name}: predicts one thread and measures nothing; leave out "
             f"{', '.join(idle)}"
         )
-    answer = predict_files([Path(name) for name in options.files], found, screen)
+    answer = predict_files([Path(name) for name in options.files], found, console)
     if options.out is not None:
         path = Path(options.out) / "predictions.json"
         write_text(path, answer.as_json() + "\n")
-        screen.tell(f"every operator: {path}")
+        console.tell(f"every operator: {path}")
     return answer
 
 

@@ -17,7 +17,7 @@ from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 
 EXAMPLES: Final = (
@@ -42,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_flags(parser, stage="prune", model=MODEL)
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
-    options = with_own_data(options, screen)
+    options = with_own_data(options, console)
     _cut_for_latency_(options)
     name = f"prune-{plain(given(options, 'model'))}"
     recipe = recipe_of(options, stage="prune", name=name, model=MODEL)
-    return execute_recipe(recipe, options, screen)
+    return execute_recipe(recipe, options, console)
 
 
 def _cut_for_latency_(options: argparse.Namespace) -> None:

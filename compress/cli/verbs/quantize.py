@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 MODES: Final = ("ptq", "qat")
 
@@ -77,20 +77,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, Limits, title="budget", names={}, prefix="budget")
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
-    options = with_own_data(options, screen)
+    options = with_own_data(options, console)
     mode = str(options.mode)
     for key, value in _keys_of(mode, options).items():
         setattr(options, f"stage.{key}", value)
     name = f"quantize-{plain(given(options, 'model'))}"
     if options.engine == "nncf":
         if mode != "ptq":
-            raise RecipeError("--engine nncf: quantises after training; use --mode ptq")
+            raise RecipeError("--engine nncf: quantizes after training; use --mode ptq")
         from compress.pipeline.engines.nncf import quantize_with_nncf
 
         recipe = recipe_of(options, stage="ptq", name=f"{name}-nncf", model=MODEL)
-        return quantize_with_nncf(recipe, folder_of(recipe, options), screen)
+        return quantize_with_nncf(recipe, folder_of(recipe, options), console)
     recipe = recipe_of(options, stage=mode, name=name, model=MODEL)
     check_trust(recipe.model, trusted=options.trust)
     if is_saved_model(recipe.model.name):
@@ -101,17 +101,17 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
             raise RecipeError("--mode qat: a SavedModel cannot be trained; use ptq")
         if (stage.accuracy_drop, stage.flips) != (None, None):
             raise RecipeError(
-                "--accuracy-drop, --flips: TensorFlow quantises a SavedModel, which "
+                "--accuracy-drop, --flips: TensorFlow quantizes a SavedModel, which "
                 "has no doctor; leave them out"
             )
         return convert(
             recipe,
             folder_of(recipe, options),
-            screen=screen,
+            console=console,
             trusted=options.trust,
             ptq=stage,
         )
-    return execute_recipe(recipe, options, screen)
+    return execute_recipe(recipe, options, console)
 
 
 def _keys_of(mode: str, options: argparse.Namespace) -> dict[str, object]:

@@ -13,7 +13,7 @@ from runtime.errors import RecipeError
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 
 EXAMPLES: Final = (
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Run the recipe, or describe what a recipe may say."""
     if options.schema:
         schema = Recipe.model_json_schema()
@@ -44,4 +44,4 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
     if measures is not None:
         export = recipe.export.model_copy(update={"device": measures})
         recipe = recipe.model_copy(update={"export": export})
-    return execute_recipe(recipe, options, screen)
+    return execute_recipe(recipe, options, console)

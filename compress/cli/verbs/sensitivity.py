@@ -13,7 +13,7 @@ from runtime.units import SHARE
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 IMAGES: Final = 500
 RATIOS: Final = "0.25,0.5,0.75"
@@ -53,9 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Measure; with --out the chart is written too."""
-    options = with_own_data(options, screen)
+    options = with_own_data(options, console)
     from pathlib import Path
 
     from compress.context.extras import check_installed
@@ -79,7 +79,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         seed=options.seed or 0,
         device=options.device,
         threads=options.threads,
-        screen=screen,
+        console=console,
     )
     if options.out is not None and charts.available():
         write_text(Path(options.out) / PLOT, answer.drawn())

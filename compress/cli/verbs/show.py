@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 
 EXAMPLES: Final = ("compress show runs/quantize-mobilenet_v2-1a2b3c4d",)
@@ -17,8 +17,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("run", metavar="RUN", help="a run directory")
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Read what the run wrote, if it is unchanged; its verdict is the exit code."""
     from compress.pipeline.finished import shown
 
-    return shown(Path(options.run), screen)
+    return shown(Path(options.run), console)

@@ -15,7 +15,7 @@ from compress.cli.verbs.one_stage import (
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 # Here a schedule is that of the zeros; a recipe calls it what it schedules.
 RENAMED: Final[Names] = {"thinning": "--schedule", "schedule": "--rate-schedule"}
@@ -39,9 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_flags(parser, stage="sparsify", model=MODEL, renamed=RENAMED)
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Run the one-stage recipe that the flags describe."""
-    options = with_own_data(options, screen)
+    options = with_own_data(options, console)
     recipe = recipe_of(
         options,
         stage="sparsify",
@@ -49,4 +49,4 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         model=MODEL,
         renamed=RENAMED,
     )
-    return execute_recipe(recipe, options, screen)
+    return execute_recipe(recipe, options, console)

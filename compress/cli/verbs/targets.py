@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import argparse
 
     from compress.context.answer import Facts
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 
 EXAMPLES: Final = ("compress targets", "compress targets rpi5")
@@ -24,9 +24,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def execute(options: argparse.Namespace, screen: Screen) -> Facts:
+def execute(options: argparse.Namespace, console: Console) -> Facts:
     """List every target, or describe one; RecipeError where there is no such."""
-    del screen
+    del console
     from compress.cli.target_list import described, record_of, table
     from compress.context.answer import Facts
     from runtime.target import TARGETS, target

@@ -13,7 +13,7 @@ from compress.models.spec import CodePath
 
 if TYPE_CHECKING:
     from compress.context.answer import Answer
-    from compress.context.console import Screen
+    from compress.context.console import Console
 
 
 EXAMPLES: Final = (
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_flags(parser, DataSpec, title="data", names=DATA_FLAGS, prefix="data")
 
 
-def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
+def execute(options: argparse.Namespace, console: "Console") -> "Answer":
     """Compare everything with everything, pair by pair."""
     from compress.context.validation import record_from
     from compress.evaluation.verification import verify
@@ -78,7 +78,7 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
 
         return linted(Path(options.run), options.target)
     report = whole(Path(options.run))
-    options = with_own_data(options, screen, options.run)
+    options = with_own_data(options, console, options.run)
 
     asked = given(options, "data")
     return verify(
@@ -90,5 +90,5 @@ def execute(options: argparse.Namespace, screen: "Screen") -> "Answer":
         threads=options.threads or 1,
         runtime=options.runtime,
         seed=options.seed or 0,
-        screen=screen,
+        console=console,
     )

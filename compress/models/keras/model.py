@@ -7,7 +7,7 @@ from typing import Final
 import torch
 from torch import Tensor, nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models import meta
 from compress.models.keras.draft import Draft
 from compress.models.keras.file import ENDINGS, opened
@@ -28,11 +28,11 @@ from runtime.preprocess import (
 
 # The side of an image where the file leaves it open, pixels.
 _DEFAULT_SIDE: Final = 224
-_COLOURS: Final = 3
+_COLORS: Final = 3
 # 400 MB of float32; a network for photographs of 1000 x 1000 makes 64 million.
 LARGEST_VALUE: Final = 100_000_000
 # Mean and deviation, of values in [0, 1], that make pixels what they are to be.
-_NORMALISED: Final[
+_NORMALIZED: Final[
     dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]]
 ] = {
     "signed": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
@@ -61,7 +61,7 @@ class Source:
     outputs: int
 
 
-def read_keras(spec: ModelSpec, *, size: int | None, screen: Screen) -> Source:
+def read_keras(spec: ModelSpec, *, size: int | None, console: Console) -> Source:
     """Read what `spec` names; the spec that is returned needs the file no more.
 
     Raises RecipeError for options that a Keras file does not have.
@@ -74,14 +74,14 @@ def read_keras(spec: ModelSpec, *, size: int | None, screen: Screen) -> Source:
         )
     state = None
     if spec.weights is not None:
-        state = load_state(Path(spec.weights), ema=bool(spec.ema), tell=screen.tell)
+        state = load_state(Path(spec.weights), ema=bool(spec.ema), tell=console.tell)
     if spec.plan is not None:
         plan = plan_of(spec)
     else:
         found = translated(Path(_parts(spec.name)[0]))
         plan, state = found.plan, found.state if state is None else state
         if found.dropped is not None:
-            screen.tell(
+            console.tell(
                 f"{spec.name}: the softmax {found.dropped!r} at its end is left out, "
                 "so that the network gives logits"
             )
@@ -90,7 +90,7 @@ def read_keras(spec: ModelSpec, *, size: int | None, screen: Screen) -> Source:
     return Source(
         spec=spec.model_copy(update={"name": name}).with_plan(plan.as_record()),
         state=state,
-        preprocess=_preprocess(spec, plan, screen=screen),
+        preprocess=_preprocess(spec, plan, console=console),
         outputs=plan.outputs,
     )
 
@@ -112,9 +112,9 @@ def _parts(name: str) -> tuple[str, str | None]:
     file, _, said = name.rpartition(":")
     if not file.endswith(ENDINGS):
         return name, None
-    if said not in _NORMALISED:
+    if said not in _NORMALIZED:
         raise RecipeError(
-            f"model: {name}: unknown scaling {said!r}; known: {', '.join(_NORMALISED)}"
+            f"model: {name}: unknown scaling {said!r}; known: {', '.join(_NORMALIZED)}"
         )
     return file, said
 
@@ -152,18 +152,18 @@ def translated(path: Path) -> Translated:
     return Translated(plan=plan, state=draft.state, dropped=dropped)
 
 
-def _preprocess(spec: ModelSpec, plan: Plan, *, screen: Screen) -> Preprocess:
+def _preprocess(spec: ModelSpec, plan: Plan, *, console: Console) -> Preprocess:
     """How images are made what the network takes; told, for the file does not say."""
     size, first = plan.side or _DEFAULT_SIDE, plan.first
     inside = first is not None and first.kind in {"affine", "merge"}
     said = _parts(spec.name)[1]
-    mean, std = _NORMALISED[said or ("raw" if inside else "signed")]
+    mean, std = _NORMALIZED[said or ("raw" if inside else "signed")]
     if said is None:
         reason = "it scales them itself" if inside else "as most Keras networks want it"
         values = "0 to 255" if inside else "-1 to 1"
-        screen.tell(
+        console.tell(
             f"{spec.name}: input {size}x{size}, pixels from {values}, {reason}; "
-            f"{spec.name}:SCALING says otherwise ({', '.join(_NORMALISED)})"
+            f"{spec.name}:SCALING says otherwise ({', '.join(_NORMALIZED)})"
         )
     return Preprocess(size=size, resize=size, mean=mean, std=std)
 
@@ -185,12 +185,12 @@ def _side_for(spec: ModelSpec, plan: Plan, *, size: int | None) -> int:
 def _side(shape: tuple[int | None, ...], path: Path) -> int | None:
     """The side of the image that a network takes."""
     match shape:
-        case [high, wide, channels] if channels == _COLOURS and high == wide:
+        case [high, wide, channels] if channels == _COLORS and high == wide:
             if high is None or 1 <= high <= LARGEST_SIDE:
                 return high
     raise InputRejectedError(
-        f"{path}: takes {list(shape)!s:.80}; allowed: square colour images "
-        f"[n, n, {_COLOURS}] of up to {LARGEST_SIDE} pixels"
+        f"{path}: takes {list(shape)!s:.80}; allowed: square color images "
+        f"[n, n, {_COLORS}] of up to {LARGEST_SIDE} pixels"
     )
 
 

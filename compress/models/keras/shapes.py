@@ -98,7 +98,7 @@ def dropout(kind: str) -> Lowered:
 
 
 def nothing(draft: Draft, layer: Layer, operands: Sequence[Operand]) -> str:
-    """What only augments or regularises the training: ours has its own."""
+    """What only augments or regularizes the training: ours has its own."""
     return draft.only(layer, operands)
 
 
@@ -115,7 +115,7 @@ def normalization(draft: Draft, layer: Layer, operands: Sequence[Operand]) -> st
     """`(x - mean) / deviation`, from the options or from what the layer has seen."""
     value = draft.only(layer, operands)
     if layer.flag("invert", default=False):
-        raise layer.refusal("inverts; allowed: only what normalises")
+        raise layer.refusal("inverts; allowed: only what normalizes")
     axis = layer.options.get("axis", -1)
     if axis not in (-1, [-1], [draft.rank(value) - 1], None, []):
         raise layer.refusal(f"axis {axis}; allowed: that of the channels, the last")

@@ -134,7 +134,7 @@ def array(found: object, place: Place, room: Room) -> Array:
     if found.dtype.kind != "f":
         raise InputRejectedError(
             f"{title}: its weights are {found.dtype}; allowed: float16, float32, "
-            "float64; give the model as it was before it was quantised"
+            "float64; give the model as it was before it was quantized"
         )
     if found.size is None or found.size * found.dtype.itemsize > LARGEST_BYTES:
         raise InputRejectedError(f"{title}: weights of shape {found.shape}: too large")

@@ -1,7 +1,7 @@
 """LeNet-5 of "Gradient-based learning applied to document recognition" (LeCun 1998).
 
 Two changes that everybody makes since: C3 sees all maps of S2 instead of a table of
-connections, and the output is a linear layer instead of Gaussian units. The colours
+connections, and the output is a linear layer instead of Gaussian units. The colors
 are three, so that one data pipeline feeds every network.
 """
 

@@ -12,7 +12,7 @@ def widths_between(whole: nn.Module, cut: nn.Module) -> dict[str, Widths]:
     """The sizes of every module of `cut` that differ from those of `whole`, by name.
 
     Both have the same modules, under the same names; one that is missing is a
-    ValueError, since no size says what took its place. What `whole` and its twin
+    ValueError, since no size says what took its place. What `whole` and its sidecar
     agree in is not recorded.
     """
     before, after = dict(whole.named_modules()), dict(cut.named_modules())

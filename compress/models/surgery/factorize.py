@@ -4,12 +4,12 @@ from typing import cast
 
 from torch import nn
 
-from compress.models.surgery.record import Factorised
+from compress.models.surgery.record import Factorized
 
 _Pair = tuple[int, int]
 
 
-def factors(layer: nn.Module, how: Factorised) -> nn.Sequential:
+def factors(layer: nn.Module, how: Factorized) -> nn.Sequential:
     """What takes the place of `layer`, its weights fresh.
 
     A linear layer or 1x1 convolution [in, out] becomes [in, r] and [r, out]; a k x k
@@ -55,7 +55,7 @@ def factors(layer: nn.Module, how: Factorised) -> nn.Sequential:
     )
 
 
-def _ranks(how: Factorised, inputs: int, outputs: int) -> tuple[int, ...]:
+def _ranks(how: Factorized, inputs: int, outputs: int) -> tuple[int, ...]:
     """The ranks of `how`, checked against the channels they stand for."""
     limits = (inputs, outputs) if how.kind == "tucker2" else (min(inputs, outputs),)
     if len(how.ranks) != len(limits) or any(

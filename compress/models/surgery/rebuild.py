@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from compress.models import meta
 from compress.models.surgery.factorize import factors
-from compress.models.surgery.record import Factorised, Surgery, Widths
+from compress.models.surgery.record import Factorized, Surgery, Widths
 from runtime.errors import InputRejectedError, one_line
 
 _AGAIN = (
@@ -38,7 +38,7 @@ def rebuilt(net: nn.Module, surgery: Surgery) -> nn.Module:
     return net
 
 
-def _split(module: nn.Module, name: str, how: Factorised) -> nn.Module:
+def _split(module: nn.Module, name: str, how: Factorized) -> nn.Module:
     """What a layer becomes, or the sentence why it cannot."""
     try:
         return factors(module, how)

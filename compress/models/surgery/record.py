@@ -11,7 +11,7 @@ from runtime.errors import InputRejectedError, one_line
 _STRICT = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
-class Factorised(BaseModel):
+class Factorized(BaseModel):
     """A layer that became a product of thinner ones.
 
     linear, conv1x1: [in, out] as [in, r] [r, out], `ranks` (r,); tucker2: a k x k
@@ -42,7 +42,7 @@ class Widths(BaseModel):
 class Surgery(BaseModel):
     """Everything that was done to an architecture, in the order it is done again.
 
-    removed: residual blocks that are the identity now; factorised: layers that were
+    removed: residual blocks that are the identity now; factorized: layers that were
     split, by name; widths: modules that are thinner, by name, the parts of a split
     layer included; masked: parameters whose zeros stay zero in later training, by
     name, and the pattern that they lie in. No mask is kept: it is weight != 0.
@@ -51,7 +51,7 @@ class Surgery(BaseModel):
     model_config = _STRICT
 
     removed: tuple[str, ...] = ()
-    factorised: Mapping[str, Factorised] = {}
+    factorised: Mapping[str, Factorized] = {}
     widths: Mapping[str, Widths] = {}
     masked: Mapping[str, str] = {}
 

@@ -1,4 +1,4 @@
-"""How much may be lost by NNCF's quantisation."""
+"""How much may be lost by NNCF's quantization."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from compress.context.progress import passed
 from compress.data.calibration import batches_of
 from compress.data.data import Images
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.models.model import Model
 from compress.pipeline.deliver import THREADS
 from compress.quantization.nncf import Control
@@ -42,7 +42,7 @@ class Limit:
 
 
 def limit_of(
-    options: "Ptq", model: Model, data: Catalogue, plain: Artifact, shown: Images
+    options: "Ptq", model: Model, data: Catalog, plain: Artifact, shown: Images
 ) -> Limit | None:
     """The limit that was given; without labels that fit, it is on changed answers."""
     allowed = options.accuracy_drop if options.flips is None else options.flips

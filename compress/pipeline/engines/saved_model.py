@@ -13,15 +13,15 @@ from typing import Final, Literal
 import numpy as np
 import numpy.typing as npt
 
-from compress.context.console import Screen
-from compress.context.context import Job
+from compress.context.console import Console
+from compress.context.context import RunContext
 from compress.context.progress import Counted, passed
 from compress.data.batches import batch_count, evaluation_batches
 from compress.data.calibration import chosen_images
 from compress.data.data import Images
-from compress.data.dataset import Catalogue, find
+from compress.data.dataset import Catalog, find
 from compress.pipeline.deliver import THREADS, timed
-from compress.pipeline.exported import Proof, Proven, quantisation_of
+from compress.pipeline.exported import Delivery, ExportedFile, quantization_of
 from compress.pipeline.file_judge import PARITY_IMAGES, besides, int8_share, thinned
 from compress.pipeline.outcome import report_of
 from compress.pipeline.reference import Reference
@@ -52,7 +52,7 @@ def convert(
     recipe: Recipe,
     folder: Path,
     *,
-    screen: Screen,
+    console: Console,
     trusted: bool,
     ptq: Ptq | None = None,
 ) -> Report:
@@ -78,20 +78,24 @@ def convert(
     return in_run_directory(
         recipe,
         folder,
-        screen=screen,
-        work=lambda job: _carried_out(recipe, job, tuple(asked), ptq or Ptq()),
+        console=console,
+        work=lambda context: _carried_out(recipe, context, tuple(asked), ptq or Ptq()),
     )
 
 
-def _carried_out(recipe: Recipe, job: Job, asked: tuple[str, ...], ptq: Ptq) -> Report:
+def _carried_out(
+    recipe: Recipe, context: RunContext, asked: tuple[str, ...], ptq: Ptq
+) -> Report:
     """Every file, what it keeps of the float one, and the report of it."""
-    data = find(recipe.data, seed=job.seed, screen=job.screen, cache=job.cache)
+    data = find(
+        recipe.data, seed=context.seed, console=context.console, cache=context.cache
+    )
     with ExitStack() as opened:
-        writer = _Writer.of(recipe, job, data, ptq)
+        writer = _Writer.of(recipe, context, data, ptq)
         images = thinned(data.images(writer.preprocess), PARITY_IMAGES)
         more = besides(data, writer.preprocess, images)
         sessions: dict[str, Session] = {}
-        files: list[Proven] = []
+        files: list[ExportedFile] = []
         plain: list[Scores] = []
         for dtype in dict.fromkeys(("float32", *asked)):
             session = open_session(writer.written(dtype), threads=THREADS)
@@ -105,23 +109,23 @@ def _carried_out(recipe: Recipe, job: Job, asked: tuple[str, ...], ptq: Ptq) -> 
             plain = told if dtype == "float32" else plain
             role = "model" if dtype in asked else "start"
             files.append(_proven(role, session.artifact, told, plain, images))
-        measurements, comparisons = timed(sessions, recipe.export, job)
+        measurements, comparisons = timed(sessions, recipe.export, context)
     # What was asked for comes last, and is what is delivered.
     ordered = sorted(files, key=lambda file: file.role == "model")
-    proof = Proof(
+    proof = Delivery(
         files=tuple(ordered), measurements=measurements, comparisons=comparisons
     )
     int8 = [each for each in files if each.artifact.dtype == "int8"]
     report = report_of(
         recipe,
-        job,
+        context,
         data,
         (),
         proof,
         reference=_reference(files[0]),
-        quantisation=quantisation_of(files[0], int8[0]) if int8 else {},
+        quantisation=quantization_of(files[0], int8[0]) if int8 else {},
     )
-    return handed_over(report, job)
+    return handed_over(report, context)
 
 
 def _proven(
@@ -130,7 +134,7 @@ def _proven(
     told: Sequence[Scores],
     plain: Sequence[Scores],
     images: Images,
-) -> Proven:
+) -> ExportedFile:
     """A file beside the float one's scores; rounding to INT8 is no mistake of a file.
 
     told, plain: of the held-out `images`, and of others where those are few. Of the
@@ -141,7 +145,7 @@ def _proven(
     if told is not plain:
         asked = zip(plain, told, strict=True) if int8 else [(plain[0], given)]
         held = parity_of(asked, name=name, classes=bool(artifact.classes))
-    return Proven(
+    return ExportedFile(
         role=role,
         artifact=artifact,
         parity=None if int8 else held,
@@ -159,7 +163,7 @@ def _scores(session: Session, images: Images, preprocess: Preprocess) -> Scores:
     return np.concatenate([session.run(batch) for batch in passed("proof", fed)])
 
 
-def _reference(plain: Proven) -> Reference | None:
+def _reference(plain: ExportedFile) -> Reference | None:
     """What accuracy is held against: the float file, where labels fit."""
     if plain.answers is None or plain.labels is None:
         return None
@@ -171,19 +175,21 @@ class _Writer:
     """What the files of one SavedModel share; the float one is there already."""
 
     recipe: Recipe
-    job: Job
-    data: Catalogue
+    context: RunContext
+    data: Catalog
     ptq: Ptq
     plain: Artifact
     preprocess: Preprocess
 
     @classmethod
-    def of(cls, recipe: Recipe, job: Job, data: Catalogue, ptq: Ptq) -> "_Writer":
+    def of(
+        cls, recipe: Recipe, context: RunContext, data: Catalog, ptq: Ptq
+    ) -> "_Writer":
         """Write the float file, and learn from it what the model is fed."""
         source = Path(recipe.model.name)
-        job.screen.tell(f"export: {source.name} to TFLite, float32, {_MUTE}")
+        context.console.tell(f"export: {source.name} to TFLite, float32, {_MUTE}")
         bare = to_tflite(
-            source, _path(source, job, "float32"), dtype="float32", trusted=True
+            source, _path(source, context, "float32"), dtype="float32", trusted=True
         )
         with closing(open_session(bare, threads=THREADS)) as session:
             preprocess = data.asked(_fed(session, recipe, source))
@@ -194,10 +200,10 @@ class _Writer:
             preprocess=preprocess,
             recipe_sha256=recipe.digest(),
         )
-        plain.write_twin()
+        plain.write_sidecar()
         return cls(
             recipe=recipe,
-            job=job,
+            context=context,
             data=data,
             ptq=ptq,
             plain=plain,
@@ -209,13 +215,13 @@ class _Writer:
         if dtype == "float32":
             return self.plain
         source = Path(self.recipe.model.name)
-        self.job.screen.tell(f"export: {source.name} to TFLite, {dtype}, {_MUTE}")
+        self.context.console.tell(f"export: {source.name} to TFLite, {dtype}, {_MUTE}")
         images = None
         if dtype == "int8":
-            images = _representative(self.data, self.preprocess, self.job, self.ptq)
+            images = _representative(self.data, self.preprocess, self.context, self.ptq)
         return to_tflite(
             source,
-            _path(source, self.job, dtype),
+            _path(source, self.context, dtype),
             dtype=_CONVERTS[dtype],
             images=images,
             classes=self.plain.classes,
@@ -225,19 +231,19 @@ class _Writer:
         )
 
 
-def _path(source: Path, job: Job, dtype: str) -> Path:
+def _path(source: Path, context: RunContext, dtype: str) -> Path:
     """Where the file in `dtype` goes."""
     stem = f"model-{file_name(source.resolve().name)}"
     named = stem if dtype == "float32" else f"{stem}-{dtype}"
-    return job.folder / "artifacts" / f"{named}.tflite"
+    return context.folder / "artifacts" / f"{named}.tflite"
 
 
 def _fed(session: Session, recipe: Recipe, source: Path) -> Preprocess:
-    """What the model is fed; a SavedModel says its size, and not its normalisation."""
+    """What the model is fed; a SavedModel says its size, and not its normalization."""
     shape = session.input_shape
     if len(shape) != 4 or shape[3] != 3 or shape[1] != shape[2]:  # noqa: PLR2004  # [n, h, w, 3]
         raise InputRejectedError(
-            f"{source}: takes {list(shape)}; allowed: square colour images "
+            f"{source}: takes {list(shape)}; allowed: square color images "
             "[n, size, size, 3]"
         )
     return Preprocess(
@@ -255,11 +261,11 @@ def _outputs(session: Session) -> int:
 
 
 def _representative(
-    data: Catalogue, preprocess: Preprocess, job: Job, ptq: Ptq
+    data: Catalog, preprocess: Preprocess, context: RunContext, ptq: Ptq
 ) -> Iterator[npt.NDArray[np.float32]]:
     """Calibration images, one by one, as TensorFlow's converter wants them."""
     images = chosen_images(
-        data, preprocess, job, source=ptq.calib, count=ptq.calib_images
+        data, preprocess, context, source=ptq.calib, count=ptq.calib_images
     )
     for batch in _fed_with(images, preprocess):
         for image in batch:

@@ -1,1 +1,1 @@
-"""A quantised ONNX graph rewritten, pass by pass, as a target's kernels want it."""
+"""A quantized ONNX graph rewritten, pass by pass, as a target's kernels want it."""

@@ -49,9 +49,9 @@ _GATE_STEPS = 254
 def normal_(model: ir.Model, *, whole_biases: bool = True) -> None:
     """Bring `model` to one spelling, in place.
 
-    Afterwards weights are int8 initialisers behind a DQ of their own, biases int32
+    Afterwards weights are int8 initializers behind a DQ of their own, biases int32
     ones if they are to be whole steps, grids of tensors have no axes, a tensor is
-    quantised once, and a mean over a map is a GlobalAveragePool.
+    quantized once, and a mean over a map is a GlobalAveragePool.
     """
     LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     IdentityEliminationPass()(model)
@@ -236,7 +236,7 @@ def _roomy_(node: ir.Node, weight: ir.Node, source: Grid, bias: Numbers) -> Grid
     return moved
 
 
-def is_quantised(graph: ir.Graph) -> bool:
+def is_quantized(graph: ir.Graph) -> bool:
     """Whether anything in the graph is put on a grid."""
     return any(node.op_type == QUANTIZE for node in graph)
 

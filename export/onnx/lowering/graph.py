@@ -131,7 +131,7 @@ def layer_of(node: ir.Node) -> str:
 
 
 def constant(graph: ir.Graph, values: Numbers) -> ir.Value:
-    """Numbers as a new initialiser; equal ones are merged in the end."""
+    """Numbers as a new initializer; equal ones are merged in the end."""
     tensor = ir.tensor(np.asarray(values, order="C"))
     value = ir.Value(
         name=f"new_constant_{next(_NEW)}",

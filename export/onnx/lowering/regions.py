@@ -1,4 +1,4 @@
-"""Parts of a quantised ONNX model put back in float, and such models loaded."""
+"""Parts of a quantized ONNX model put back in float, and such models loaded."""
 
 from collections.abc import Set as AbstractSet
 from pathlib import Path
@@ -28,7 +28,7 @@ _ROUNDING = frozenset({QUANTIZE, DEQUANTIZE})
 def written(
     qdq: onnx.ModelProto, float_model: onnx.ModelProto, target: Target | None
 ) -> Writer:
-    """What writes a quantised ONNX model with some of its layers in float to a folder.
+    """What writes a quantized ONNX model with some of its layers in float to a folder.
 
     `qdq` is what `qdq_model` gives, not lowered yet; `float_model` computes the same in
     float.

@@ -57,7 +57,7 @@ def activations(graph: ir.Graph) -> list[ir.Node]:
 
 
 def unsigned_weights_(graph: ir.Graph) -> None:
-    """Store weights as uint8 about 128 where two neighbours could overflow 16 bits.
+    """Store weights as uint8 about 128 where two neighbors could overflow 16 bits.
 
     Without VNNI, x86 multiplies uint8 codes by pairs of int8 weights and adds the two
     products within 16 bits, saturated; by uint8 weights it does so within 32. Numbers
@@ -80,13 +80,13 @@ def unsigned_weights_(graph: ir.Graph) -> None:
 
 
 def _overflows(codes: Numbers, *, axis: int) -> bool:
-    """Whether some pair of neighbouring inputs could overflow."""
+    """Whether some pair of neighboring inputs could overflow."""
     rows = np.moveaxis(codes, axis, 0).astype(np.int32)
     if rows.ndim > 2:  # noqa: PLR2004  # kernels read channels innermost
         if rows.shape[1] == 1:
             return False
         rows = np.moveaxis(rows, 1, -1)
     flat = rows.reshape(len(rows), -1)
-    # Neighbours in either phase: where a kernel's blocks begin is its own affair.
+    # Neighbors in either phase: where a kernel's blocks begin is its own affair.
     sums = flat[:, :-1] + flat[:, 1:]
     return bool(np.abs(sums).max(initial=0) > _PAIR_HIGH)

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compress.context.console import Screen
-from compress.data.dataset import Catalogue, find
+from compress.context.console import Console
+from compress.data.dataset import Catalog, find
 from compress.data.spec import DataSpec
 
-Find = Callable[..., Catalogue]
+Find = Callable[..., Catalog]
 
 
 def image(seed: int, size: tuple[int, int] = (12, 9), suffix: str = "PNG") -> bytes:
@@ -61,12 +61,12 @@ def make() -> SimpleNamespace:
 def look(tmp_path: Path) -> Find:
     """`find` with a cache of the test's own."""
 
-    def looked(source: str | Path, *, seed: int = 0, **fields: object) -> Catalogue:
+    def looked(source: str | Path, *, seed: int = 0, **fields: object) -> Catalog:
         spec = DataSpec.model_validate({"source": str(source), **fields})
         return find(
             spec,
             seed=seed,
-            screen=Screen(verbosity="verbose"),
+            console=Console(verbosity="verbose"),
             cache=tmp_path / "cache",
         )
 

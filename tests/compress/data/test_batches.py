@@ -139,7 +139,7 @@ def test_without_a_view_every_epoch_draws_a_fresh_one() -> None:
 
 
 def test_an_evaluation_sees_the_middle_of_every_image_in_order() -> None:
-    """The centre crop, nothing else."""
+    """The center crop, nothing else."""
     images = _images()
     given_out = list(evaluation_batches(images, 16))
 

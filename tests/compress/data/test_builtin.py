@@ -11,11 +11,11 @@ import pytest
 from sklearn.datasets import load_digits
 
 from compress.context.vision import torchvision
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from runtime.errors import RecipeError
 from runtime.preprocess import Preprocess
 
-Look = Callable[..., Catalogue]
+Look = Callable[..., Catalog]
 
 
 def test_digits_are_scikit_learns_in_a_split_that_never_moves(look: Look) -> None:
@@ -43,8 +43,8 @@ def test_digits_are_decoded_to_the_shades_they_have(look: Look) -> None:
     for images, listing in ((data.train, found.train), (data.val, found.val)):
         rows = [int(name) for name in listing.names]
         np.testing.assert_array_equal(images.labels, bundle.target[rows])
-        grey = images.pixels[..., 0].astype(float) * 16 / 255
-        assert np.abs(grey - bundle.images[rows]).max() < 0.04
+        gray = images.pixels[..., 0].astype(float) * 16 / 255
+        assert np.abs(gray - bundle.images[rows]).max() < 0.04
         assert (images.pixels == images.pixels[..., :1]).all()
 
 
@@ -154,7 +154,7 @@ def test_cifar_is_read_where_it_lies(
 def test_imagenet_is_read_as_torchvision_unpacks_it(
     look: Look, make: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Class names are the first synonym; twins are told apart by their WordNet id."""
+    """Class names are the first synonym; sidecars are told apart by their WordNet id."""
 
     class Unpacked:
         classes = (("crane",), ("tench", "Tinca tinca"), ("crane",))

@@ -49,7 +49,7 @@ def test_a_row_does_not_depend_on_its_company(
 
 
 def test_draws_look_uniform_and_independent() -> None:
-    """Mean, variance and correlation between neighbours as of U(0, 1), 5 sigma."""
+    """Mean, variance and correlation between neighbors as of U(0, 1), 5 sigma."""
     count = 20_000
     drawn = uniforms("shift", 0, 0, np.arange(count), 2)
     sigma = (1 / 12) ** 0.5 / count**0.5

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.data.listing import Listing
 from runtime.errors import InputRejectedError, RecipeError
 
-Look = Callable[..., Catalogue]
+Look = Callable[..., Catalog]
 
 
 def _pairs(listing: Listing, classes: tuple[str, ...]) -> dict[str, str]:

@@ -17,13 +17,13 @@ from PIL import Image
 from compress.cli.main import main
 from compress.context.vision import torchvision
 from compress.data.batches import evaluation_batches
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from compress.data.decode import Geometry
 from runtime.depth import eight_bits
 from runtime.errors import Exit, InputRejectedError, RecipeError
 from runtime.preprocess import Preprocess
 
-Look = Callable[..., Catalogue]
+Look = Callable[..., Catalog]
 
 
 SHAPE = Preprocess(size=8, resize=8)
@@ -65,7 +65,7 @@ def test_an_image_is_fitted_as_torchvision_does(
 
 @pytest.mark.parametrize("mode", ["L", "LA", "RGBA", "P", "1", "CMYK", "I;16", "F"])
 def test_every_mode_becomes_three_channels(mode: str) -> None:
-    """A grey ramp stays a grey ramp whatever a file calls it."""
+    """A gray ramp stays a gray ramp whatever a file calls it."""
     ramp = np.tile(np.arange(0, 256, 16, dtype=np.uint8), (16, 1))
     if mode == "I;16":
         picture = Image.fromarray(ramp.astype(np.uint16) * 257)
@@ -424,7 +424,7 @@ def test_an_evaluation_decodes_no_training_image(
 def test_memory_does_not_grow_with_the_data(look: Look, tmp_path: Path) -> None:
     """88 MB of pixels are written and mapped while 30 MB are never exceeded."""
     found = look("digits")
-    found.val.shelf.content(found.val.names[0])
+    found.val.source.content(found.val.names[0])
     tracemalloc.start()
     try:
         data = found.open(Preprocess(size=128, resize=128))

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from runtime.preprocess import Preprocess
 
-Look = Callable[..., Catalogue]
+Look = Callable[..., Catalog]
 
 
 # name: classes, native size, images to train on, images to validate on

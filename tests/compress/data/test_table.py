@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from compress.data.dataset import Catalogue
+from compress.data.dataset import Catalog
 from runtime.errors import InputRejectedError
 
-Look = Callable[..., Catalogue]
+Look = Callable[..., Catalog]
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_indices_without_gaps_can_train(
     assert len(found.val) == 3
 
 
-def test_a_list_inside_a_zip_names_its_neighbours(
+def test_a_list_inside_a_zip_names_its_neighbors(
     look: Look, make: SimpleNamespace, flat: Path, tmp_path: Path
 ) -> None:
     """labels.csv at the top or deeper; paths are relative to it."""

@@ -51,14 +51,14 @@ class Simulated:
     def machine(self) -> Machine:
         return this_machine()
 
-    def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
-        del files, plan, screen
+    def measure(self, files: Sequence[Path], plan: Plan, console: Voice) -> Profile:
+        del files, plan, console
         if self.error is not None:
             raise self.error
         self.seen.append(threading.active_count())
         return read_profile(self.answer, source=self.name)
 
-    def check(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Checks:
+    def check(self, files: Sequence[Path], plan: Plan, console: Voice) -> Checks:
         raise NotImplementedError
 
 
@@ -88,7 +88,7 @@ def test_a_thousand_devices_are_one_report_within_a_minute_and_flat_memory(
     }
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     threads, started = threading.active_count(), time.monotonic()
-    errand = Errand(files=(), plan=Plan(), screen=Silent(), out=tmp_path)
+    errand = Errand(files=(), plan=Plan(), console=Silent(), out=tmp_path)
     fleet = profile_fleet(devices, errand)
     took_s = time.monotonic() - started
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
@@ -117,7 +117,7 @@ def test_each_failure_is_a_sentence_and_the_exit_code_is_the_worst(
         "pi5": Simulated("pi5", text),
         "orin": Simulated("orin", text, DeviceError("orin: the connection was lost")),
     }
-    errand = Errand(files=(), plan=Plan(), screen=Silent())
+    errand = Errand(files=(), plan=Plan(), console=Silent())
     fleet = profile_fleet(devices, errand)
     assert fleet.exit_code == 7
     told = fleet.as_text()

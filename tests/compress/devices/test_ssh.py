@@ -437,7 +437,7 @@ def test_a_copy_goes_on_where_it_was_broken_and_spoiled_bytes_are_sent_again(
     for number, spoiled in enumerate((False, True)):
         file = tmp_path / f"{number}.onnx"
         shutil.copy(net, file)
-        twin = file.with_name(f"{file.name}.json")
+        sidecar = file.with_name(f"{file.name}.json")
         content = json.dumps(
             {
                 "sha256": sha256_of(file),
@@ -445,9 +445,9 @@ def test_a_copy_goes_on_where_it_was_broken_and_spoiled_bytes_are_sent_again(
                 "versions": {str(number): "x" * 600_000},
             }
         ).encode()
-        twin.write_bytes(content)
+        sidecar.write_bytes(content)
         half = len(content) // 2
-        part = sshd.store / f"{sha256_of(twin)}.part"
+        part = sshd.store / f"{sha256_of(sidecar)}.part"
         part.write_bytes(b"\0" * half if spoiled else content[:half])
         heard = Heard()
         with proxy(sshd.port) as link:
@@ -455,7 +455,7 @@ def test_a_copy_goes_on_where_it_was_broken_and_spoiled_bytes_are_sent_again(
             SshDevice(board, HASTY).measure([file], QUICK, heard)
         assert any("of it there already" in each for each in heard.sentences)
         assert (link.passed < len(content)) is not spoiled
-        assert (sshd.store / sha256_of(twin)).read_bytes() == content
+        assert (sshd.store / sha256_of(sidecar)).read_bytes() == content
 
 
 def test_a_file_that_is_wrong_here_is_refused_before_anybody_is_called(

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, fx, nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.plan import Plan, planned
@@ -26,7 +26,7 @@ class Made:
     net: nn.Module
     graph: fx.GraphModule
     plan: Plan
-    quantised: QuantizedNet
+    quantized: QuantizedNet
     images: Tensor
 
 
@@ -45,7 +45,7 @@ def lived_in(net: nn.Module, *, size: int) -> nn.Module:
 
 
 def made(name: str, *, size: int = 64) -> Made:
-    """The network of that name, quantised on noise."""
+    """The network of that name, quantized on noise."""
     torch.manual_seed(0)
     model = build(
         ModelSpec(name=name),
@@ -53,7 +53,7 @@ def made(name: str, *, size: int = 64) -> Made:
         native_size=size,
         size=size,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     net = lived_in(model.net, size=size)
     graph = captured(net, size=size, name=name)
@@ -69,7 +69,7 @@ def made(name: str, *, size: int = 64) -> Made:
 
 
 @pytest.fixture(scope="session")
-def quantised() -> Callable[[str], Made]:
+def quantized() -> Callable[[str], Made]:
     """Give a network of the model table on its grids; each is made once."""
     known: dict[str, Made] = {}
 

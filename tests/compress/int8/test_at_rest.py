@@ -1,4 +1,4 @@
-"""A quantised network comes back bit for bit, or is refused with a sentence."""
+"""A quantized network comes back bit for bit, or is refused with a sentence."""
 
 import copy
 from collections.abc import Callable
@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import fx
 
-from compress.context.console import Screen
-from compress.evaluation.costs import census
+from compress.context.console import Console
+from compress.evaluation.costs import costs_of
 from compress.int8.at_rest import record_of, tensors_of
 from compress.int8.capture import ATEN, parameter
 from compress.int8.grids import Grid
@@ -24,23 +24,23 @@ from runtime.files import read_json, write_json
 
 
 def model_of(made: object, name: str) -> Model:
-    """The model around a quantised network."""
+    """The model around a quantized network."""
     model = build(
         ModelSpec(name=name),
         classes=tuple("abcdefghij"),
         native_size=64,
         size=64,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
-    return model.with_net(made.quantised)  # type: ignore[attr-defined]
+    return model.with_net(made.quantized)  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnet18"])
 def test_it_comes_back_bit_for_bit(
-    name: str, quantised: Callable[..., object], tmp_path: Path
+    name: str, quantized: Callable[..., object], tmp_path: Path
 ) -> None:
-    made = quantised(name)
+    made = quantized(name)
     model = model_of(made, name)
     logits = replace(model.net.scheme, logits=Grid(0.1, 3))  # type: ignore[union-attr,arg-type]
     model = model.with_net(QuantizedNet(model.net.graph, logits))  # type: ignore[arg-type]
@@ -54,27 +54,27 @@ def test_it_comes_back_bit_for_bit(
 
 
 def test_what_float_operators_read_comes_back_too(
-    quantised: Callable[..., object], tmp_path: Path
+    quantized: Callable[..., object], tmp_path: Path
 ) -> None:
     """Layer norms and layer scales of a trained ConvNeXt are not those of a new one."""
-    made = quantised("convnext_atto")
-    graph = copy.deepcopy(made.quantised.graph)  # type: ignore[attr-defined]
+    made = quantized("convnext_atto")
+    graph = copy.deepcopy(made.quantized.graph)  # type: ignore[attr-defined]
     for node in graph.graph.nodes:
         if node.target in {ATEN.layer_norm.default, ATEN.mul.Tensor}:
             constant = next(each for each in node.args[1:] if isinstance(each, fx.Node))
             parameter(graph, constant).add_(0.5)
-    net = QuantizedNet(graph, made.quantised.scheme)  # type: ignore[attr-defined]
+    net = QuantizedNet(graph, made.quantized.scheme)  # type: ignore[attr-defined]
     model = model_of(made, "convnext_atto").with_net(net)
     save_model(model, tmp_path)
     back = load_model(tmp_path).net
     with torch.inference_mode():
         want = net(made.images)  # type: ignore[attr-defined]
         assert torch.equal(back(made.images), want)  # type: ignore[attr-defined]
-        assert not torch.equal(made.quantised(made.images), want)  # type: ignore[attr-defined]
+        assert not torch.equal(made.quantized(made.images), want)  # type: ignore[attr-defined]
 
 
-def test_other_grids_are_another_network(quantised: Callable[..., object]) -> None:
-    model = model_of(quantised("resnet18"), "resnet18")
+def test_other_grids_are_another_network(quantized: Callable[..., object]) -> None:
+    model = model_of(quantized("resnet18"), "resnet18")
     net = model.net
     assert isinstance(net, QuantizedNet)
     first = next(iter(net.scheme.activations))
@@ -84,9 +84,9 @@ def test_other_grids_are_another_network(quantised: Callable[..., object]) -> No
 
 
 def test_a_record_that_does_not_fit_is_refused(
-    quantised: Callable[..., object], tmp_path: Path
+    quantized: Callable[..., object], tmp_path: Path
 ) -> None:
-    save_model(model_of(quantised("resnet18"), "resnet18"), tmp_path)
+    save_model(model_of(quantized("resnet18"), "resnet18"), tmp_path)
     record = read_json(tmp_path / "model.json")
     names = record["int8"]["activations"]  # type: ignore[index]
     names[0] = "a_layer_of_another_version"
@@ -96,18 +96,18 @@ def test_a_record_that_does_not_fit_is_refused(
 
 
 def test_it_is_weighed_as_a_file_would_hold_it(
-    quantised: Callable[..., object],
+    quantized: Callable[..., object],
 ) -> None:
-    made = quantised("resnet18")
+    made = quantized("resnet18")
     model = model_of(made, "resnet18")
     plain = model.with_net(made.net)  # type: ignore[attr-defined]
     # Four bytes a weight become one; biases stay four.
-    assert 3.9 < census(plain).size_bytes / census(model).size_bytes < 4.0
-    assert census(model).macs == census(plain).macs
+    assert 3.9 < costs_of(plain).size_bytes / costs_of(model).size_bytes < 4.0
+    assert costs_of(model).macs == costs_of(plain).macs
 
 
-def test_every_tensor_is_written(quantised: Callable[..., object]) -> None:
-    net = quantised("mobilenetv3_small_050").quantised  # type: ignore[attr-defined]
+def test_every_tensor_is_written(quantized: Callable[..., object]) -> None:
+    net = quantized("mobilenetv3_small_050").quantized  # type: ignore[attr-defined]
     found = tensors_of(net)
     assert len(found["activations.scale"]) == len(record_of(net)["activations"])  # type: ignore[arg-type]
     assert TENSORS == "model.safetensors"

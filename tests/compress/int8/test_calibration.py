@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.calibration import _warn_of_overlap, chosen_images
 from compress.data.data import Data, Images
-from compress.quantization.ptq import quantised as quantised_by
+from compress.quantization.ptq import quantized as quantized_by
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 
 if TYPE_CHECKING:
-    from compress.data.dataset import Catalogue
+    from compress.data.dataset import Catalog
 
 
 def drawn(labels: list[int], *, seed: int = 0) -> Images:
@@ -29,7 +29,7 @@ def drawn(labels: list[int], *, seed: int = 0) -> Images:
 
 @dataclass(frozen=True)
 class Shelved:
-    """A catalogue whose images are in memory already."""
+    """A catalog whose images are in memory already."""
 
     train: Images | None
     classes: tuple[str, ...] = ("a", "b", "c")
@@ -43,9 +43,9 @@ class Shelved:
 def chosen(images: Images | None, count: int, *, seed: int = 0) -> Images:
     """What a calibration on `images` looks at."""
     return chosen_images(
-        cast("Catalogue", Shelved(images)),
+        cast("Catalog", Shelved(images)),
         Preprocess(size=8, resize=8),
-        Job(folder=Path(), seed=seed),
+        RunContext(folder=Path(), seed=seed),
         source=None,
         count=count,
     )
@@ -85,23 +85,23 @@ def test_images_that_also_judge_are_warned_of(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     judging = drawn([0, 1, 2] * 4)
-    _warn_of_overlap(judging, judging, Job(folder=Path()))
+    _warn_of_overlap(judging, judging, RunContext(folder=Path()))
     assert "12 of 12 images are also among those that judge" in capsys.readouterr().err
-    _warn_of_overlap(drawn([0, 1, 2], seed=1), judging, Job(folder=Path()))
+    _warn_of_overlap(drawn([0, 1, 2], seed=1), judging, RunContext(folder=Path()))
     assert capsys.readouterr().err == ""
 
 
 def test_images_that_are_no_numbers_are_told_with_the_tensor(
-    quantised: Callable[[str], object],
+    quantized: Callable[[str], object],
 ) -> None:
-    graph = quantised("resnet18").graph  # type: ignore[attr-defined]
+    graph = quantized("resnet18").graph  # type: ignore[attr-defined]
     images = torch.zeros(2, 3, 64, 64)
     images[1, 0, 0, 0] = float("nan")
     with pytest.raises(InputRejectedError, match="image gives numbers that are not"):
-        quantised_by(graph, lambda: [images])
+        quantized_by(graph, lambda: [images])
 
 
-def test_no_images_at_all_are_refused(quantised: Callable[[str], object]) -> None:
-    graph = quantised("resnet18").graph  # type: ignore[attr-defined]
+def test_no_images_at_all_are_refused(quantized: Callable[[str], object]) -> None:
+    graph = quantized("resnet18").graph  # type: ignore[attr-defined]
     with pytest.raises(InputRejectedError, match="no images were given"):
-        quantised_by(graph, list)
+        quantized_by(graph, list)

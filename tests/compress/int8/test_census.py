@@ -1,4 +1,4 @@
-"""What stays float in a quantised network is named, with its share of the work."""
+"""What stays float in a quantized network is named, with its share of the work."""
 
 import torch
 import torch.nn.functional as F  # noqa: N812  # the field's name for it

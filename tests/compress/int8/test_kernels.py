@@ -26,7 +26,7 @@ def integers(values: torch.Tensor, grid: Grid) -> torch.Tensor:
     return steps.round().long() + grid.zero_point
 
 
-def requantised(sums: np.ndarray, factors: np.ndarray, grid: Grid) -> np.ndarray:
+def requantized(sums: np.ndarray, factors: np.ndarray, grid: Grid) -> np.ndarray:
     """Integer sums to steps: one float32 product, half to even, saturated."""
     scaled = np.rint(sums.astype(np.float32) * factors.astype(np.float32))
     return np.clip(scaled + grid.zero_point, -128, 127).astype(np.int64)
@@ -52,7 +52,7 @@ def test_a_convolution_is_that_of_an_integer_unit(groups: int) -> None:
         steps.double() - source.zero_point, whole.double(), bias.double(),
         padding=1, groups=groups,
     )  # fmt: skip
-    want = requantised(sums.numpy(), factors.view(1, -1, 1, 1).numpy(), target)
+    want = requantized(sums.numpy(), factors.view(1, -1, 1, 1).numpy(), target)
     assert np.array_equal(integers(have, target).numpy(), want)
 
 

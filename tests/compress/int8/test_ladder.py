@@ -9,12 +9,17 @@ from torch import Tensor, fx, nn
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
 from compress.int8.simulate import QuantizedNet
-from compress.quantization.accuracy_recovery import RUNGS, TRAINED, Limits, heal
-from compress.quantization.evaluator import Judge, Verdict, judge_of
+from compress.quantization.accuracy_recovery import (
+    REMEDIES,
+    TRAINED,
+    Limits,
+    recover_accuracy,
+)
+from compress.quantization.evaluator import AccuracyReport, Evaluator, evaluator_of
 from compress.quantization.ptq import Methods
 from runtime.errors import InputRejectedError
 
-PLAIN = Methods(ranges="minmax", equalise=False)
+PLAIN = Methods(ranges="minmax", equalize=False)
 
 
 @pytest.fixture
@@ -44,25 +49,29 @@ class Told:
     def __init__(self, *losses: float | tuple[float | None, float]) -> None:
         """Each of right answers, None where labels do not fit, and of any, or both."""
         self.losses = list(losses)
-        self.float32 = Verdict(accuracy=1.0, agreement=1.0, sqnr_db=150.0, images=100)
+        self.float32 = AccuracyReport(
+            accuracy=1.0, agreement=1.0, sqnr_db=150.0, images=100
+        )
 
-    def __call__(self, net: nn.Module) -> Verdict:
+    def __call__(self, net: nn.Module) -> AccuracyReport:
         """The next verdict."""
         assert isinstance(net, QuantizedNet)
         loss = self.losses.pop(0)
         drop, flips = loss if isinstance(loss, tuple) else (loss, loss)
         right = None if drop is None else 1 - drop
-        return Verdict(accuracy=right, agreement=1 - flips, sqnr_db=20.0, images=100)
+        return AccuracyReport(
+            accuracy=right, agreement=1 - flips, sqnr_db=20.0, images=100
+        )
 
 
 def climbed(graph: fx.GraphModule, *drops: float, **more: object) -> object:
     """The ladder's result for these verdicts."""
-    judge: Judge = Told(*drops)  # type: ignore[assignment]
+    judge: Evaluator = Told(*drops)  # type: ignore[assignment]
     limits = Limits(accuracy_drop=0.01)
-    return heal(graph, shown, judge, limits=limits, methods=PLAIN, **more)  # type: ignore[arg-type]
+    return recover_accuracy(graph, shown, judge, limits=limits, methods=PLAIN, **more)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("rung", range(len(RUNGS)))
+@pytest.mark.parametrize("rung", range(len(REMEDIES)))
 def test_the_ladder_ends_at_the_first_rung_that_holds(
     graph: fx.GraphModule, rung: int
 ) -> None:
@@ -70,14 +79,14 @@ def test_the_ladder_ends_at_the_first_rung_that_holds(
 
     assert healed.holds  # type: ignore[attr-defined]
     names = [each.name for each in healed.rungs]  # type: ignore[attr-defined]
-    assert names == [name for name, _ in RUNGS[: rung + 1]]
+    assert names == [name for name, _ in REMEDIES[: rung + 1]]
     assert [each.holds for each in healed.rungs] == [False] * rung + [True]  # type: ignore[attr-defined]
 
 
 def test_then_the_most_harmful_operators_go_back_to_float(
     graph: fx.GraphModule,
 ) -> None:
-    healed = climbed(graph, *[0.05] * len(RUNGS), 0.03, 0.0)
+    healed = climbed(graph, *[0.05] * len(REMEDIES), 0.03, 0.0)
 
     last = healed.rungs[-1]  # type: ignore[attr-defined]
     assert last.name == "2 in float"
@@ -93,7 +102,7 @@ def test_training_comes_last_and_the_best_rung_is_kept(graph: fx.GraphModule) ->
         trained.append(net)
         return net
 
-    drops = [0.05, 0.02, *[0.05] * (len(RUNGS) - 2), *[0.05] * 4, 0.04]
+    drops = [0.05, 0.02, *[0.05] * (len(REMEDIES) - 2), *[0.05] * 4, 0.04]
     healed = climbed(graph, *drops, train=train)
 
     assert not healed.holds  # type: ignore[attr-defined]
@@ -105,22 +114,22 @@ def test_training_comes_last_and_the_best_rung_is_kept(graph: fx.GraphModule) ->
 def test_a_rung_that_makes_things_worse_is_not_built_upon(
     graph: fx.GraphModule, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Equalisation lost more, so what follows goes on without it."""
+    """Equalization lost more, so what follows goes on without it."""
     asked: list[Methods] = []
 
-    def quantised(
+    def quantized(
         graph: fx.GraphModule, images: Callable[[], object], **more: object
     ) -> QuantizedNet:
-        from compress.quantization.ptq import quantised as real
+        from compress.quantization.ptq import quantized as real
 
         asked.append(more["methods"])  # type: ignore[arg-type]
         return real(graph, images, **more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("compress.quantization.accuracy_recovery.quantised", quantised)
+    monkeypatch.setattr("compress.quantization.accuracy_recovery.quantized", quantized)
 
     climbed(graph, 0.05, 0.04, 0.08, 0.03, 0.0)
 
-    assert [each.equalise for each in asked] == [False, False, True, False, False]
+    assert [each.equalize for each in asked] == [False, False, True, False, False]
 
 
 @pytest.mark.parametrize(
@@ -137,7 +146,7 @@ def test_a_rung_holds_when_every_limit_holds(
     """Top-1 holds at once though answers change; then flips, then both."""
     judge = Told((0.0, 0.05), (0.03, 0.02), (0.01, 0.01))
 
-    healed = heal(graph, shown, judge, limits=limits, methods=PLAIN)  # type: ignore[arg-type]
+    healed = recover_accuracy(graph, shown, judge, limits=limits, methods=PLAIN)  # type: ignore[arg-type]
 
     assert healed.holds
     assert len(healed.rungs) == rungs
@@ -150,7 +159,7 @@ def test_without_labels_that_fit_flips_are_all_there_is(graph: fx.GraphModule) -
     limits = Limits(accuracy_drop=0.04, flips=0.02)
     judge = Told((None, 0.03), (None, 0.02))
 
-    healed = heal(graph, shown, judge, limits=limits, methods=PLAIN)  # type: ignore[arg-type]
+    healed = recover_accuracy(graph, shown, judge, limits=limits, methods=PLAIN)  # type: ignore[arg-type]
 
     assert [each.drop for each in healed.rungs] == pytest.approx([0.03, 0.02])
     assert [each.holds for each in healed.rungs] == [False, True]
@@ -163,11 +172,11 @@ def test_where_no_rung_holds_the_closest_to_all_limits_is_kept(
     losses = [(0.05, 0.05), (0.0, 0.09), (0.02, 0.03), *[(0.05, 0.05)] * 6]
     limits = Limits(accuracy_drop=0.01, flips=0.01)
 
-    healed = heal(graph, shown, Told(*losses), limits=limits, methods=PLAIN)  # type: ignore[arg-type]
+    healed = recover_accuracy(graph, shown, Told(*losses), limits=limits, methods=PLAIN)  # type: ignore[arg-type]
 
     assert not healed.holds
-    assert healed.rungs[2].name == "equalisation"
-    assert healed.net.graph is not graph  # equalised, unlike the first two
+    assert healed.rungs[2].name == "equalization"
+    assert healed.net.graph is not graph  # equalized, unlike the first two
 
 
 def test_a_judge_counts_flips_and_right_answers() -> None:
@@ -187,7 +196,7 @@ def test_a_judge_counts_flips_and_right_answers() -> None:
     def pairs() -> list[tuple[Tensor, Tensor]]:
         return [(torch.zeros(4, 3, 8, 8), torch.tensor([0, 1, 2, 0]))]
 
-    judge = judge_of(Answers(logits), pairs, labels_fit=True)
+    judge = evaluator_of(Answers(logits), pairs, labels_fit=True)
     verdict = judge(Answers(other))
 
     assert judge.float32.accuracy == pytest.approx(0.75)
@@ -198,4 +207,4 @@ def test_a_judge_counts_flips_and_right_answers() -> None:
 
 def test_no_held_out_images_is_one_sentence() -> None:
     with pytest.raises(InputRejectedError, match="no held-out images"):
-        judge_of(nn.Identity(), list, labels_fit=True)
+        evaluator_of(nn.Identity(), list, labels_fit=True)

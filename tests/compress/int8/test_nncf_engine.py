@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.quantization.nncf import Control, nncf_quantised
+from compress.quantization.nncf import Control, nncf_quantized
 from export.onnx.lower import int8_macs_fraction, lowered
 from export.to_onnx import to_onnx
 from runtime.errors import InputRejectedError
@@ -52,10 +52,10 @@ class Drowned(nn.Module):
 
 @pytest.fixture(scope="module")
 def images() -> Tensor:
-    """Noise of different colours."""
+    """Noise of different colors."""
     generator = torch.Generator().manual_seed(0)
-    colours = torch.randn(48, 3, 1, 1, generator=generator)
-    return colours + 0.3 * torch.randn(48, 3, SIZE, SIZE, generator=generator)
+    colors = torch.randn(48, 3, 1, 1, generator=generator)
+    return colors + 0.3 * torch.randn(48, 3, SIZE, SIZE, generator=generator)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def made(
 
     control = None if allowed is None else Control(judged, allowed)
     raw, file = folder / f"raw{allowed}.onnx", folder / f"file{allowed}.onnx"
-    nncf_quantised(plain, raw, lambda: images.split(16), control=control)
+    nncf_quantized(plain, raw, lambda: images.split(16), control=control)
     onnx.save(lowered(onnx.load(raw), TARGETS["x86-avx2"]), file)
     answers = open_session(file).run(images.numpy()).argmax(axis=1)
     return float((answers == with_float).mean()), int8_macs_fraction(file)
@@ -120,7 +120,7 @@ def test_where_nothing_stays_in_int8_that_is_the_answer(
             yield image[None], (int(right) + wrong) % CLASSES
 
     with pytest.raises(InputRejectedError, match="nothing of plain"):
-        nncf_quantised(
+        nncf_quantized(
             plain,
             tmp_path / "raw.onnx",
             lambda: images.split(16),

@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured
-from compress.quantization.accuracy_recovery import Limits, heal
-from compress.quantization.evaluator import judge_of
+from compress.quantization.accuracy_recovery import Limits, recover_accuracy
+from compress.quantization.evaluator import evaluator_of
 from compress.quantization.output_sensitivity import influences
-from compress.training.losses import distillation_loss
+from compress.training.losses import soft_target_loss
 
 IMAGES = torch.randn(12, 3, 16, 16, generator=torch.Generator().manual_seed(0))
 
@@ -45,7 +45,7 @@ def shown() -> list[tuple[Tensor, Tensor]]:
 def test_the_verdict_is_the_variance_that_is_kept() -> None:
     """Of half of the deviations from the mean, three quarters of their squares are."""
     graph = traced()
-    judge = judge_of(graph, shown, labels_fit=False)
+    judge = evaluator_of(graph, shown, labels_fit=False)
     mean = judge.logits.mean()
 
     verdict = judge(Halved(graph, mean))
@@ -90,9 +90,9 @@ def test_what_matters_to_an_output_is_its_own_gradient() -> None:
 def test_the_doctor_climbs_for_one_output() -> None:
     """No argmax of one number may say that all is well."""
     graph = traced()
-    judge = judge_of(graph, shown, labels_fit=False)
+    judge = evaluator_of(graph, shown, labels_fit=False)
 
-    healed = heal(graph, lambda: [IMAGES], judge, limits=Limits(flips=1e-7))
+    healed = recover_accuracy(graph, lambda: [IMAGES], judge, limits=Limits(flips=1e-7))
 
     assert len(healed.rungs) > 1
     assert all(rung.counted == "variance" and rung.flips > 0 for rung in healed.rungs)
@@ -100,7 +100,7 @@ def test_the_doctor_climbs_for_one_output() -> None:
 
 def test_one_output_is_taught_by_squared_error() -> None:
     student, teacher = torch.tensor([[1.0], [3.0]]), torch.tensor([[1.0], [1.0]])
-    assert distillation_loss(student, teacher, temperature=4.0) == 2.0
+    assert soft_target_loss(student, teacher, temperature=4.0) == 2.0
 
 
 def test_labels_cannot_teach_one_output(

@@ -1,4 +1,4 @@
-"""The quantiser's techniques, each against what it promises."""
+"""The quantizer's techniques, each against what it promises."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ from compress.quantization.bias_correction import (
     with_weights_corrected,
 )
 from compress.quantization.calibrate import Seen
-from compress.quantization.equalization import equalised, ties
+from compress.quantization.equalization import equalized, ties
 from compress.quantization.output_sensitivity import (
     REACHES,
     Influence,
@@ -30,7 +30,7 @@ from compress.quantization.output_sensitivity import (
     evenly,
     influences,
 )
-from compress.quantization.ptq import Methods, quantised, ranges_of
+from compress.quantization.ptq import Methods, quantized, ranges_of
 from compress.quantization.ranges import chosen_ranges
 
 
@@ -111,23 +111,23 @@ def test_candidates_for_a_range_end_at_what_was_seen() -> None:
     assert float(high[0]) == pytest.approx(0.3 * 4)
 
 
-def test_equalising_leaves_the_function_as_it_is() -> None:
+def test_equalizing_leaves_the_function_as_it_is() -> None:
     """ReLU passes every factor on."""
     graph, shown = graph_of(small(nn.ReLU())), images()
 
-    made = equalised(graph, found_in(graph, shown))
+    made = equalized(graph, found_in(graph, shown))
 
     assert list(ties(graph))
     torch.testing.assert_close(made(shown), graph(shown), rtol=1e-4, atol=1e-5)
     assert any(name.endswith("_equal") for name, _ in made.named_parameters())
 
 
-def test_equalising_cuts_a_stretched_channel_where_relu6_does() -> None:
+def test_equalizing_cuts_a_stretched_channel_where_relu6_does() -> None:
     """A channel stretched by f ends at 6 / f: computed from the weights' ratios."""
     net = small(nn.ReLU6())
     graph, shown = graph_of(net), images()
 
-    made = equalised(graph, found_in(graph, shown))
+    made = equalized(graph, found_in(graph, shown))
 
     first, second = weighted(graph)[0], weighted(made)[0]
     ratio = parameter(made, weight_of(second)) / parameter(graph, weight_of(first))
@@ -157,13 +157,13 @@ def test_a_channel_is_cut_where_that_costs_less_than_its_steps() -> None:
             assert float(found[channel, place]) == pytest.approx(wanted, abs=1e-5)
 
 
-def test_equalising_lowers_the_error_before_a_depthwise_convolution() -> None:
+def test_equalizing_lowers_the_error_before_a_depthwise_convolution() -> None:
     """Its weights pay nothing, so channels a hundred times apart must gain."""
     graph, shown = graph_of(small(nn.ReLU())), images()
     errors = []
-    for equalise in (False, True):
-        methods = Methods(ranges="minmax", equalise=equalise, correct_bias="none")
-        net = quantised(graph, lambda: [shown], methods=methods)
+    for equalize in (False, True):
+        methods = Methods(ranges="minmax", equalize=equalize, correct_bias="none")
+        net = quantized(graph, lambda: [shown], methods=methods)
         errors.append(float((net(shown) - graph(shown)).square().mean()))
     assert errors[1] < errors[0]
 
@@ -259,10 +259,10 @@ def test_images_are_taken_evenly_and_one_by_one() -> None:
 
 @pytest.mark.parametrize("ranges", ["output", "mean", "minmax", "percentile", "mse"])
 def test_every_way_to_choose_ranges_serves_a_network(
-    ranges: str, quantised: Callable[..., object]
+    ranges: str, quantized: Callable[..., object]
 ) -> None:
     """Same graph in, same answers as float for nearly all; the graph is left alone."""
-    made = quantised("mobilenetv3_small_050")
+    made = quantized("mobilenetv3_small_050")
     graph, shown = made.graph, made.images  # type: ignore[attr-defined]
     before = [each.clone() for each in graph.parameters()]
 

@@ -46,7 +46,7 @@ class Tiny(nn.Module):
 
 
 def pictures(seed: int = 0, count: int = 24) -> Tensor:
-    """Noise as normalised images."""
+    """Noise as normalized images."""
     chance = torch.Generator().manual_seed(seed)
     return torch.rand(count, 3, SIZE, SIZE, generator=chance) * 4 - 2
 

@@ -7,9 +7,9 @@ from typing import Any
 from compress.int8.regions import cuts, gates
 
 
-def test_cuts_are_where_one_tensor_leads_on(quantised: Callable[[str], Any]) -> None:
+def test_cuts_are_where_one_tensor_leads_on(quantized: Callable[[str], Any]) -> None:
     """In a ResNet: after the stem, its pool, each block, the pool and the answer."""
-    found = cuts(quantised("resnet18").graph)
+    found = cuts(quantized("resnet18").graph)
 
     added = [now - before for before, now in pairwise([frozenset[str](), *found])]
     assert added[0] == {"conv1", "act1"}
@@ -22,19 +22,19 @@ def test_cuts_are_where_one_tensor_leads_on(quantised: Callable[[str], Any]) -> 
 
 
 def test_gates_are_what_scales_a_tensor_by_its_own_mean(
-    quantised: Callable[[str], Any],
+    quantized: Callable[[str], Any],
 ) -> None:
     """Squeeze-and-excite: pool, two convolutions, their clamps; not what they scale."""
-    found = gates(quantised("mobilenetv3_small_050").graph)
+    found = gates(quantized("mobilenetv3_small_050").graph)
 
     assert {"blocks_0_0_se_conv_reduce", "blocks_0_0_se_conv_expand"} <= found
     assert not {name for name in found if "_se" not in name}
-    assert gates(quantised("resnet18").graph) == frozenset()
+    assert gates(quantized("resnet18").graph) == frozenset()
 
 
-def test_a_gate_may_branch_within(quantised: Callable[[str], Any]) -> None:
+def test_a_gate_may_branch_within(quantized: Callable[[str], Any]) -> None:
     """EfficientNet's squeeze ends in SiLU, x times its own sigmoid."""
-    found = gates(quantised("efficientnet_b0").graph)
+    found = gates(quantized("efficientnet_b0").graph)
 
     assert {"blocks_0_0_se_conv_reduce", "blocks_0_0_se_conv_expand"} <= found
     assert not {name for name in found if "_se" not in name}

@@ -26,9 +26,9 @@ KINDS = (
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_canonical_graph_answers_as_the_network(
-    name: str, quantised: Callable[..., object]
+    name: str, quantized: Callable[..., object]
 ) -> None:
-    made = quantised(name)
+    made = quantized(name)
     with torch.inference_mode():
         want, have = made.net(made.images), made.graph(made.images)  # type: ignore[attr-defined]
     assert (want - have).abs().max() <= 1e-4 * want.abs().max()
@@ -36,9 +36,9 @@ def test_the_canonical_graph_answers_as_the_network(
 
 @pytest.mark.parametrize("name", KINDS)
 def test_the_table_knows_every_operator(
-    name: str, quantised: Callable[..., object]
+    name: str, quantized: Callable[..., object]
 ) -> None:
-    graph = quantised(name).graph.graph  # type: ignore[attr-defined]
+    graph = quantized(name).graph.graph  # type: ignore[attr-defined]
     called = {node.target for node in graph.nodes if node.op == "call_function"}
     assert called <= set(TABLE)
 

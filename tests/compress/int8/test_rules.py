@@ -15,10 +15,10 @@ NETS = ("mobilenetv3_small_050", "resnet18", "shufflenet_v2_x0_5")
 
 @pytest.mark.parametrize("name", NETS)
 def test_what_is_added_up_has_one_scale(
-    name: str, quantised: Callable[..., object]
+    name: str, quantized: Callable[..., object]
 ) -> None:
-    made = quantised(name)
-    grids = made.quantised.scheme.activations  # type: ignore[attr-defined]
+    made = quantized(name)
+    grids = made.quantized.scheme.activations  # type: ignore[attr-defined]
     for node in made.graph.graph.nodes:  # type: ignore[attr-defined]
         if node.target is not ATEN.add.Tensor:
             continue
@@ -29,10 +29,10 @@ def test_what_is_added_up_has_one_scale(
 
 @pytest.mark.parametrize("name", NETS)
 def test_what_only_moves_numbers_keeps_their_grid(
-    name: str, quantised: Callable[..., object]
+    name: str, quantized: Callable[..., object]
 ) -> None:
-    made = quantised(name)
-    grids = made.quantised.scheme.activations  # type: ignore[attr-defined]
+    made = quantized(name)
+    grids = made.quantized.scheme.activations  # type: ignore[attr-defined]
     for node in made.graph.graph.nodes:  # type: ignore[attr-defined]
         rule = rule_of(node)
         if rule is None or rule.output not in {"shared", "joined"}:
@@ -42,9 +42,9 @@ def test_what_only_moves_numbers_keeps_their_grid(
         assert len(set(known)) <= 1
 
 
-def test_products_have_even_zero_points(quantised: Callable[..., object]) -> None:
-    made = quantised("mobilenetv3_small_050")
-    grids = made.quantised.scheme.activations  # type: ignore[attr-defined]
+def test_products_have_even_zero_points(quantized: Callable[..., object]) -> None:
+    made = quantized("mobilenetv3_small_050")
+    grids = made.quantized.scheme.activations  # type: ignore[attr-defined]
     nodes = made.graph.graph.nodes  # type: ignore[attr-defined]
     products = [node.name for node in nodes if node.target is ATEN.mul.Tensor]
     assert products
@@ -52,10 +52,10 @@ def test_products_have_even_zero_points(quantised: Callable[..., object]) -> Non
 
 
 def test_the_gate_of_h_swish_is_another_reading_of_its_input(
-    quantised: Callable[..., object],
+    quantized: Callable[..., object],
 ) -> None:
-    made = quantised("mobilenetv3_small_050")
-    grids = made.quantised.scheme.activations  # type: ignore[attr-defined]
+    made = quantized("mobilenetv3_small_050")
+    grids = made.quantized.scheme.activations  # type: ignore[attr-defined]
     found = 0
     for node in made.graph.graph.nodes:  # type: ignore[attr-defined]
         if node.target is not ATEN.hardsigmoid.default:
@@ -75,10 +75,10 @@ def test_the_gate_of_h_swish_is_another_reading_of_its_input(
     assert found
 
 
-def test_no_pixel_lies_near_a_tie(quantised: Callable[..., object]) -> None:
+def test_no_pixel_lies_near_a_tie(quantized: Callable[..., object]) -> None:
     from compress.int8.rules import grids_of
 
-    made = quantised("resnet18")
+    made = quantized("resnet18")
     levels = pixel_levels((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     ranges = dict.fromkeys(made.plan.groups, (-2.1179, 2.64))  # type: ignore[attr-defined]
     grid = grids_of(made.graph, made.plan, ranges, levels=levels)["image"]  # type: ignore[attr-defined]
@@ -88,17 +88,17 @@ def test_no_pixel_lies_near_a_tie(quantised: Callable[..., object]) -> None:
 
 
 def test_the_answer_of_a_linear_layer_is_left_alone(
-    quantised: Callable[..., object],
+    quantized: Callable[..., object],
 ) -> None:
-    made = quantised("resnet18")
+    made = quantized("resnet18")
     nodes = list(made.graph.graph.nodes)  # type: ignore[attr-defined]
     last = nodes[-1].args[0]
     assert last.target is ATEN.linear.default
-    assert last.name not in made.quantised.scheme.activations  # type: ignore[attr-defined]
+    assert last.name not in made.quantized.scheme.activations  # type: ignore[attr-defined]
 
 
 def test_the_range_that_an_answer_is_read_off_is_not_cut(
-    quantised: Callable[..., object],
+    quantized: Callable[..., object],
 ) -> None:
-    made = quantised("squeezenet1_1")
+    made = quantized("squeezenet1_1")
     assert len(made.plan.logits) == 1  # type: ignore[attr-defined]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from compress.lowrank.layers import Split, kind_of, spectra_of, splittable
 from compress.lowrank.moments import Moments, moments_of
 from compress.lowrank.responses import refitted_, rows_of, shapes_of
-from compress.models.surgery.record import Factorised
+from compress.models.surgery.record import Factorized
 from runtime.errors import RecipeError
 
 
@@ -198,7 +198,7 @@ def halved(net: nn.Module, *names: str) -> tuple[nn.Module, list[Split]]:
     for name, layer in layers.items():
         split = split_of(name, layer, moments[name])
         ranks = (2, 4) if split.kind == "tucker2" else (3,)
-        made.set_submodule(name, split.made(Factorised(kind=split.kind, ranks=ranks)))
+        made.set_submodule(name, split.made(Factorized(kind=split.kind, ranks=ranks)))
         splits.append(split)
     return made.requires_grad_(requires_grad=False), splits
 

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from compress.context.aim import Aim
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.devices import measuring
 from compress.lowrank.chain import chain
 from compress.lowrank.timing import raced
@@ -60,7 +60,9 @@ def test_more_work_takes_more_time(tmp_path: Path) -> None:
     small, large = nn.Linear(512, 256), nn.Linear(512, 4096)
     rng = np.random.default_rng(0)
 
-    times = raced([large, small], (1, 512), job=Job(folder=tmp_path), rng=rng)
+    times = raced(
+        [large, small], (1, 512), context=RunContext(folder=tmp_path), rng=rng
+    )
 
     assert times[0] > 2 * times[1] > 0
 
@@ -71,10 +73,10 @@ class Board:
     def __init__(self) -> None:
         self.asked: list[tuple[list[str], Plan]] = []
 
-    def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
+    def measure(self, files: Sequence[Path], plan: Plan, console: Voice) -> Profile:
         """Measure, and count."""
         self.asked.append(([path.name for path in files], plan))
-        found = profile_files(files, replace(plan, runs=10), screen)
+        found = profile_files(files, replace(plan, runs=10), console)
         slower = [
             replace(
                 each, samples_ns=tuple(range(1_000_000 * place, 1_000_000 * place + 9))
@@ -91,17 +93,17 @@ def test_layers_are_timed_where_the_files_will_be_measured(
     board = Board()
     monkeypatch.setattr(measuring, "device", {"pi5": board}.__getitem__)
     layers = [nn.Conv2d(3, 4, 1), nn.Conv2d(3, 400, 3), nn.Conv2d(3, 4, 1)]
-    job = Job(folder=tmp_path, aim=Aim(device="pi5", threads=4))
+    context = RunContext(folder=tmp_path, aim=Aim(device="pi5", threads=4))
     rng = np.random.default_rng(0)
 
-    times = raced(layers, (1, 3, 8, 8), job=job, rng=rng)
+    times = raced(layers, (1, 3, 8, 8), context=context, rng=rng)
 
     assert times == pytest.approx((1.0, 2.0, 3.0), rel=1e-3)
     ((names, plan),) = board.asked
     assert names == ["0.onnx", "1.onnx", "2.onnx"]
     assert (plan.runtime, plan.threads, plan.compare) == ("onnxruntime", 4, True)
-    (alone,) = raced(layers[:1], (1, 3, 8, 8), job=job, rng=rng)
+    (alone,) = raced(layers[:1], (1, 3, 8, 8), context=context, rng=rng)
     assert alone == pytest.approx(1.0, rel=1e-3)
-    elsewhere = replace(job, aim=replace(job.aim, runtime="litert"))
-    raced(layers[:1], (1, 3, 8, 8), job=elsewhere, rng=rng)
+    elsewhere = replace(context, aim=replace(context.aim, runtime="litert"))
+    raced(layers[:1], (1, 3, 8, 8), context=elsewhere, rng=rng)
     assert len(board.asked) == 2

@@ -1,4 +1,4 @@
-"""What the tests of models share: a screen that keeps its sentences."""
+"""What the tests of models share: a console that keeps its sentences."""
 
 import json
 from collections.abc import Callable
@@ -6,21 +6,21 @@ from pathlib import Path
 
 import pytest
 
-from compress.context.console import Screen
+from compress.context.console import Console
 
 
 @pytest.fixture
-def screen(tmp_path: Path) -> Screen:
-    """A screen that is silent and writes a journal."""
-    return Screen(verbosity="quiet", journal=tmp_path / "events.jsonl")
+def console(tmp_path: Path) -> Console:
+    """A console that is silent and writes a journal."""
+    return Console(verbosity="quiet", journal=tmp_path / "events.jsonl")
 
 
 @pytest.fixture
-def told(screen: Screen) -> Callable[[], str]:
-    """Everything that the screen was told so far, a sentence a line."""
+def told(console: Console) -> Callable[[], str]:
+    """Everything that the console was told so far, a sentence a line."""
 
     def sentences() -> str:
-        journal = screen.journal
+        journal = console.journal
         if journal is None or not journal.is_file():
             return ""
         lines = journal.read_text(encoding="utf-8").splitlines()

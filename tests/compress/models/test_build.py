@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.evaluation.costs import count_macs, count_params
 from compress.models import meta
 from compress.models.build import build, fits, skeleton
@@ -19,10 +19,10 @@ from runtime.errors import InputRejectedError, RecipeError
 TEN = tuple("abcdefghij")
 
 
-def chosen(spec: ModelSpec, screen: Screen, *, native: int | None) -> int:
+def chosen(spec: ModelSpec, console: Console, *, native: int | None) -> int:
     """The input side for images of `native` pixels."""
     found = resolve(spec.name)
-    return choose_size(spec, found, size=None, native_size=native, screen=screen)
+    return choose_size(spec, found, size=None, native_size=native, console=console)
 
 
 @pytest.mark.parametrize(
@@ -41,17 +41,17 @@ def chosen(spec: ModelSpec, screen: Screen, *, native: int | None) -> int:
     ],
 )
 def test_the_input_size_follows_the_images(
-    name: str, native: int | None, expected: int, screen: Screen
+    name: str, native: int | None, expected: int, console: Console
 ) -> None:
     """The rule of `choose_size`, worked out by hand for each stem."""
-    assert chosen(ModelSpec(name=name), screen, native=native) == expected
+    assert chosen(ModelSpec(name=name), console, native=native) == expected
 
 
 def test_the_last_map_has_two_pixels_at_the_chosen_size_and_one_below(
-    screen: Screen,
+    console: Console,
 ) -> None:
     """Oracle: the shape that timm itself gives out before its pooling."""
-    size = chosen(ModelSpec(name="resnet18"), screen, native=8)
+    size = chosen(ModelSpec(name="resnet18"), console, native=8)
     with torch.device("meta"):
         net = skeleton(ModelSpec(name="resnet18"), classes=10, size=size).eval()
 
@@ -60,23 +60,23 @@ def test_the_last_map_has_two_pixels_at_the_chosen_size_and_one_below(
 
 
 def test_an_adapted_size_is_told_with_its_reason(
-    screen: Screen, told: Callable[[], str]
+    console: Console, told: Callable[[], str]
 ) -> None:
     """The user hears which resolution is used, and why."""
-    chosen(ModelSpec(name="resnet18"), screen, native=8)
+    chosen(ModelSpec(name="resnet18"), console, native=8)
 
     assert "resnet18: input 48x48, not 224x224: images are 8 pixels" in told()
 
 
-def test_the_resolution_multiplier_gives_a_multiple_of_eight(screen: Screen) -> None:
+def test_the_resolution_multiplier_gives_a_multiple_of_eight(console: Console) -> None:
     """224 * 0.7 = 156.8, and 160 is the nearest multiple of 8."""
     spec = ModelSpec(name="mobilenetv2", resolution=0.7)
 
-    assert chosen(spec, screen, native=None) == 160
+    assert chosen(spec, console, native=None) == 160
 
 
 def test_a_size_below_the_least_is_refused_with_the_next_that_works(
-    screen: Screen,
+    console: Console,
 ) -> None:
     """Inception-v3 needs 75 pixels (torchvision's `min_size`); 80 is the next step."""
     with pytest.raises(RecipeError, match="next size that works is 80"):
@@ -86,7 +86,7 @@ def test_a_size_below_the_least_is_refused_with_the_next_that_works(
             native_size=None,
             size=64,
             seed=0,
-            screen=screen,
+            console=console,
         )
 
 
@@ -134,7 +134,7 @@ def test_a_stem_that_cannot_be_small_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "twin"),
+    ("name", "sidecar"),
     [
         # published variants of another width are the oracle
         ("mobilenetv2", "mobilenetv2_050"),
@@ -157,14 +157,18 @@ def test_a_stem_that_cannot_be_small_is_refused(name: str) -> None:
     ],
 )
 def test_half_the_width_costs_between_a_tenth_and_a_half(
-    name: str, twin: str | None
+    name: str, sidecar: str | None
 ) -> None:
     """MACs go with the square of the width, but for stems and depthwise layers."""
     size = resolve(name).size
     with torch.device("meta"):
         full = skeleton(ModelSpec(name=name), classes=1000, size=size)
         half = skeleton(ModelSpec(name=name, width=0.5), classes=1000, size=size)
-        same = skeleton(ModelSpec(name=twin), classes=1000, size=size) if twin else half
+        same = (
+            skeleton(ModelSpec(name=sidecar), classes=1000, size=size)
+            if sidecar
+            else half
+        )
 
     assert 0.1 < count_macs(half, size=size) / count_macs(full, size=size) < 0.5
     assert meta.outputs(half, size) == 1000
@@ -191,7 +195,7 @@ def test_auxiliary_classifiers_are_gone_in_training_too(name: str) -> None:
     assert logits.shape == (2, 10)
 
 
-def test_fresh_weights_depend_on_the_seed_alone(screen: Screen) -> None:
+def test_fresh_weights_depend_on_the_seed_alone(console: Console) -> None:
     """Same seed, same bits; and torch's own generator does not notice."""
 
     def weights(seed: int) -> torch.Tensor:
@@ -200,7 +204,7 @@ def test_fresh_weights_depend_on_the_seed_alone(screen: Screen) -> None:
             classes=TEN,
             native_size=32,
             seed=seed,
-            screen=screen,
+            console=console,
         )
         return torch.cat([p.detach().reshape(-1) for p in model.net.parameters()])
 
@@ -213,14 +217,14 @@ def test_fresh_weights_depend_on_the_seed_alone(screen: Screen) -> None:
 
 
 def test_a_head_for_other_classes_stays_fresh_and_is_told(
-    tmp_path: Path, screen: Screen, told: Callable[[], str]
+    tmp_path: Path, console: Console, told: Callable[[], str]
 ) -> None:
     """The backbone is loaded bit by bit, the last layer is not."""
     donor = skeleton(ModelSpec(name="resnet20"), classes=7, size=32)
     save_file(donor.state_dict(), tmp_path / "seven.safetensors")
     spec = ModelSpec(name="resnet20", weights=str(tmp_path / "seven.safetensors"))
 
-    model = build(spec, classes=TEN, native_size=32, seed=0, screen=screen)
+    model = build(spec, classes=TEN, native_size=32, seed=0, console=console)
 
     assert "know 7 classes, the data has 10" in told()
     assert model.net.state_dict()["linear.weight"].shape == (10, 64)
@@ -235,20 +239,20 @@ def test_a_head_for_other_classes_stays_fresh_and_is_told(
 
 
 def test_without_classes_the_weights_say_how_many(
-    tmp_path: Path, screen: Screen
+    tmp_path: Path, console: Console
 ) -> None:
     """The head of the checkpoint is the only witness."""
     donor = skeleton(ModelSpec(name="lenet5"), classes=5, size=32)
     torch.save(donor.state_dict(), tmp_path / "five.pt")
     spec = ModelSpec(name="lenet5", weights=str(tmp_path / "five.pt"))
 
-    model = build(spec, classes=None, native_size=None, seed=0, screen=screen)
+    model = build(spec, classes=None, native_size=None, seed=0, console=console)
 
     assert model.classes == ("0", "1", "2", "3", "4")
 
 
 def test_a_checkpoint_of_another_architecture_is_refused(
-    tmp_path: Path, screen: Screen
+    tmp_path: Path, console: Console
 ) -> None:
     """Exit 3, with keys by name."""
     donor = skeleton(ModelSpec(name="lenet5"), classes=10, size=32)
@@ -256,12 +260,12 @@ def test_a_checkpoint_of_another_architecture_is_refused(
     spec = ModelSpec(name="resnet20", weights=str(tmp_path / "lenet.pt"))
 
     with pytest.raises(InputRejectedError, match=r"97 keys \(bn1.*missing.*c1\.weight"):
-        build(spec, classes=TEN, native_size=32, seed=0, screen=screen)
+        build(spec, classes=TEN, native_size=32, seed=0, console=console)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "torchvision/resnet18"])
 def test_published_weights_need_the_network_and_say_so(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, screen: Screen
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, console: Console
 ) -> None:
     """With HF_HUB_OFFLINE nothing is asked; the sentence says what to do instead."""
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -269,16 +273,16 @@ def test_published_weights_need_the_network_and_say_so(
     spec = ModelSpec(name=name, weights="pretrained")
 
     with pytest.raises(RecipeError, match=r"connect to the network.*--weights PATH"):
-        build(spec, classes=TEN, native_size=None, seed=0, screen=screen)
+        build(spec, classes=TEN, native_size=None, seed=0, console=console)
     assert fits(spec, tuple(str(i) for i in range(1000)))
 
 
-def test_published_weights_have_one_width(screen: Screen) -> None:
+def test_published_weights_have_one_width(console: Console) -> None:
     """Nobody publishes weights for a width that the user makes up."""
     spec = ModelSpec(name="mobilenetv2", width=0.6, weights="pretrained")
 
     with pytest.raises(RecipeError, match="width 1 only"):
-        build(spec, classes=TEN, native_size=None, seed=0, screen=screen)
+        build(spec, classes=TEN, native_size=None, seed=0, console=console)
 
 
 def test_preprocessing_is_that_of_the_authors() -> None:

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 import torch
 
-from compress.context.console import Screen
-from compress.context.context import Job
+from compress.context.console import Console
+from compress.context.context import RunContext
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
 from compress.models.build import build, fits
@@ -38,9 +38,11 @@ def mobilenet(shared_data: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(shared_data / NAME, tmp_path / "mobilenet.h5"))
 
 
-def opened(spec: ModelSpec, screen: Screen, *, size: int | None = None) -> Model:
+def opened(spec: ModelSpec, console: Console, *, size: int | None = None) -> Model:
     """The model as `eval` and `export` open it."""
-    return build(spec, classes=None, native_size=None, seed=0, screen=screen, size=size)
+    return build(
+        spec, classes=None, native_size=None, seed=0, console=console, size=size
+    )
 
 
 def rewritten(path: Path, change: Callable[[dict[str, object]], None]) -> Path:
@@ -53,14 +55,16 @@ def rewritten(path: Path, change: Callable[[dict[str, object]], None]) -> Path:
 
 
 def test_a_real_network_of_keras_2_is_right_as_often_as_it_should_be(
-    mobilenet: Path, shared_data: Path, screen: Screen, told: Callable[[], str]
+    mobilenet: Path, shared_data: Path, console: Console, told: Callable[[], str]
 ) -> None:
     """650 images of ImageNet; its authors say 49.8 % of all 50,000, at 0.25 and 224."""
     from compress.evaluation.costs import accuracy
 
-    model = opened(ModelSpec(name=str(mobilenet)), screen)
+    model = opened(ModelSpec(name=str(mobilenet)), console)
     source = f"folder:{shared_data / 'images/imagenet_val_a.zip'}"
-    data = find(DataSpec(source=source), seed=0, screen=screen, cache=mobilenet.parent)
+    data = find(
+        DataSpec(source=source), seed=0, console=console, cache=mobilenet.parent
+    )
     found = accuracy(model, data.images(model.preprocess))
 
     assert (model.preprocess.size, len(model.classes)) == (224, 1000)
@@ -70,8 +74,8 @@ def test_a_real_network_of_keras_2_is_right_as_often_as_it_should_be(
     assert "pixels from -1 to 1" in told()
 
 
-def test_a_kept_model_needs_its_file_no_more(mobilenet: Path, screen: Screen) -> None:
-    model = opened(ModelSpec(name=str(mobilenet)), screen)
+def test_a_kept_model_needs_its_file_no_more(mobilenet: Path, console: Console) -> None:
+    model = opened(ModelSpec(name=str(mobilenet)), console)
     save_model(model, mobilenet.parent / "stage")
     mobilenet.unlink()
 
@@ -85,10 +89,10 @@ def test_a_kept_model_needs_its_file_no_more(mobilenet: Path, screen: Screen) ->
 
 
 def test_a_kept_model_whose_layers_were_changed_is_rejected_or_another(
-    mobilenet: Path, screen: Screen
+    mobilenet: Path, console: Console
 ) -> None:
     folder = mobilenet.parent / "stage"
-    model = opened(ModelSpec(name=str(mobilenet)), screen)
+    model = opened(ModelSpec(name=str(mobilenet)), console)
     save_model(model, folder)
     record = read_json(folder / RECORD)
     for change, sentence in (
@@ -110,19 +114,19 @@ def test_a_kept_model_whose_layers_were_changed_is_rejected_or_another(
 
 
 def test_other_classes_get_a_head_of_their_own_and_keep_the_rest(
-    mobilenet: Path, screen: Screen, tmp_path: Path
+    mobilenet: Path, console: Console, tmp_path: Path
 ) -> None:
     """Also from what was kept, when the file is gone."""
-    job = Job(folder=tmp_path, cache=tmp_path, screen=screen)
-    digits = find(DataSpec(), seed=0, screen=screen, cache=tmp_path)
+    context = RunContext(folder=tmp_path, cache=tmp_path, console=console)
+    digits = find(DataSpec(), seed=0, console=console, cache=tmp_path)
     spec = ModelSpec(name=str(mobilenet))
-    source = opened(spec, screen)
+    source = opened(spec, console)
 
-    adapted = open_model(spec, digits, job, size=64, adapt=True)
+    adapted = open_model(spec, digits, context, size=64, adapt=True)
     save_model(source, tmp_path / "stage")
     mobilenet.unlink()
     kept = ModelSpec(name=str(tmp_path / "stage"))
-    again = open_model(kept, digits, job, size=None, adapt=True)
+    again = open_model(kept, digits, context, size=None, adapt=True)
 
     for model, side in ((adapted, 64), (again, 224)):
         assert model.net(torch.zeros(2, 3, side, side)).shape == (2, 10)
@@ -133,9 +137,9 @@ def test_other_classes_get_a_head_of_their_own_and_keep_the_rest(
 
 
 def test_a_file_is_trained_for_as_many_classes_as_it_has(
-    mobilenet: Path, screen: Screen, tmp_path: Path
+    mobilenet: Path, console: Console, tmp_path: Path
 ) -> None:
-    digits = find(DataSpec(), seed=0, screen=screen, cache=tmp_path)
+    digits = find(DataSpec(), seed=0, console=console, cache=tmp_path)
     spec = ModelSpec(name=str(mobilenet))
 
     assert not is_trained_for(spec, digits)
@@ -143,14 +147,14 @@ def test_a_file_is_trained_for_as_many_classes_as_it_has(
 
 
 def test_weights_from_elsewhere_replace_those_of_the_file(
-    mobilenet: Path, screen: Screen, tmp_path: Path
+    mobilenet: Path, console: Console, tmp_path: Path
 ) -> None:
-    model = opened(ModelSpec(name=str(mobilenet)), screen)
+    model = opened(ModelSpec(name=str(mobilenet)), console)
     state = {n: t + 1 if "conv_preds" in n else t for n, t in _floats(model).items()}
     torch.save(state, tmp_path / "other.pt")
     spec = ModelSpec(name=str(mobilenet), weights=str(tmp_path / "other.pt"))
 
-    other = opened(spec, screen)
+    other = opened(spec, console)
 
     bias = model.net.state_dict()["conv_preds.bias"]
     torch.testing.assert_close(other.net.state_dict()["conv_preds.bias"], bias + 1)
@@ -167,10 +171,10 @@ def _floats(model: Model) -> dict[str, torch.Tensor]:
     ("scaling", "white"), [("signed", 1), ("unit", 1), ("raw", 255), ("imagenet", None)]
 )
 def test_what_a_network_is_fed_can_be_said(
-    mobilenet: Path, screen: Screen, scaling: str, white: float | None
+    mobilenet: Path, console: Console, scaling: str, white: float | None
 ) -> None:
     spec = ModelSpec(name=f"{mobilenet}:{scaling}")
-    model = opened(spec, screen)
+    model = opened(spec, console)
 
     fed = model.prepare(torch.full((1, 3, 224, 224), 255, dtype=torch.uint8))
 
@@ -179,9 +183,9 @@ def test_what_a_network_is_fed_can_be_said(
     assert model.spec.name == f"mobilenet.h5:{scaling}"
 
 
-def test_an_unknown_scaling_is_refused(mobilenet: Path, screen: Screen) -> None:
+def test_an_unknown_scaling_is_refused(mobilenet: Path, console: Console) -> None:
     with pytest.raises(RecipeError, match="unknown scaling 'loud'; known: signed"):
-        opened(ModelSpec(name=f"{mobilenet}:loud"), screen)
+        opened(ModelSpec(name=f"{mobilenet}:loud"), console)
 
 
 @pytest.mark.parametrize(
@@ -192,13 +196,13 @@ def test_an_unknown_scaling_is_refused(mobilenet: Path, screen: Screen) -> None:
     ],
 )
 def test_options_that_mean_nothing_here_are_refused(
-    mobilenet: Path, screen: Screen, change: dict[str, object], sentence: str
+    mobilenet: Path, console: Console, change: dict[str, object], sentence: str
 ) -> None:
     with pytest.raises(RecipeError, match=sentence):
-        opened(ModelSpec.model_validate({"name": str(mobilenet)} | change), screen)
+        opened(ModelSpec.model_validate({"name": str(mobilenet)} | change), console)
 
 
-def test_a_size_that_is_too_small_is_refused(mobilenet: Path, screen: Screen) -> None:
+def test_a_size_that_is_too_small_is_refused(mobilenet: Path, console: Console) -> None:
     def fix_the_end(config: dict[str, object]) -> None:
         layers = config["layers"]
         assert isinstance(layers, list)
@@ -208,9 +212,9 @@ def test_a_size_that_is_too_small_is_refused(mobilenet: Path, screen: Screen) ->
 
     path = rewritten(mobilenet, fix_the_end)
 
-    assert opened(ModelSpec(name=str(path)), screen).preprocess.size == 224
+    assert opened(ModelSpec(name=str(path)), console).preprocess.size == 224
     with pytest.raises(RecipeError, match="cannot run on 96x96 images"):
-        opened(ModelSpec(name=str(path)), screen, size=96)
+        opened(ModelSpec(name=str(path)), console, size=96)
 
 
 def test_the_hard_sigmoid_of_keras_2_is_that_of_keras_2(mobilenet: Path) -> None:
@@ -274,12 +278,12 @@ def test_layers_survive_json(mobilenet: Path) -> None:
 
 
 def test_its_onnx_file_answers_alike_and_has_no_transposes(
-    mobilenet: Path, screen: Screen
+    mobilenet: Path, console: Console
 ) -> None:
     """The network is NCHW through and through."""
     import onnx
 
-    model = opened(ModelSpec(name=str(mobilenet)), screen)
+    model = opened(ModelSpec(name=str(mobilenet)), console)
     path = mobilenet.with_suffix(".onnx")
     artifact = to_onnx(
         model.net,

@@ -169,9 +169,9 @@ def test_a_corrupt_file_is_rejected_or_still_a_network(
         ({"middle": layer("ReLU", "middle", "nobody")}, "'nobody' is read but never"),
         ({"middle": layer("ReLU", "conv", "image")}, "two of its layers have one name"),
         ({"middle": "ReLU"}, "describes a layer that is no record"),
-        ({"shape": [None, 128]}, "takes [128]; allowed: square colour images"),
-        ({"shape": [None, 8, 8, 1]}, "takes [8, 8, 1]; allowed: square colour images"),
-        ({"shape": [None, 8, 9, 3]}, "allowed: square colour images"),
+        ({"shape": [None, 128]}, "takes [128]; allowed: square color images"),
+        ({"shape": [None, 8, 8, 1]}, "takes [8, 8, 1]; allowed: square color images"),
+        ({"shape": [None, 8, 9, 3]}, "allowed: square color images"),
         (
             {"input_layers": [["image", 0, 0], ["other", 0, 0]]},
             "has 2 inputs; allowed: one image in, one answer out",
@@ -255,7 +255,7 @@ def diverged(group: h5py.Group) -> None:
     group["conv/kernel:0"] = np.full((1, 1, 3, 4), np.nan, np.float32)
 
 
-def quantised(group: h5py.Group) -> None:
+def quantized(group: h5py.Group) -> None:
     """Whole numbers."""
     group["conv/kernel:0"] = np.ones((1, 1, 3, 4), np.int8)
 
@@ -272,7 +272,7 @@ def misshapen(group: h5py.Group) -> None:
         (outside, "lie in another file"),
         (virtual, "lie in another file"),
         (diverged, "NaN or infinite"),
-        (quantised, "its weights are int8"),
+        (quantized, "its weights are int8"),
         (misshapen, "kernel of (3, 3)"),
     ],
 )

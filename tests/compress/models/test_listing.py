@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from compress.cli.verbs import models
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.evaluation.listing import list_models
 from compress.models.zoo import ZOO
 from runtime.errors import RecipeError
@@ -17,9 +17,9 @@ from runtime.errors import RecipeError
 def test_the_usual_list_needs_no_torch() -> None:
     """The table is literal, so that listing costs nothing."""
     code = (
-        "import sys, argparse; from compress.context.console import Screen; "
+        "import sys, argparse; from compress.context.console import Console; "
         "from compress.cli.verbs.models import execute; "
-        "print(execute(argparse.Namespace(pattern=None), Screen()).as_json()); "
+        "print(execute(argparse.Namespace(pattern=None), Console()).as_json()); "
         "sys.exit('torch' in sys.modules)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
@@ -29,26 +29,26 @@ def test_the_usual_list_needs_no_torch() -> None:
     assert set(rows[0]) == {"name", "params", "macs", "input_size", "source"}
 
 
-def test_a_pattern_also_finds_what_is_not_in_the_list(screen: Screen) -> None:
+def test_a_pattern_also_finds_what_is_not_in_the_list(console: Console) -> None:
     """resnet18d (He et al. 2019, "bag of tricks") has 11.71 M parameters."""
-    rows = {row.name: row for row in list_models("resnet18*", screen=screen)}
+    rows = {row.name: row for row in list_models("resnet18*", console=console)}
 
     assert {"resnet18", "resnet18d", "torchvision/resnet18"} <= rows.keys()
     assert rows["resnet18d"].params == pytest.approx(11.71e6, rel=1e-3)
     assert rows["torchvision/resnet18"].params == rows["resnet18"].params
 
 
-def test_the_text_fits_into_eighty_columns(screen: Screen) -> None:
+def test_the_text_fits_into_eighty_columns(console: Console) -> None:
     """A table that wraps is none."""
     options = argparse.Namespace(pattern="lenet5")
 
-    text = models.execute(options, screen).as_text()
+    text = models.execute(options, console).as_text()
 
     assert "lenet5" in text
     assert all(len(line) <= 80 for line in text.splitlines())
 
 
-def test_a_pattern_that_finds_nothing_is_an_error(screen: Screen) -> None:
+def test_a_pattern_that_finds_nothing_is_an_error(console: Console) -> None:
     """Exit code 2 rather than an empty table."""
     with pytest.raises(RecipeError, match="no architecture matches 'qqq'"):
-        models.execute(argparse.Namespace(pattern="qqq"), screen)
+        models.execute(argparse.Namespace(pattern="qqq"), console)

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from compress.context.console import Screen
-from compress.context.context import Job
-from compress.data.dataset import Catalogue, find
+from compress.context.console import Console
+from compress.context.context import RunContext
+from compress.data.dataset import Catalog, find
 from compress.data.spec import DataSpec
 from compress.models.checkpoint import save_model
 from compress.models.opening import is_trained_for, open_model
@@ -16,34 +16,36 @@ from runtime.errors import RecipeError
 
 
 @pytest.fixture
-def job(tmp_path: Path) -> Job:
-    """A job that says nothing."""
-    return Job(folder=tmp_path, cache=tmp_path, screen=Screen(verbosity="quiet"))
+def context(tmp_path: Path) -> RunContext:
+    """A context that says nothing."""
+    return RunContext(
+        folder=tmp_path, cache=tmp_path, console=Console(verbosity="quiet")
+    )
 
 
 @pytest.fixture
-def digits(job: Job) -> Catalogue:
+def digits(context: RunContext) -> Catalog:
     """Ten classes, 8x8 pixels."""
-    return find(DataSpec(), seed=0, screen=job.screen, cache=job.cache)
+    return find(DataSpec(), seed=0, console=context.console, cache=context.cache)
 
 
 def test_a_network_that_is_only_exported_keeps_its_own_size_and_head(
-    job: Job, digits: Catalogue
+    context: RunContext, digits: Catalog
 ) -> None:
     """MobileNetV3-Small was published for 224x224 and 1000 classes."""
     spec = ModelSpec(name="mobilenetv3_small_050")
 
-    kept = open_model(spec, digits, job, size=None, adapt=False)
-    adapted = open_model(spec, digits, job, size=None, adapt=True)
+    kept = open_model(spec, digits, context, size=None, adapt=False)
+    adapted = open_model(spec, digits, context, size=None, adapt=True)
 
     assert (kept.preprocess.size, len(kept.classes)) == (224, 1000)
     assert (adapted.preprocess.size, len(adapted.classes)) == (48, 10)
 
 
 def test_weights_that_are_random_are_said_to_be(
-    job: Job, digits: Catalogue, capsys: pytest.CaptureFixture[str]
+    context: RunContext, digits: Catalog, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    told = replace(job, screen=Screen())
+    told = replace(context, console=Console())
 
     open_model(ModelSpec(name="lenet5"), digits, told, size=None, adapt=False)
 
@@ -51,28 +53,34 @@ def test_weights_that_are_random_are_said_to_be(
 
 
 def test_a_saved_model_is_trained_for_its_own_classes_only(
-    job: Job, digits: Catalogue
+    context: RunContext, digits: Catalog
 ) -> None:
     """Ten classes are not the same ten classes: a teacher of these must learn first."""
-    model = open_model(ModelSpec(name="lenet5"), digits, job, size=None, adapt=True)
-    save_model(model, job.folder / "own")
+    model = open_model(ModelSpec(name="lenet5"), digits, context, size=None, adapt=True)
+    save_model(model, context.folder / "own")
     other = replace(model, classes=tuple("abcdefghij"))
-    save_model(other, job.folder / "other")
+    save_model(other, context.folder / "other")
 
     again = open_model(
-        ModelSpec(name=str(job.folder / "other")), digits, job, size=None, adapt=True
+        ModelSpec(name=str(context.folder / "other")),
+        digits,
+        context,
+        size=None,
+        adapt=True,
     )
 
-    file = ModelSpec(name=str(job.folder / "own" / "model.safetensors"))
+    file = ModelSpec(name=str(context.folder / "own" / "model.safetensors"))
 
     assert is_trained_for(file, digits)
     assert again.classes == digits.classes  # what it will answer once it has learnt
-    assert is_trained_for(ModelSpec(name=str(job.folder / "own")), digits)
-    assert not is_trained_for(ModelSpec(name=str(job.folder / "other")), digits)
+    assert is_trained_for(ModelSpec(name=str(context.folder / "own")), digits)
+    assert not is_trained_for(ModelSpec(name=str(context.folder / "other")), digits)
 
 
-def test_a_folder_without_a_model_is_no_model(job: Job, digits: Catalogue) -> None:
-    spec = ModelSpec(name=str(job.folder))
+def test_a_folder_without_a_model_is_no_model(
+    context: RunContext, digits: Catalog
+) -> None:
+    spec = ModelSpec(name=str(context.folder))
 
     with pytest.raises(RecipeError, match="holds no saved model"):
-        open_model(spec, digits, job, size=None, adapt=False)
+        open_model(spec, digits, context, size=None, adapt=False)

@@ -11,7 +11,7 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models.build import build, fits
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
@@ -22,7 +22,7 @@ from runtime.preprocess import IMAGENET_MEAN, IMAGENET_STD
 CAFFE_MEAN_RGB = (123.0, 117.0, 104.0)
 
 
-def labelled(
+def labeled(
     archive: Path, *, start: str = "", every: int = 1
 ) -> list[tuple[Image.Image, int]]:
     """Images of a zip whose names begin with `start`, with their indices."""
@@ -70,23 +70,23 @@ def top1(
     ],
 )
 def test_cifar_checkpoints_answer_as_on_lossy_images(
-    name: str, file: str, measured: float, shared_data: Path, screen: Screen
+    name: str, file: str, measured: float, shared_data: Path, console: Console
 ) -> None:
     """Every tensor of the file is used, and the accuracy is that of these images."""
     spec = ModelSpec(name=name, weights=str(shared_data / "weights" / file))
     archive = shared_data / "images/cifar10_jpeg_train50k_test5k.zip"
 
-    model = build(spec, classes=None, native_size=32, seed=0, screen=screen)
+    model = build(spec, classes=None, native_size=32, seed=0, console=console)
 
     assert len(model.classes) == 10
     assert fits(spec, tuple("abcdefghij"))
-    assert top1(model, labelled(archive, start="test/", every=5)) == pytest.approx(
+    assert top1(model, labeled(archive, start="test/", every=5)) == pytest.approx(
         measured, abs=0.01
     )
 
 
 def test_mobilenetv2_answers_78_of_100_imagenet_images_right(
-    shared_data: Path, screen: Screen
+    shared_data: Path, console: Console
 ) -> None:
     """The images are 227x227: their middle 224x224 gives FACTS.md's 78.00 %.
 
@@ -95,9 +95,9 @@ def test_mobilenetv2_answers_78_of_100_imagenet_images_right(
     """
     file = shared_data / "weights/derived_mobilenet_v2_torchvision_keys.pt"
     spec = ModelSpec(name="mobilenet_v2", weights=str(file))
-    images = labelled(shared_data / "images/imagenet_val_a.zip")
+    images = labeled(shared_data / "images/imagenet_val_a.zip")
 
-    model = build(spec, classes=None, native_size=227, seed=0, screen=screen)
+    model = build(spec, classes=None, native_size=227, seed=0, console=console)
 
     assert len(model.classes) == 1000
     assert (model.preprocess.size, model.preprocess.resize) == (224, 256)
@@ -105,12 +105,12 @@ def test_mobilenetv2_answers_78_of_100_imagenet_images_right(
 
 
 def test_squeezenet_answers_after_its_first_layer_is_translated(
-    shared_data: Path, tmp_path: Path, screen: Screen
+    shared_data: Path, tmp_path: Path, console: Console
 ) -> None:
     """The file is Caffe's: its first layer wants BGR pixels from 0 to 255.
 
     That layer has no padding, so the change of units folds into it exactly; afterwards
-    torchvision's normalisation is right. Iandola et al. 2016 print 57.5 % on all of
+    torchvision's normalization is right. Iandola et al. 2016 print 57.5 % on all of
     ImageNet; these images are easier for every network.
     """
     file = shared_data / "weights/derived_squeezenet1_0_deepcompression"
@@ -127,8 +127,8 @@ def test_squeezenet_answers_after_its_first_layer_is_translated(
     spec = ModelSpec(
         name="squeezenet1_0", weights=str(tmp_path / "squeezenet.safetensors")
     )
-    images = labelled(shared_data / "images/imagenet_val_a.zip", every=2)
+    images = labeled(shared_data / "images/imagenet_val_a.zip", every=2)
 
-    model = build(spec, classes=None, native_size=227, seed=0, screen=screen)
+    model = build(spec, classes=None, native_size=227, seed=0, console=console)
 
     assert top1(model, images, resize=227) == pytest.approx(0.723, abs=0.01)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.context.vision import timm
 from compress.models.build import build
 from compress.models.naming import named_as
@@ -34,10 +34,10 @@ def net_of(value: float) -> nn.Module:
     return net
 
 
-def first_of(path: Path, screen: Screen, *, ema: bool | None = None) -> float:
+def first_of(path: Path, console: Console, *, ema: bool | None = None) -> float:
     """The first weight of a LeNet-5 that a checkpoint was loaded into."""
     spec = ModelSpec(name="lenet5", weights=str(path), ema=ema)
-    model = build(spec, classes=None, native_size=None, seed=0, screen=screen)
+    model = build(spec, classes=None, native_size=None, seed=0, console=console)
     assert len(model.classes) == 10
     return float(next(iter(model.net.parameters())).detach().flatten()[0])
 
@@ -96,21 +96,21 @@ def lightning_file(folder: Path, name: str = "model") -> Path:
 
 @pytest.mark.parametrize("write", [torchvision_file, timm_file, lightning_file])
 def test_both_sets_of_weights_can_be_had(
-    tmp_path: Path, screen: Screen, told: Told, write: Callable[[Path], Path]
+    tmp_path: Path, console: Console, told: Told, write: Callable[[Path], Path]
 ) -> None:
     """The network was filled with ones and its averages with twos."""
     path = write(tmp_path)
 
-    assert first_of(path, screen) == 1.0
+    assert first_of(path, console) == 1.0
     assert "the weights taken are" in told()
-    assert first_of(path, screen, ema=True) == 2.0
+    assert first_of(path, console, ema=True) == 2.0
 
 
 def test_what_lightning_holds_beside_the_network_is_left_out(
-    tmp_path: Path, screen: Screen, told: Told
+    tmp_path: Path, console: Console, told: Told
 ) -> None:
     """Whatever the network is called in the module."""
-    assert first_of(lightning_file(tmp_path, "net"), screen) == 1.0
+    assert first_of(lightning_file(tmp_path, "net"), console) == 1.0
     assert "under 'net.'" in told()
     assert "left out" in told()
 
@@ -129,22 +129,22 @@ def test_what_lightning_holds_beside_the_network_is_left_out(
     ],
 )
 def test_other_ways_of_wrapping(
-    tmp_path: Path, screen: Screen, wrapped: Callable[[dict[str, Tensor]], object]
+    tmp_path: Path, console: Console, wrapped: Callable[[dict[str, Tensor]], object]
 ) -> None:
     """Each was seen in the wild."""
     torch.save(wrapped(dict(net_of(1.0).state_dict())), tmp_path / "net.pt")
 
-    assert first_of(tmp_path / "net.pt", screen) == 1.0
+    assert first_of(tmp_path / "net.pt", console) == 1.0
 
 
 def test_averages_that_are_not_there_are_a_usage_error(
-    tmp_path: Path, screen: Screen
+    tmp_path: Path, console: Console
 ) -> None:
     """Nothing else is taken in their place."""
     torch.save(net_of(1.0).state_dict(), tmp_path / "net.pt")
 
     with pytest.raises(RecipeError, match="holds no averaged weights"):
-        first_of(tmp_path / "net.pt", screen, ema=True)
+        first_of(tmp_path / "net.pt", console, ema=True)
 
 
 def test_a_network_that_has_the_prefix_itself_keeps_it() -> None:
@@ -154,10 +154,10 @@ def test_a_network_that_has_the_prefix_itself_keeps_it() -> None:
     assert named_as(tuple(state), state, ema=False).state.keys() == state.keys()
 
 
-def test_old_densenets_load(screen: Screen, tmp_path: Path) -> None:
+def test_old_densenets_load(console: Console, tmp_path: Path) -> None:
     """Torchvision's files of 2017 say `norm.1` for what is `norm1` today."""
     spec = ModelSpec(name="torchvision/densenet121")
-    today = build(spec, classes=None, native_size=None, seed=0, screen=screen)
+    today = build(spec, classes=None, native_size=None, seed=0, console=console)
     old = {}
     for name, tensor in today.net.state_dict().items():
         parts = name.split(".")
@@ -169,7 +169,7 @@ def test_old_densenets_load(screen: Screen, tmp_path: Path) -> None:
     torch.save(old, tmp_path / "densenet121.pth")
     spec = spec.model_copy(update={"weights": str(tmp_path / "densenet121.pth")})
 
-    again = build(spec, classes=None, native_size=None, seed=1, screen=screen)
+    again = build(spec, classes=None, native_size=None, seed=1, console=console)
 
     assert "features.denseblock1.denselayer1.norm.1.weight" in old
     for name, tensor in today.net.state_dict().items():

@@ -62,7 +62,7 @@ def cifar_macs(blocks: int) -> int:
 
 # name: (10^6 parameters, 10^6 MACs, input side, tolerance), as printed by the source.
 PUBLISHED: Final[dict[str, tuple[float, float, int, float]]] = {
-    # LeCun 1998 with every connection in C3: 61,706 for one colour, 300 for two more;
+    # LeCun 1998 with every connection in C3: 61,706 for one color, 300 for two more;
     # MACs by hand: 28^2*6*75 + 10^2*16*150 + 48,000 + 10,080 + 840.
     "lenet5": (0.062006, 0.651720, 32, 1e-6),
     # He et al. 2016, table 6: parameters. MACs by hand for n blocks a stage: the stem,
@@ -144,8 +144,8 @@ def test_every_network_of_the_zoo_has_a_published_number_beside_it() -> None:
 @pytest.mark.parametrize("name", SAME_IN_TORCHVISION)
 def test_costs_are_those_torchvision_publishes(name: str) -> None:
     """Torchvision's weights state parameters and 10^9 MACs at their own size."""
-    twin = SAME_IN_TORCHVISION[name]
-    weights = torchvision.models.get_model_weights(twin).IMAGENET1K_V1
+    sidecar = SAME_IN_TORCHVISION[name]
+    weights = torchvision.models.get_model_weights(sidecar).IMAGENET1K_V1
     size = weights.transforms().crop_size[0]
     auxiliary = INCEPTION_AUXILIARY if name == "inception_v3" else 0
 

@@ -11,7 +11,7 @@ from compress.evaluation.costs import count_macs, count_params
 from compress.models.surgery.differences import widths_between
 from compress.models.surgery.rebuild import rebuilt
 from compress.models.surgery.record import Surgery
-from compress.pruning.cutting import cut, left_of, silenced
+from compress.pruning.cutting import cut, kept_channels, silenced
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Group
 from compress.pruning.group_check import proved
@@ -205,7 +205,7 @@ def test_a_flattened_map_goes_with_its_channel() -> None:
 
 
 def test_a_group_that_was_traced_wrongly_is_left_whole() -> None:
-    """As if the tracer had taken the neighbour's channels for a layer's own."""
+    """As if the tracer had taken the neighbor's channels for a layer's own."""
     net = NETS["plain"]()
     right = groups(net)[0]
     name = next(place for place in right.places if place[1] == "in")
@@ -233,7 +233,7 @@ def test_channels_that_are_left_are_named_by_their_old_numbers() -> None:
     first = next(i for i, group in enumerate(found) if group.name == "0.0")
     before = copy.deepcopy(net.state_dict())
 
-    left = left_of(net, found, {first: [0, 3]})
+    left = kept_channels(net, found, {first: [0, 3]})
 
     assert left["0.0", "out"].tolist() == [1, 2, 4, 5, 6, 7]
     assert left["1.0", "in"].tolist() == [1, 2, 4, 5, 6, 7]

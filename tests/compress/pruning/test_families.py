@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.context.vision import timm
 from compress.models.build import build, skeleton
 from compress.models.checkpoint import load, save_model
@@ -65,8 +65,8 @@ LARGE = [
 ]
 
 
-# Plain with a head of linear layers, residual, before it normalised, concatenated,
-# depthwise with a gate, shuffled, grouped, layer-normalised.
+# Plain with a head of linear layers, residual, before it normalized, concatenated,
+# depthwise with a gate, shuffled, grouped, layer-normalized.
 TFLITE: Final = frozenset(
     {
         "lenet5",
@@ -95,7 +95,7 @@ def whole(name: str, size: int) -> Model:
         native_size=None,
         size=size,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     surgery = Surgery(removed=tuple(repeated(model.net)))
     return model.operated(rebuilt(model.net, surgery), surgery)

@@ -146,7 +146,7 @@ def test_a_budget_beyond_reach_is_told_as_one(layout: Layout) -> None:
         ({"macs": 0.5}, False),
         ({"macs": 0.5, "widths": "kernels"}, True),
         ({"macs": 0.5, "widths": "kernels", "scope": "global"}, False),
-        ({"macs": 0.5, "widths": "kernels", "criterion": "missed"}, False),
+        ({"macs": 0.5, "widths": "kernels", "criterion": "reconstruction"}, False),
         ({"params": 0.5, "widths": "kernels"}, False),
         ({"ratio": 0.5}, False),
     ],

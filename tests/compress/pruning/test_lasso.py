@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.context.console import Screen
-from compress.context.context import Job
+from compress.context.console import Console
+from compress.context.context import RunContext
 from compress.evaluation.costs import accuracy
 from compress.models.build import build
 from compress.models.model import Model
@@ -120,9 +120,9 @@ def test_what_is_cut_has_faded_before(
     measured = sparse_penalty(net, groups(net), strength=1.0, scales=scales)
     weakest, right = {}, {}
     for strength in (0.0, 0.02):
-        job = tiny.job(tmp_path / str(strength))
+        context = tiny.context(tmp_path / str(strength))
         penalty = sparse_penalty(net, groups(net), strength=strength, scales=scales)
-        made = fit(whole, data, tiny.cross_entropy, options, job, penalty=penalty)
+        made = fit(whole, data, tiny.cross_entropy, options, context, penalty=penalty)
         norms = measured.norms(made.net)[0].sort().values
         weakest[strength] = float(norms[:8].sum() / norms.sum())
         right[strength] = accuracy(made, data.val).top1
@@ -132,22 +132,24 @@ def test_what_is_cut_has_faded_before(
     assert right[0.0] > 0.9
 
 
-def test_a_penalised_training_that_was_stopped_goes_on_to_the_same_bits(
+def test_a_penalized_training_that_was_stopped_goes_on_to_the_same_bits(
     tiny: ModuleType, tmp_path: Path, net: nn.Module
 ) -> None:
     data, whole, options = tiny.data(), tiny.model(net, size=SIZE), tiny.options()
     penalty = sparse_penalty(net, groups(net), strength=0.01, scales=False)
-    parts = tiny.job(tmp_path / "parts")
+    parts = tiny.context(tmp_path / "parts")
 
-    def trained(job: Job, loss: Loss) -> dict[str, Tensor]:
-        made = fit(whole, data, loss, options, job, penalty=penalty)
+    def trained(context: RunContext, loss: Loss) -> dict[str, Tensor]:
+        made = fit(whole, data, loss, options, context, penalty=penalty)
         return dict(made.net.state_dict())
 
     with pytest.raises(InterruptedRunError):
         trained(parts, tiny.interrupting(signal.SIGINT, at=4))
     resumed = trained(parts, tiny.cross_entropy)
 
-    assert tiny.same(resumed, trained(tiny.job(tmp_path / "one"), tiny.cross_entropy))
+    assert tiny.same(
+        resumed, trained(tiny.context(tmp_path / "one"), tiny.cross_entropy)
+    )
 
 
 def test_a_stage_goes_on_with_what_it_has_made(
@@ -160,9 +162,9 @@ def test_a_stage_goes_on_with_what_it_has_made(
         native_size=32,
         size=32,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
-    catalogue, job = tiny.Opened(tiny.data(train=16, size=32)), tiny.job(tmp_path)
+    catalog, context = tiny.Opened(tiny.data(train=16, size=32)), tiny.context(tmp_path)
     given = {"ratio": 0.5, "steps": 2, "sparse_epochs": 1, "epochs": 1, "round_to": 1}
     cheap = {"batch_size": 8, "calib_images": 8, "augment": "none"}
     stage, titles = Prune.model_validate(given | cheap), []
@@ -172,9 +174,9 @@ def test_a_stage_goes_on_with_what_it_has_made(
         return fit(*args, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("compress.pruning.iterative.fit", watched)
-    made = stage(lenet, catalogue, job)  # type: ignore[arg-type]
+    made = stage(lenet, catalog, context)  # type: ignore[arg-type]
     first = (tmp_path / "pruning.json").read_bytes()
-    again = stage(lenet, catalogue, job)  # type: ignore[arg-type]
+    again = stage(lenet, catalog, context)  # type: ignore[arg-type]
 
     assert titles == ["sparse", "step", "train", "train"]
     assert tiny.same(made.net.state_dict(), again.net.state_dict())

@@ -12,15 +12,15 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.pipeline.reachable import check_measurable
 from compress.pruning.budget import allowed_units
 from compress.pruning.graph import groups_of
 from compress.pruning.latency import latency_table, probe_widths
-from compress.pruning.latency_search import Deadline
+from compress.pruning.latency_search import LatencySearch
 from compress.pruning.latency_table import LatencyTable, Probe, tabulated
+from compress.pruning.layer_timer import by_layer
 from compress.pruning.layout import Kept, Layer, Layout
-from compress.pruning.stopwatch import by_layer
 from compress.pruning.tradeoff import traded
 from runtime.errors import MissingDependencyError, RecipeError
 from runtime.operator_times import OperatorTime
@@ -92,7 +92,7 @@ def probe(layers: Sequence[Layer], *, block: int) -> Probe:
 
 
 class Clockwork:
-    """A Stopwatch that computes times, from the numbers of weights."""
+    """A LayerTimer that computes times, from the numbers of weights."""
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor, self.probed = factor, 0
@@ -257,20 +257,20 @@ def test_a_table_is_measured_once(net: nn.Module, tmp_path: Path) -> None:
         del kept
         return file_of(net)
 
-    stopwatch = Clockwork()
-    table = latency_table(whole, make, stopwatch, cache=tmp_path)
-    timed = stopwatch.probed
+    layer_timer = Clockwork()
+    table = latency_table(whole, make, layer_timer, cache=tmp_path)
+    timed = layer_timer.probed
 
-    assert latency_table(whole, make, stopwatch, cache=tmp_path) == table
-    assert stopwatch.probed == timed
+    assert latency_table(whole, make, layer_timer, cache=tmp_path) == table
+    assert layer_timer.probed == timed
     (kept,) = tmp_path.rglob("*.json")
     digit = re.sub(
         r"(\d)(?=,?\n)", lambda found: str(9 - int(found[1])), kept.read_text(), count=1
     )
     for times, damaged in enumerate(("{}", digit), start=2):
         kept.write_text(damaged)
-        assert latency_table(whole, make, stopwatch, cache=tmp_path) == table
-        assert stopwatch.probed == times * timed
+        assert latency_table(whole, make, layer_timer, cache=tmp_path) == table
+        assert layer_timer.probed == times * timed
 
 
 @pytest.mark.parametrize("factor", [1.0, 1.2])
@@ -278,13 +278,13 @@ def test_a_deadline_is_kept_even_if_the_table_is_too_hopeful(
     net: nn.Module, layout: Layout, tmp_path: Path, factor: float
 ) -> None:
     """What is promised is what was measured; the prediction is told beside it."""
-    deadline = Deadline(
+    deadline = LatencySearch(
         whole=net,
         file=file_of,
-        stopwatch=Clockwork(factor),
+        layer_timer=Clockwork(factor),
         latency=0.5,
         latency_ms=None,
-        job=Job(folder=tmp_path, cache=tmp_path),
+        context=RunContext(folder=tmp_path, cache=tmp_path),
     )
     found = deadline.choose(
         net,

@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import nn
 
-from compress.context.console import Screen
-from compress.context.context import Job
+from compress.context.console import Console
+from compress.context.context import RunContext
 from compress.models.model import Model
-from compress.pruning.depthwise_separable import separable, stay_whole, tried
+from compress.pruning.depthwise_separable import protected_groups, separable, tried
 from compress.pruning.graph import groups_of
 from compress.pruning.group import Group
 from compress.pruning.layout import Layout
@@ -40,7 +40,7 @@ def model(tiny: ModuleType, *, depthwise: bool) -> Model:
             layer = made.net.get_submodule(name)
             layer.weight[:8], layer.bias[:8] = 0, 0  # type: ignore[index, operator]
         made.net.get_submodule("6").weight[:, :8] = 0  # type: ignore[index, operator]
-        # Centred, so that there are answers of every kind, and near to each other.
+        # Centered, so that there are answers of every kind, and near to each other.
         pixels = torch.from_numpy(tiny.images(48).pixels).permute(0, 3, 1, 2)
         made.net[10].bias -= made.net(made.prepare(pixels)).mean(0)  # type: ignore[index]
     return made
@@ -71,7 +71,9 @@ def test_the_groups_that_answers_depend_on_come_first(tiny: ModuleType) -> None:
     found = groups(whole)
     assert {group.name for group in found} == {"0", "4", "6"}
 
-    trial = tried(whole, found, tiny.images(48), spare=0.3, job=Job(folder=Path()))
+    trial = tried(
+        whole, found, tiny.images(48), spare=0.3, context=RunContext(folder=Path())
+    )
 
     assert trial.images == 48
     assert trial.curves[-1].name == "4"
@@ -86,7 +88,7 @@ def test_the_groups_that_answers_depend_on_come_first(tiny: ModuleType) -> None:
         (True, {}, 1, True),
         (True, {"spare": 0.0}, 0, True),
         (True, {"keep": ("0",)}, 0, True),
-        (True, {"criterion": "missed"}, 0, True),
+        (True, {"criterion": "reconstruction"}, 0, True),
         (True, {"spare": 0.99}, 2, True),
         (False, {}, 0, False),
         (False, {"spare": 0.1}, 1, False),
@@ -102,11 +104,11 @@ def test_what_is_spared_and_said_by_default(  # noqa: PLR0913, PLR0917
 ) -> None:
     """One sentence with what was measured; a network that is not lean gets none."""
     whole = model(tiny, depthwise=depthwise)
-    job = Job(folder=Path(), screen=Screen())
+    context = RunContext(folder=Path(), console=Console())
     asked = Prune.model_validate({"ratio": 0.5} | options)
 
     layout = Layout(whole.net, groups(whole), size=whole.preprocess.size)
-    found = stay_whole(whole, layout, tiny.images(24), asked, job)
+    found = protected_groups(whole, layout, tiny.images(24), asked, context)
 
     said = capsys.readouterr().err
     assert len(found) == spared

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from compress.context.aim import Aim
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.pipeline.run import aim_of
 from compress.pruning.budget import allowed_units
 from compress.pruning.graph import groups_of
 from compress.pruning.in_turn import scaled
 from compress.pruning.latency import probe_widths
-from compress.pruning.latency_search import Deadline
+from compress.pruning.latency_search import LatencySearch
 from compress.pruning.latency_table import LatencyTable
 from compress.pruning.layout import Layout
 from compress.pruning.resizing import NotResizableError, resized
@@ -169,14 +169,14 @@ def test_widths_are_chosen_by_what_is_raced_elsewhere(
         numbers = [sum(p.numel() for p in each.parameters()) for each in nets]
         return [7 * each / 1e5 for each in numbers]
 
-    deadline = Deadline(
+    deadline = LatencySearch(
         whole=net,
         file=file_of,
-        stopwatch=Clockwork(),
+        layer_timer=Clockwork(),
         race=race,
         latency=0.6,
         latency_ms=None,
-        job=Job(folder=tmp_path, cache=tmp_path, aim=Aim(device="pi5")),
+        context=RunContext(folder=tmp_path, cache=tmp_path, aim=Aim(device="pi5")),
     )
     found = deadline.choose(
         net,
@@ -206,7 +206,7 @@ def test_widths_are_chosen_by_what_is_raced_elsewhere(
 def test_a_cut_is_timed_in_the_numbers_that_are_shipped(
     stages: list[str], aims: list[str]
 ) -> None:
-    """INT8 where a later stage quantises."""
+    """INT8 where a later stage quantizes."""
     options = {"prune": {"macs": 0.5}, "factorize": {"energy": 0.9}}
     recipe = Recipe.model_validate(
         {

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from compress.pruning.budget import least_missed
-from compress.pruning.cutting import cut, left_of
+from compress.pruning.cutting import cut, kept_channels
 from compress.pruning.graph import groups_of
 from compress.pruning.least_squares import LeastSquares
-from compress.pruning.reconstruction_error import missed
-from compress.pruning.recover import reconstructed, renormalised
+from compress.pruning.reconstruction_error import reconstruction_errors
+from compress.pruning.recover import reconstructed, renormalized
 
 
 def batches() -> Iterator[Tensor]:
@@ -41,7 +41,7 @@ def net() -> nn.Sequential:
     return made.eval()
 
 
-def twins() -> nn.Sequential:
+def sidecars() -> nn.Sequential:
     """The same, with two channels of the first layer that are two others again."""
     made = net()
     with torch.no_grad():
@@ -62,11 +62,11 @@ def answers(made: nn.Module) -> Tensor:
 
 def test_weights_fitted_anew_make_up_for_a_channel_that_had_a_twin() -> None:
     """Nothing is lost without it, so the error must all but vanish."""
-    whole = twins()
+    whole = sidecars()
     groups = groups_of(whole, size=8, name="net")
     first = next(i for i, g in enumerate(groups) if g.name == "0")
     chosen = {first: [6, 7]}
-    bare, left = cut(whole, groups, chosen), left_of(whole, groups, chosen)
+    bare, left = cut(whole, groups, chosen), kept_channels(whole, groups, chosen)
 
     made = reconstructed(bare, whole, left, batches)
 
@@ -77,11 +77,11 @@ def test_weights_fitted_anew_make_up_for_a_channel_that_had_a_twin() -> None:
 
 def test_the_criterion_that_looks_at_images_finds_the_twins() -> None:
     """One of each pair goes first, whatever the size of its weights."""
-    whole = twins()
+    whole = sidecars()
     groups = groups_of(whole, size=8, name="net")
     first = next(i for i, g in enumerate(groups) if g.name == "0")
 
-    gone = least_missed(missed(whole, groups, batches)[first], 6)
+    gone = least_missed(reconstruction_errors(whole, groups, batches)[first], 6)
 
     assert {unit % 6 for unit in gone} <= {0, 1}
 
@@ -96,10 +96,10 @@ def test_the_units_of_a_trial_are_worth_what_the_answers_lose_with_them(
         whole[8].weight *= 10  # answers so far apart that a quarter tells something
     groups = groups_of(whole, size=8, name="net")
     index = next(i for i, g in enumerate(groups) if g.name == layer)
-    scores = missed(whole, groups, batches)[index]
+    scores = reconstruction_errors(whole, groups, batches)[index]
     chosen = {index: least_missed(scores, len(scores) - quarter)}
 
-    left = left_of(whole, groups, chosen)
+    left = kept_channels(whole, groups, chosen)
     made = reconstructed(cut(whole, groups, chosen), whole, left, batches)
 
     before, after = answers(whole).log_softmax(1), answers(made).log_softmax(1)
@@ -120,7 +120,7 @@ def test_a_group_that_is_mostly_dead_is_worth_what_lives_in_it() -> None:
     groups = groups_of(whole, size=8, name="net")
     first = next(i for i, g in enumerate(groups) if g.name == "0")
 
-    scores = missed(whole, groups, batches)[first]
+    scores = reconstruction_errors(whole, groups, batches)[first]
 
     assert scores[:5].max() < 0.1 * scores.max()
     assert scores.max() > 1e-4
@@ -161,7 +161,7 @@ def test_norms_are_given_the_statistics_of_what_they_see_now() -> None:
     groups = groups_of(whole, size=8, name="net")
     first = next(i for i, g in enumerate(groups) if g.name == "0")
     chosen = {first: [1, 4]}
-    bare, left = cut(whole, groups, chosen), left_of(whole, groups, chosen)
+    bare, left = cut(whole, groups, chosen), kept_channels(whole, groups, chosen)
     expected = copy.deepcopy(bare)
     for module in expected.modules():
         if isinstance(module, nn.BatchNorm2d):
@@ -172,7 +172,7 @@ def test_norms_are_given_the_statistics_of_what_they_see_now() -> None:
         for batch in batches():
             expected(batch)
 
-    made = renormalised(bare, whole, left, batches)
+    made = renormalized(bare, whole, left, batches)
 
     for name, value in made.named_buffers():
         if name.endswith(("mean", "var")):
@@ -182,7 +182,7 @@ def test_norms_are_given_the_statistics_of_what_they_see_now() -> None:
 
 
 def test_a_network_whose_norms_were_folded_keeps_its_outputs() -> None:
-    """Statistics that are not the data's are no reason to normalise it now."""
+    """Statistics that are not the data's are no reason to normalize it now."""
     whole = net()
     with torch.no_grad():
         norm = whole[4]
@@ -190,6 +190,6 @@ def test_a_network_whose_norms_were_folded_keeps_its_outputs() -> None:
         norm.running_mean.zero_()  # type: ignore[union-attr]
         norm.running_var.fill_(9.0)  # type: ignore[union-attr]
 
-    made = renormalised(whole, whole, {}, batches)
+    made = renormalized(whole, whole, {}, batches)
 
     torch.testing.assert_close(answers(made), answers(whole), rtol=1e-3, atol=1e-4)

@@ -20,7 +20,7 @@ TABLE = """\
 ladder                              top-1    lost  changed     SQNR  time  holds
 ────────────────────────────────────────────────────────────────────────────────
 default                           70.39 %  1.16 %   2.31 %  20.9 dB  41 s     no
-equalisation                            -  1.45 %   2.90 %  20.8 dB  41 s     no
+equalization                            -  1.45 %   2.90 %  20.8 dB  41 s     no
 some operators in float           70.70 %  0.84 %   1.69 %  20.9 dB  41 s    yes
 ────────────────────────────────────────────────────────────────────────────────
 default: blames features_15_conv_1_2, features_2_conv_1_2, features_14_conv_1_2,
@@ -84,7 +84,7 @@ def rung(name: str, flips: float, *, holds: bool, **more: object) -> dict[str, o
 
 
 def quantisation() -> dict[str, object]:
-    """What a stage that quantised wrote down."""
+    """What a stage that quantized wrote down."""
     blamed = [f"features_{place}_conv_1_2" for place in (15, 2, 14, 17, 3, 4, 5)]
     float32 = {"accuracy": 0.7154, "agreement": 1.0, "sqnr_db": None, "flips": 0.0}
     int8 = {"accuracy": 0.7108, "agreement": 0.9831, "sqnr_db": 21.6, "flips": 0.0169}
@@ -93,7 +93,7 @@ def quantisation() -> dict[str, object]:
         "int8": {**int8, "images": 650},
         "rungs": [
             rung("default", 0.0231, holds=False, blames=blamed),
-            rung("equalisation", 0.0290, holds=False, accuracy=None),
+            rung("equalization", 0.0290, holds=False, accuracy=None),
             rung("some operators in float", 0.0169, holds=True, left_float=blamed[:2]),
         ],
         "operators": tensors(),
@@ -139,7 +139,7 @@ def placement() -> dict[str, object]:
 
 
 def example(folder: str | Path = "runs/int8", **changes: object) -> Report:
-    """An invented run that quantised, with changes."""
+    """An invented run that quantized, with changes."""
     name = "mobilenetv2_100"
     advice = (
         "model-mobilenetv2_100-int8.tflite is slower than start-mobilenetv2_100.onnx "

@@ -363,7 +363,7 @@ def test_the_page_needs_nothing_else() -> None:
 def test_charts_follow_the_theme_and_nothing_else(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Only the page's colours, texts as texts, and the same bytes on every machine."""
+    """Only the page's colors, texts as texts, and the same bytes on every machine."""
     import matplotlib as mpl
 
     page = example().as_html()
@@ -406,8 +406,8 @@ def test_what_a_run_was_given_took_no_time_that_could_be_told() -> None:
 
     lines = example(rows=rows).as_markdown().splitlines()
 
-    census = [line.split(" | ") for line in lines if line.endswith("|")][-2:]
-    assert [cells[-1] for cells in census] == ["- |", "2 min 22 s |"]
+    costs_of = [line.split(" | ") for line in lines if line.endswith("|")][-2:]
+    assert [cells[-1] for cells in costs_of] == ["- |", "2 min 22 s |"]
 
 
 def test_markdown_tables_survive_a_bar() -> None:

@@ -82,7 +82,7 @@ def test_n_of_m_of_a_linear_layer() -> None:
 
 
 def test_the_weights_of_a_block_stay_or_go_together() -> None:
-    """Blocks of four neighbouring outputs; those of the smallest mean go."""
+    """Blocks of four neighboring outputs; those of the smallest mean go."""
     weight = torch.randn(8, 6, 1, 1)
 
     mask = by_magnitude({"a": weight}, sparsity=0.5, scope="global", block=4)["a"]

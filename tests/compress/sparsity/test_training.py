@@ -11,7 +11,7 @@ from torch import nn
 
 from compress.models.model import Model
 from compress.models.surgery.record import Surgery
-from compress.sparsity.goal import Goal, Thinning, zeros_in
+from compress.sparsity.goal import Goal, SparsitySchedule, zeros_in
 from compress.sparsity.masks import apply_, masks_of
 from compress.sparsity.schedule import cubic
 from compress.training.fit import fit
@@ -57,7 +57,7 @@ def test_the_zeros_of_a_masked_model_stay(
         tiny.data(val=6),
         tiny.cross_entropy,
         tiny.options(**fields),
-        tiny.job(tmp_path),
+        tiny.context(tmp_path),
     )
 
     after = masks_of(made.net, NAMES)
@@ -72,7 +72,7 @@ def test_without_a_record_zeros_are_weights_like_any_other(
 ) -> None:
     model = replace(masked(tiny), spec=tiny.model().spec)
     made = fit(
-        model, tiny.data(), tiny.cross_entropy, tiny.options(), tiny.job(tmp_path)
+        model, tiny.data(), tiny.cross_entropy, tiny.options(), tiny.context(tmp_path)
     )
     assert zeros(made.net) == 0
 
@@ -98,8 +98,8 @@ def test_zeros_come_at_the_pace_of_the_cubic_schedule(
         tiny.data(),
         tiny.cross_entropy,
         tiny.options(epochs=4),
-        tiny.job(tmp_path),
-        thinning=Thinning(goal=GOAL, until=0.5),
+        tiny.context(tmp_path),
+        thinning=SparsitySchedule(goal=GOAL, until=0.5),
     )
 
     expected = [round(cubic(step / 12 / 0.5, 0.5) * total) for step in range(12)]
@@ -117,8 +117,8 @@ def test_a_thinning_that_was_stopped_goes_on_to_the_same_bits(
         tiny.net(), Surgery(masked=dict.fromkeys(NAMES, GOAL.pattern))
     )
     options = tiny.options(epochs=4, ema=0.5)
-    thinning = Thinning(goal=GOAL, until=0.5)
-    folders = tiny.job(tmp_path / "whole"), tiny.job(tmp_path / "parts")
+    thinning = SparsitySchedule(goal=GOAL, until=0.5)
+    folders = tiny.context(tmp_path / "whole"), tiny.context(tmp_path / "parts")
     data, loss = tiny.data(), tiny.cross_entropy
     whole = fit(model, data, loss, options, folders[0], thinning=thinning)
     with pytest.raises(InterruptedRunError):
@@ -144,7 +144,7 @@ def test_a_pattern_comes_group_by_group(of: int) -> None:
     """On the way every group has the same number of zeros; in the end half."""
     net = nn.Sequential(nn.Linear(16, 5))
     goal = Goal(names=("0.weight",), sparsity=0.5, of=of)
-    thinning = Thinning(goal=goal, until=1.0)
+    thinning = SparsitySchedule(goal=goal, until=1.0)
     found = []
     for share in (0.0, 0.05, 0.2, 0.5, 1.0):
         thinning.reach_(net, share)

@@ -25,7 +25,7 @@ def shared(tiny: ModuleType, folder: Path) -> None:
     """Train, and write what this process ended with."""
     rank = os.environ["RANK"]
     cases = _opened(Path(__file__).with_name("test_qat.py"))
-    state = cases.trained(tiny, tiny.job(folder / f"job-{rank}"), cases.options())
+    state = cases.trained(tiny, tiny.context(folder / f"job-{rank}"), cases.options())
     packed = {name: value.contiguous() for name, value in state.items()}
     save_file(packed, folder / f"{rank}.safetensors")
     if rank == "0":

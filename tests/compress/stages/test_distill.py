@@ -83,7 +83,7 @@ def distil(**fields: object) -> Distill:
 
 
 def logits_of(model: Model, data: Data, *, training: bool) -> np.ndarray:
-    """Float64 [n, classes] of every training image, through numpy's normalisation."""
+    """Float64 [n, classes] of every training image, through numpy's normalization."""
     assert data.train is not None
     inputs = torch.from_numpy(model.preprocess(np.asarray(data.train.pixels)))
     net = copy.deepcopy(model.net).train(training)
@@ -112,7 +112,7 @@ def test_the_loss_is_hintons(  # noqa: PLR0913, PLR0917  # three of them are the
     smoothing: float,
 ) -> None:
     """Alpha T^2 KL(teacher/T, student/T) + (1 - alpha) cross-entropy, in numpy."""
-    student, data, made = tiny.model(), tiny.data(train=12), tiny.job(tmp_path)
+    student, data, made = tiny.model(), tiny.data(train=12), tiny.context(tmp_path)
     stage = distil(
         views=views, temperature=temperature, alpha=alpha, label_smoothing=smoothing
     )
@@ -140,7 +140,7 @@ def test_the_teacher_is_never_changed(
 
     for views in (0, 2):
         stage = distil(views=views, epochs=2)
-        made = tiny.job(tmp_path / str(views))
+        made = tiny.context(tmp_path / str(views))
         stage(tiny.model(), tiny.Opened(tiny.data(train=12)), made, teacher)  # type: ignore[arg-type]
 
     assert tiny.same(teacher.net.state_dict(), before)
@@ -158,11 +158,11 @@ def test_without_weight_the_teacher_teaches_nothing(
     taught = distil(alpha=0.0, views=3, **fields)(
         student,
         data,  # type: ignore[arg-type]
-        tiny.job(tmp_path / "taught"),
+        tiny.context(tmp_path / "taught"),
         teacher,
     )
     options = {name: getattr(distil(**fields), name) for name in FineTune.model_fields}
-    alone = FineTune(**options)(student, data, tiny.job(tmp_path / "alone"))  # type: ignore[arg-type]
+    alone = FineTune(**options)(student, data, tiny.context(tmp_path / "alone"))  # type: ignore[arg-type]
 
     torch.testing.assert_close(
         taught.net.state_dict(), alone.net.state_dict(), rtol=1e-5, atol=1e-6
@@ -177,9 +177,9 @@ def test_views_are_asked_once_and_cycle(
     stage = distil(views=2, epochs=6, augment="auto")
     cache = tmp_path / "cache"
 
-    first = stage(student, data, tiny.job(tmp_path / "a", cache=cache), teacher)  # type: ignore[arg-type]
+    first = stage(student, data, tiny.context(tmp_path / "a", cache=cache), teacher)  # type: ignore[arg-type]
     assert sum(Counted.seen) == 2 * 24
-    second = stage(student, data, tiny.job(tmp_path / "b", cache=cache), teacher)  # type: ignore[arg-type]
+    second = stage(student, data, tiny.context(tmp_path / "b", cache=cache), teacher)  # type: ignore[arg-type]
 
     assert sum(Counted.seen) == 2 * 24
     assert tiny.same(first.net.state_dict(), second.net.state_dict())
@@ -190,7 +190,9 @@ def test_fewer_epochs_than_views_ask_for_fewer(
 ) -> None:
     stage = distil(views=4, epochs=1)
 
-    stage(tiny.model(), tiny.Opened(tiny.data(train=12)), tiny.job(tmp_path), teacher)  # type: ignore[arg-type]
+    stage(
+        tiny.model(), tiny.Opened(tiny.data(train=12)), tiny.context(tmp_path), teacher
+    )  # type: ignore[arg-type]
 
     assert sum(Counted.seen) == 12
 
@@ -199,7 +201,7 @@ def test_fewer_epochs_than_views_ask_for_fewer(
 def test_mixed_images_are_asked_every_time_and_that_is_said(
     tiny: ModuleType, tmp_path: Path, teacher: Model, mixing: str
 ) -> None:
-    made = tiny.job(tmp_path)
+    made = tiny.context(tmp_path)
     stage = distil(views=2, epochs=3, **{mixing: 1.0})
 
     stage(tiny.model(), tiny.Opened(tiny.data(train=12)), made, teacher)  # type: ignore[arg-type]
@@ -216,18 +218,18 @@ def test_student_and_teacher_look_at_one_view_at_their_own_resolution(
     """The data is opened for the larger of the two; each sees its own size."""
     looked: list[int] = []
 
-    class Catalogued(tiny.Opened):
+    class Catalogd(tiny.Opened):
         def open(self, preprocess: Preprocess) -> Data:
             looked.append(preprocess.size)
             made: Data = tiny.data(train=12, size=preprocess.size)
             return made
 
     large = replace(teacher, preprocess=replace(teacher.preprocess, size=16, resize=16))
-    catalogue = Catalogued(tiny.data())
+    catalog = Catalogd(tiny.data())
     stage = distil(views=1)
 
     student = tiny.model(Counted(), size=8)
-    stage(student, catalogue, tiny.job(tmp_path), large)  # type: ignore[arg-type]
+    stage(student, catalog, tiny.context(tmp_path), large)  # type: ignore[arg-type]
 
     assert looked == [16]
     assert Counted.sides == [16, 8]  # the answers are asked for first
@@ -250,7 +252,7 @@ def test_the_rival_is_the_same_student_with_the_same_budget() -> None:
 
 def test_label_smoothing_reaches_the_loss(tiny: ModuleType, tmp_path: Path) -> None:
     """Fine-tuning: (1 - s) of each label, and s / classes of every class."""
-    student, data, made = tiny.model(), tiny.data(train=12), tiny.job(tmp_path)
+    student, data, made = tiny.model(), tiny.data(train=12), tiny.context(tmp_path)
     fields = {name: getattr(distil(), name) for name in FineTune.model_fields}
 
     FineTune(**(fields | {"label_smoothing": 0.3}))(student, tiny.Opened(data), made)  # type: ignore[arg-type]
@@ -268,8 +270,8 @@ def test_a_stopped_distillation_goes_on_to_the_same_bits(
     """The answers are on disk, the state too; a second command ends as one would."""
     student, data = tiny.model(Stoppable()), tiny.Opened(tiny.data(train=24))
     stage = distil(views=2, epochs=3, augment="auto")
-    whole = stage(student, data, tiny.job(tmp_path / "whole"), teacher)  # type: ignore[arg-type]
-    made = tiny.job(tmp_path / "stopped")
+    whole = stage(student, data, tiny.context(tmp_path / "whole"), teacher)  # type: ignore[arg-type]
+    made = tiny.context(tmp_path / "stopped")
     Stoppable.countdown[:] = [3]
     with pytest.raises(InterruptedRunError, match="stopped after 1 of 3"):
         stage(student, data, made, teacher)  # type: ignore[arg-type]

@@ -10,10 +10,10 @@ import torch
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from compress.context.console import Screen
-from compress.data.dataset import Catalogue
+from compress.context.console import Console
+from compress.data.dataset import Catalog
 from compress.evaluation.costs import count_params
-from compress.lowrank import factorization as factorising
+from compress.lowrank import factorization as factorizing
 from compress.lowrank.record import RECORD
 from compress.models.build import build
 from compress.models.checkpoint import load_model, save_model
@@ -33,13 +33,13 @@ def lenet(tiny: ModuleType) -> Model:
         native_size=32,
         size=32,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     return replace(model, trained=True)
 
 
 @pytest.fixture
-def catalogue(tiny: ModuleType) -> Catalogue:
+def catalog(tiny: ModuleType) -> Catalog:
     return tiny.Opened(tiny.data(train=24, size=32))
 
 
@@ -53,7 +53,7 @@ def by_params(monkeypatch: pytest.MonkeyPatch) -> None:
         assert shape[0] == 1
         return tuple(count_params(each) / 1000 for each in candidates)
 
-    monkeypatch.setattr(factorising, "raced", raced)
+    monkeypatch.setattr(factorizing, "raced", raced)
 
 
 def stage(**fields: object) -> Factorize:
@@ -61,7 +61,7 @@ def stage(**fields: object) -> Factorize:
     return Factorize.model_validate(filled | fields)
 
 
-def answers(model: Model, data: Catalogue) -> Tensor:
+def answers(model: Model, data: Catalog) -> Tensor:
     """What a model says of the training images."""
     assert data.train is not None
     pixels = torch.from_numpy(data.train.pixels).permute(0, 3, 1, 2)
@@ -72,26 +72,26 @@ def answers(model: Model, data: Catalogue) -> Tensor:
 
 @pytest.mark.usefixtures("by_params")
 def test_what_was_split_answers_alike_and_loads_bit_equal(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     """Fewer parameters, from a folder that needs no images and no search."""
-    job = tiny.job(tmp_path)
+    context = tiny.context(tmp_path)
     before = {name: value.clone() for name, value in lenet.net.state_dict().items()}
 
-    made = stage(energy=0.8)(lenet, catalogue, job)  # type: ignore[arg-type]
+    made = stage(energy=0.8)(lenet, catalog, context)  # type: ignore[arg-type]
 
     assert tiny.same(lenet.net.state_dict(), before)
     assert count_params(made.net) < 0.9 * count_params(lenet.net)
     # An equal amount in all scores says nothing.
     expected, found = (
         each - each.mean(dim=1, keepdim=True)
-        for each in (answers(lenet, catalogue), answers(made, catalogue))
+        for each in (answers(lenet, catalog), answers(made, catalog))
     )
     assert (found - expected).norm() / expected.norm() < 0.05
     save_model(made, tmp_path / "saved")
     again = load_model(tmp_path / "saved")
     assert again.surgery == made.surgery
-    assert torch.equal(answers(again, catalogue), answers(made, catalogue))
+    assert torch.equal(answers(again, catalog), answers(made, catalog))
     found = json.loads((tmp_path / RECORD).read_text(encoding="utf-8"))["layers"]
     ranks = {each["name"]: each["ranks"] for each in found if each["ranks"]}
     assert ranks == {
@@ -102,27 +102,27 @@ def test_what_was_split_answers_alike_and_loads_bit_equal(
 
 @pytest.mark.usefixtures("by_params")
 def test_only_the_named_layers_are_split(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     name = next(n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear))
-    made = stage(energy=0.5, layers=(name,))(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+    made = stage(energy=0.5, layers=(name,))(lenet, catalog, tiny.context(tmp_path))  # type: ignore[arg-type]
     assert set(made.surgery.factorised) == {name}
     assert made.surgery.factorised[name].kind == "linear"
 
 
 @pytest.mark.usefixtures("by_params")
 def test_the_factors_of_an_earlier_stage_are_not_split_again(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
-    once = stage(energy=0.9)(lenet, catalogue, tiny.job(tmp_path / "1"))  # type: ignore[arg-type]
-    twice = stage(energy=0.5)(once, catalogue, tiny.job(tmp_path / "2"))  # type: ignore[arg-type]
+    once = stage(energy=0.9)(lenet, catalog, tiny.context(tmp_path / "1"))  # type: ignore[arg-type]
+    twice = stage(energy=0.5)(once, catalog, tiny.context(tmp_path / "2"))  # type: ignore[arg-type]
     assert set(once.surgery.factorised) <= set(twice.surgery.factorised)
     assert not any(".0" in name[-2:] for name in twice.surgery.factorised)
 
 
 @pytest.mark.usefixtures("by_params")
 def test_masks_of_layers_that_are_gone_are_forgotten(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     names = [
         f"{n}.weight" for n, m in lenet.net.named_modules() if hasattr(m, "weight")
@@ -130,7 +130,7 @@ def test_masks_of_layers_that_are_gone_are_forgotten(
     masked = lenet.operated(
         lenet.net, Surgery(masked=dict.fromkeys(names, "unstructured"))
     )
-    made = stage(energy=0.5)(masked, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+    made = stage(energy=0.5)(masked, catalog, tiny.context(tmp_path))  # type: ignore[arg-type]
     split = {f"{name}.weight" for name in made.surgery.factorised}
     assert split
     assert made.surgery.masked.keys() == set(names) - split
@@ -138,7 +138,7 @@ def test_masks_of_layers_that_are_gone_are_forgotten(
 
 @pytest.mark.usefixtures("by_params")
 def test_a_pruned_network_keeps_its_widths(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     """A hidden layer of fewer units is split, saved and loaded."""
     linear = [n for n, m in lenet.net.named_modules() if isinstance(m, nn.Linear)]
@@ -166,12 +166,12 @@ def test_a_pruned_network_keeps_its_widths(
         second.weight = nn.Parameter(second.weight[:, :units])
     first.out_features = second.in_features = units
 
-    made = stage(energy=0.9)(pruned, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+    made = stage(energy=0.9)(pruned, catalog, tiny.context(tmp_path))  # type: ignore[arg-type]
 
     assert linear[0] in made.surgery.factorised
     save_model(made, tmp_path / "saved")
     again = load_model(tmp_path / "saved")
-    assert torch.equal(answers(again, catalogue), answers(made, catalogue))
+    assert torch.equal(answers(again, catalog), answers(made, catalog))
 
 
 @pytest.mark.usefixtures("by_params")
@@ -179,14 +179,14 @@ def test_ranks_are_chosen_once_and_then_trained(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalogue: Catalogue,
+    catalog: Catalog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A stage that was interrupted in training does not measure again."""
-    job = tiny.job(tmp_path)
-    made = stage(energy=0.9, epochs=1)(lenet, catalogue, job)  # type: ignore[arg-type]
-    monkeypatch.setattr(factorising, "split", None)
-    again = stage(energy=0.9, epochs=1)(lenet, catalogue, job)  # type: ignore[arg-type]
+    context = tiny.context(tmp_path)
+    made = stage(energy=0.9, epochs=1)(lenet, catalog, context)  # type: ignore[arg-type]
+    monkeypatch.setattr(factorizing, "split", None)
+    again = stage(energy=0.9, epochs=1)(lenet, catalog, context)  # type: ignore[arg-type]
     assert tiny.same(made.net.state_dict(), again.net.state_dict())
 
 
@@ -195,13 +195,13 @@ def test_a_latency_budget_is_one_of_the_whole_network(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalogue: Catalogue,
+    catalog: Catalog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """By the invented clock, where every weight counts, three quarters of it."""
     total = count_params(lenet.net) / 1000
-    monkeypatch.setattr(factorising, "latencies_ms", lambda _, **__: (total,))
-    made = stage(latency=0.75)(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+    monkeypatch.setattr(factorizing, "latencies_ms", lambda _, **__: (total,))
+    made = stage(latency=0.75)(lenet, catalog, tiny.context(tmp_path))  # type: ignore[arg-type]
     left = count_params(made.net) / 1000
     assert left <= 0.75 * total
     promised = json.loads((tmp_path / RECORD).read_text(encoding="utf-8"))["latency"]
@@ -225,27 +225,25 @@ def test_what_no_recipe_may_say(fields: dict[str, object], sentence: str) -> Non
 
 
 def test_a_layer_that_does_not_exist(
-    tiny: ModuleType, tmp_path: Path, lenet: Model, catalogue: Catalogue
+    tiny: ModuleType, tmp_path: Path, lenet: Model, catalog: Catalog
 ) -> None:
     with pytest.raises(RecipeError, match="layers: 'nowhere' is, or holds, no layer"):
-        stage(energy=0.5, layers=("nowhere",))(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+        stage(energy=0.5, layers=("nowhere",))(lenet, catalog, tiny.context(tmp_path))  # type: ignore[arg-type]
 
 
 def test_no_images_to_fit_to(tiny: ModuleType, tmp_path: Path, lenet: Model) -> None:
     empty = tiny.Opened(replace(tiny.data(size=32), train=None))
-    with pytest.raises(
-        InputRejectedError, match="calibration: colours has no training"
-    ):
-        stage(energy=0.5)(lenet, empty, tiny.job(tmp_path))  # type: ignore[arg-type]
+    with pytest.raises(InputRejectedError, match="calibration: colors has no training"):
+        stage(energy=0.5)(lenet, empty, tiny.context(tmp_path))  # type: ignore[arg-type]
 
 
 def test_several_processes_are_refused(
     tiny: ModuleType,
     tmp_path: Path,
     lenet: Model,
-    catalogue: Catalogue,
+    catalog: Catalog,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     with pytest.raises(RecipeError, match="would disturb each other's timing"):
-        stage(energy=0.5)(lenet, catalogue, tiny.job(tmp_path))  # type: ignore[arg-type]
+        stage(energy=0.5)(lenet, catalog, tiny.context(tmp_path))  # type: ignore[arg-type]

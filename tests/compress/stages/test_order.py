@@ -7,7 +7,7 @@ import pytest
 
 from compress.cli.main import main
 from compress.recipe.stage import misplaced
-from compress.recipe.stages import QUANTISING, STAGES
+from compress.recipe.stages import QUANTIZING, STAGES
 from runtime.errors import Exit
 
 # The least that each stage has to be told.
@@ -31,7 +31,7 @@ def recipe(folder: Path, *names: str) -> Path:
 
 
 @pytest.mark.parametrize(("first", "second"), PAIRS)
-def test_nothing_comes_after_what_quantises(
+def test_nothing_comes_after_what_quantizes(
     first: str, second: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every pair of stages, as a file; the data of those that fit is missed next."""
@@ -41,7 +41,7 @@ def test_nothing_comes_after_what_quantises(
 
     told = capsys.readouterr().err
     assert told.count("\n") == 1
-    if first in QUANTISING:
+    if first in QUANTIZING:
         assert f"{path}: stages.1.{second}: takes a float network, and" in told
         assert f"stages.0.{first} before it gives an INT8 network; " in told
     else:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.calibration import batches_of
 from compress.data.data import Data
 from compress.int8.simulate import QuantizedNet
@@ -40,11 +40,13 @@ def prepared(model: Model, data: Data, chosen: Qat) -> QatNet:
     return qat_training.prepared(model, batches_of(model, data.train), chosen)
 
 
-def trained(tiny: ModuleType, job: Job, chosen: Qat) -> dict[str, torch.Tensor]:
+def trained(
+    tiny: ModuleType, context: RunContext, chosen: Qat
+) -> dict[str, torch.Tensor]:
     """What the network on its grids ends with, before it is handed over."""
     model, data = replace(tiny.model(), trained=True), tiny.data(val=12)
     net = prepared(model, data, chosen)
-    learnt = qat_training.learnt(model, net, data, job, chosen)
+    learnt = qat_training.learnt(model, net, data, context, chosen)
     return learnt.state_dict()
 
 
@@ -65,18 +67,18 @@ def test_a_stopped_run_goes_on_to_the_same_bits(
 ) -> None:
     """Stopped in the second epoch, when some of it is frozen and some is not."""
     chosen = options(**fields)
-    whole = trained(tiny, tiny.job(tmp_path / "whole"), chosen)
-    job = tiny.job(tmp_path / "parts")
+    whole = trained(tiny, tiny.context(tmp_path / "whole"), chosen)
+    context = tiny.context(tmp_path / "parts")
     make_loss = qat_training.loss_of
     monkeypatch.setattr(qat_training, "loss_of", _stopping(make_loss, at=5))
     with pytest.raises(InterruptedRunError):
-        trained(tiny, job, chosen)
+        trained(tiny, context, chosen)
     monkeypatch.setattr(qat_training, "loss_of", make_loss)
 
-    resumed = trained(tiny, job, chosen)
+    resumed = trained(tiny, context, chosen)
 
     assert any(
-        "goes on at epoch 2, step 3" in told for told in tiny.events(job, "tell")
+        "goes on at epoch 2, step 3" in told for told in tiny.events(context, "tell")
     )
     assert tiny.same(resumed, whole)
 
@@ -107,7 +109,7 @@ def test_the_float_network_teaches_by_default(tiny: ModuleType, tmp_path: Path) 
         logits = model.net.eval()(images[batch.index]).clone()
 
     loss = qat_training.loss_of(
-        model, data, tiny.job(tmp_path), options(augment="none")
+        model, data, tiny.context(tmp_path), options(augment="none")
     )
 
     assert float(loss(logits, batch)) == pytest.approx(0.0, abs=1e-6)
@@ -139,16 +141,18 @@ def test_options_for_float_networks_are_refused(
 ) -> None:
     (name,) = fields
     with pytest.raises(RecipeError, match=f"qat: {name} is for training in float"):
-        options(**fields)(tiny.model(), tiny.Opened(tiny.data()), tiny.job(tmp_path))  # type: ignore[arg-type]
+        options(**fields)(
+            tiny.model(), tiny.Opened(tiny.data()), tiny.context(tmp_path)
+        )  # type: ignore[arg-type]
 
 
-def test_a_quantised_model_is_refused(tiny: ModuleType, tmp_path: Path) -> None:
-    job, data = tiny.job(tmp_path), tiny.data(val=12)
+def test_a_quantized_model_is_refused(tiny: ModuleType, tmp_path: Path) -> None:
+    context, data = tiny.context(tmp_path), tiny.data(val=12)
     net = prepared(tiny.model(), data, options())
     model = tiny.model().with_net(net.quantized())
 
-    with pytest.raises(RecipeError, match="tiny is quantised already; give the float"):
-        options()(model, tiny.Opened(data), job)  # type: ignore[arg-type]
+    with pytest.raises(RecipeError, match="tiny is quantized already; give the float"):
+        options()(model, tiny.Opened(data), context)  # type: ignore[arg-type]
 
 
 def test_the_stage_gives_back_an_int8_network(tiny: ModuleType, tmp_path: Path) -> None:
@@ -156,7 +160,7 @@ def test_the_stage_gives_back_an_int8_network(tiny: ModuleType, tmp_path: Path) 
     data, model = tiny.data(train=60, val=60), tiny.model()
     float_net = model.with_net(_learnt(tiny, model, data, tmp_path / "float"))
 
-    made = options()(float_net, tiny.Opened(data), tiny.job(tmp_path / "qat"))  # type: ignore[arg-type]
+    made = options()(float_net, tiny.Opened(data), tiny.context(tmp_path / "qat"))  # type: ignore[arg-type]
 
     assert isinstance(made.net, QuantizedNet)
     assert isinstance(made, Model)
@@ -175,7 +179,7 @@ def _learnt(
 
     chosen = tiny.options(epochs=4, batch_size=12)
     net: torch.nn.Module = fit(
-        model, data, tiny.cross_entropy, chosen, tiny.job(folder)
+        model, data, tiny.cross_entropy, chosen, tiny.context(folder)
     ).net
     return net
 
@@ -202,11 +206,11 @@ def test_a_network_on_its_grids_is_copied_whole(
     tiny: ModuleType, tmp_path: Path
 ) -> None:
     """`fit` trains a copy; what it was given stays as it is."""
-    model, data, job = tiny.model(), tiny.data(val=12), tiny.job(tmp_path)
+    model, data, context = tiny.model(), tiny.data(val=12), tiny.context(tmp_path)
     net = prepared(model, data, options())
     before = {name: value.clone() for name, value in net.state_dict().items()}
 
-    learnt = qat_training.learnt(model, net, data, job, options())
+    learnt = qat_training.learnt(model, net, data, context, options())
 
     assert isinstance(learnt, QatNet)
     assert tiny.same(before, net.state_dict())
@@ -220,6 +224,6 @@ def test_a_network_learns_how_far_its_training_is(
     shares: list[float] = []
     monkeypatch.setattr(QatNet, "reach_", lambda _, share: shares.append(share))
 
-    trained(tiny, tiny.job(tmp_path), options())
+    trained(tiny, tiny.context(tmp_path), options())
 
     assert shares == pytest.approx([step / 9 for step in range(9)])

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.int8.grids import weight_steps
 from compress.int8.simulate import QuantizedNet
 from compress.models.build import build
@@ -41,7 +41,7 @@ def resnet(tiny: ModuleType) -> Model:
         native_size=8,
         size=8,
         seed=0,
-        screen=Screen(verbosity="quiet"),
+        console=Console(verbosity="quiet"),
     )
     return replace(model, trained=True)
 
@@ -57,11 +57,11 @@ def share(net: nn.Module) -> float:
 def test_the_share_is_reached_and_written_down(
     tiny: ModuleType, tmp_path: Path, resnet: Model, thinning: str, scope: str
 ) -> None:
-    job = tiny.job(tmp_path)
+    context = tiny.context(tmp_path)
     dense = {name: value.clone() for name, value in resnet.net.state_dict().items()}
 
     made = stage(sparsity=0.8, thinning=thinning, scope=scope)(
-        resnet, tiny.Opened(tiny.data()), job
+        resnet, tiny.Opened(tiny.data()), context
     )  # type: ignore[arg-type]
 
     assert share(made.net) == pytest.approx(0.8, abs=1e-3)
@@ -78,7 +78,7 @@ def test_a_training_of_one_step_gets_there_too(
 ) -> None:
     """No step comes after the last weights are due; they go all the same."""
     made = stage(sparsity=0.8, epochs=1, batch_size=64)(
-        resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
+        resnet, tiny.Opened(tiny.data()), tiny.context(tmp_path)
     )  # type: ignore[arg-type]
     assert share(made.net) == pytest.approx(0.8, abs=1e-3)
 
@@ -87,7 +87,9 @@ def test_a_pattern_holds_in_every_layer_that_it_suits(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     """Three input channels make no groups of four: the stem stays dense."""
-    made = stage(pattern="2:4")(resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path))  # type: ignore[arg-type]
+    made = stage(pattern="2:4")(
+        resnet, tiny.Opened(tiny.data()), tiny.context(tmp_path)
+    )  # type: ignore[arg-type]
 
     for name, weight in weights_of(made.net).items():
         if name == "conv1.weight":
@@ -102,7 +104,7 @@ def test_spared_layers_stay_dense(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     made = stage(sparsity=0.5, epochs=0, spare=("conv1", "linear"))(
-        resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
+        resnet, tiny.Opened(tiny.data()), tiny.context(tmp_path)
     )  # type: ignore[arg-type]
     weights = weights_of(made.net)
     assert zeros_in([weights["conv1.weight"], weights["linear.weight"]]) == 0
@@ -114,7 +116,7 @@ def test_without_training_only_the_smallest_weights_change(
 ) -> None:
     """No images are needed either."""
     made = stage(sparsity=0.5, epochs=0)(
-        resnet, tiny.Opened(replace(tiny.data(), train=None)), tiny.job(tmp_path)
+        resnet, tiny.Opened(replace(tiny.data(), train=None)), tiny.context(tmp_path)
     )  # type: ignore[arg-type]
     for name, weight in weights_of(made.net).items():
         before = resnet.net.get_parameter(name)
@@ -125,8 +127,8 @@ def test_a_second_stage_adds_zeros_to_those_of_the_first(
     tiny: ModuleType, tmp_path: Path, resnet: Model
 ) -> None:
     data = tiny.Opened(tiny.data())
-    once = stage(sparsity=0.5, epochs=0)(resnet, data, tiny.job(tmp_path / "1"))  # type: ignore[arg-type]
-    twice = stage(sparsity=0.8)(once, data, tiny.job(tmp_path / "2"))  # type: ignore[arg-type]
+    once = stage(sparsity=0.5, epochs=0)(resnet, data, tiny.context(tmp_path / "1"))  # type: ignore[arg-type]
+    twice = stage(sparsity=0.8)(once, data, tiny.context(tmp_path / "2"))  # type: ignore[arg-type]
     assert share(twice.net) == pytest.approx(0.8, abs=1e-3)
     assert masks_grew(once.net, twice.net)
 
@@ -142,10 +144,10 @@ def masks_grew(before: nn.Module, after: nn.Module) -> bool:
 @pytest.fixture
 def sparse(tiny: ModuleType, tmp_path: Path, resnet: Model) -> Model:
     """A network that is half zeros, saved and loaded again."""
-    job = tiny.job(tmp_path / "sparse")
-    made = stage(sparsity=0.5, epochs=0)(resnet, tiny.Opened(tiny.data()), job)  # type: ignore[arg-type]
-    save_model(made, job.folder)
-    return load_model(job.folder)
+    context = tiny.context(tmp_path / "sparse")
+    made = stage(sparsity=0.5, epochs=0)(resnet, tiny.Opened(tiny.data()), context)  # type: ignore[arg-type]
+    save_model(made, context.folder)
+    return load_model(context.folder)
 
 
 def test_a_masked_model_keeps_its_zeros_in_later_training(
@@ -153,7 +155,7 @@ def test_a_masked_model_keeps_its_zeros_in_later_training(
 ) -> None:
     """Loaded from its folder: the record alone says so."""
     tuned = FineTune(epochs=2, batch_size=8)(
-        sparse, tiny.Opened(tiny.data()), tiny.job(tmp_path / "tuned")
+        sparse, tiny.Opened(tiny.data()), tiny.context(tmp_path / "tuned")
     )  # type: ignore[arg-type]
     assert masks_grew(sparse.net, tuned.net)
     assert share(tuned.net) == share(sparse.net)
@@ -166,7 +168,7 @@ def test_a_masked_model_keeps_its_zeros_in_later_training(
         Ptq(
             calib_images=12,
             ranges="minmax",
-            equalise=True,
+            equalize=True,
             correct_bias="all",
             learn_rounding=True,
         ),
@@ -179,7 +181,9 @@ def test_what_is_zero_is_zero_in_int8(
     tiny: ModuleType, tmp_path: Path, sparse: Model, after: Ptq | Qat
 ) -> None:
     """Every masked place holds the integer 0, whatever was folded or learnt."""
-    made = after(sparse, tiny.Opened(tiny.data(val=12)), tiny.job(tmp_path / "int8"))  # type: ignore[arg-type]
+    made = after(
+        sparse, tiny.Opened(tiny.data(val=12)), tiny.context(tmp_path / "int8")
+    )  # type: ignore[arg-type]
 
     assert isinstance(made.net, QuantizedNet)
     graph, scales = made.net.graph, made.net.scheme.weights
@@ -227,5 +231,5 @@ def test_what_does_not_go_with_the_network_is_refused(
 ) -> None:
     with pytest.raises(RecipeError, match=sentence):
         stage(sparsity=0.5, **fields)(
-            resnet, tiny.Opened(tiny.data()), tiny.job(tmp_path)
+            resnet, tiny.Opened(tiny.data()), tiny.context(tmp_path)
         )  # type: ignore[arg-type]

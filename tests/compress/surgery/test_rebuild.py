@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.models.build import build, skeleton
 from compress.models.checkpoint import (
     RECORD,
@@ -23,11 +23,11 @@ from compress.models.model import Model
 from compress.models.spec import ModelSpec
 from compress.models.surgery.differences import widths_between
 from compress.models.surgery.rebuild import rebuilt
-from compress.models.surgery.record import Factorised, Surgery, Widths
+from compress.models.surgery.record import Factorized, Surgery, Widths
 from runtime.errors import InputRejectedError
 from runtime.files import read_json, write_json
 
-QUIET = Screen(verbosity="quiet")
+QUIET = Console(verbosity="quiet")
 CUT = "layer1.0.conv1"
 
 
@@ -39,7 +39,7 @@ def whole(name: str = "resnet20", size: int = 32) -> Model:
         native_size=size,
         size=size,
         seed=7,
-        screen=QUIET,
+        console=QUIET,
     )
 
 
@@ -143,7 +143,7 @@ def test_a_cut_model_may_be_given_other_classes(saved: Path) -> None:
     spec = load_model(saved).spec.model_copy(
         update={"weights": str(saved / "model.safetensors")}
     )
-    other = build(spec, classes=("x", "y"), native_size=32, seed=0, screen=QUIET)
+    other = build(spec, classes=("x", "y"), native_size=32, seed=0, console=QUIET)
 
     assert other.net(torch.rand(1, 3, 32, 32)).shape == (1, 2)
     assert other.net.get_submodule(CUT).weight.shape == (10, 16, 3, 3)
@@ -166,9 +166,9 @@ def test_split_layers_come_back_and_may_be_cut_too(tmp_path: Path) -> None:
     model = whole("resnet18", size=64)
     surgery = Surgery(
         factorised={
-            "fc": Factorised(kind="linear", ranks=(2,)),
-            "layer2.0.downsample.0": Factorised(kind="conv1x1", ranks=(24,)),
-            "layer2.0.conv1": Factorised(kind="tucker2", ranks=(16, 40)),
+            "fc": Factorized(kind="linear", ranks=(2,)),
+            "layer2.0.downsample.0": Factorized(kind="conv1x1", ranks=(24,)),
+            "layer2.0.conv1": Factorized(kind="tucker2", ranks=(16, 40)),
         },
         widths={
             "layer2.0.downsample.0.0": Widths(
@@ -236,7 +236,7 @@ def more(key: str, value: object) -> Callable[[dict[str, Any]], None]:
         (more("factorised", {"linear": {"kind": "linear", "ranks": [9]}}), "linear"),
         (more("factorised", {"linear": {"kind": "linear", "ranks": [1, 1]}}), "linear"),
         (more("factorised", {"conv1": {"kind": "linear", "ranks": [1]}}), "conv1"),
-        (more("colour", 1), "surgery: .*colour"),
+        (more("color", 1), "surgery: .*color"),
     ],
 )
 def test_a_record_that_does_not_fit_is_refused(
@@ -262,19 +262,19 @@ def test_another_version_of_the_architecture_is_refused(cut: Model) -> None:
         rebuilt(net, cut.surgery)
 
 
-def test_a_cut_model_is_quantised_saved_and_answers_alike(
+def test_a_cut_model_is_quantized_saved_and_answers_alike(
     cut: Model, tmp_path: Path
 ) -> None:
     """INT8 is put back on the graph of the cut network, not of the whole one."""
     from compress.int8.canonicalize import canonical_
     from compress.int8.capture import captured
-    from compress.quantization.ptq import Methods, quantised
+    from compress.quantization.ptq import Methods, quantized
 
     images = torch.rand(4, 3, 32, 32)
     graph = captured(cut.net, size=32, name="cut")
     canonical_(graph)
     methods = Methods(ranges="minmax")
-    net = quantised(graph, lambda: iter([images]), methods=methods, levels=None)
+    net = quantized(graph, lambda: iter([images]), methods=methods, levels=None)
 
     save_model(cut.with_net(net.eval()), tmp_path)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from compress.data.augment import Augment
 from compress.data.batches import batches
 from compress.data.data import Batch
-from compress.training.teacher_cache import Asked
+from compress.training.teacher_cache import TeacherAnswers
 from runtime.errors import InputRejectedError
 from runtime.preprocess import Preprocess
 
@@ -49,25 +49,25 @@ def calls() -> list[tuple[bool, bool, Tensor]]:
 
 
 @pytest.fixture
-def asked(tiny: ModuleType, tmp_path: Path) -> Asked:
+def asked(tiny: ModuleType, tmp_path: Path) -> TeacherAnswers:
     """Thirteen images and a teacher for them."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         teacher = tiny.model(Watched())
-    return Asked(
+    return TeacherAnswers(
         teacher=teacher,
         images=tiny.images(13),
         augment=AUGMENT,
-        job=tiny.job(tmp_path),
+        context=tiny.context(tmp_path),
     )
 
 
-def some(asked: Asked, view: int, *, epoch: int = 0) -> Batch:
+def some(asked: TeacherAnswers, view: int, *, epoch: int = 0) -> Batch:
     """A shuffled batch as a training would see it."""
     loader = batches(
         asked.images,
         batch_size=5,
-        seed=asked.job.seed,
+        seed=asked.context.seed,
         epoch=epoch,
         view=view,
         augment=asked.augment,
@@ -78,12 +78,12 @@ def some(asked: Asked, view: int, *, epoch: int = 0) -> Batch:
     return next(loader)
 
 
-def files(asked: Asked) -> list[Path]:
+def files(asked: TeacherAnswers) -> list[Path]:
     """What is on disk, view by view."""
-    return sorted((asked.job.cache / "answers").rglob("*.f16"))
+    return sorted((asked.context.cache / "answers").rglob("*.f16"))
 
 
-def test_kept_answers_are_those_the_teacher_gives(asked: Asked) -> None:
+def test_kept_answers_are_those_the_teacher_gives(asked: TeacherAnswers) -> None:
     """For the same (view, index), to half a unit of float16's last place."""
     kept, online = asked.kept(2), asked.online()
 
@@ -98,7 +98,7 @@ def test_kept_answers_are_those_the_teacher_gives(asked: Asked) -> None:
 
 
 def test_the_second_run_does_not_call_the_teacher(
-    asked: Asked, calls: list[object], tiny: ModuleType
+    asked: TeacherAnswers, calls: list[object], tiny: ModuleType
 ) -> None:
     """It says so, and gives the same answers."""
     first = asked.kept(2)
@@ -109,11 +109,13 @@ def test_the_second_run_does_not_call_the_teacher(
 
     assert len(calls) == 2
     assert torch.equal(second(some(asked, 1)), first(some(asked, 1)))
-    assert "teacher's answers: reused, 2 views" in tiny.events(asked.job, "tell")[-1]
+    assert (
+        "teacher's answers: reused, 2 views" in tiny.events(asked.context, "tell")[-1]
+    )
 
 
 def test_more_views_ask_for_the_missing_ones_only(
-    asked: Asked, calls: list[object]
+    asked: TeacherAnswers, calls: list[object]
 ) -> None:
     asked.kept(1)
     calls.clear()
@@ -124,10 +126,10 @@ def test_more_views_ask_for_the_missing_ones_only(
 
 
 @pytest.mark.parametrize(
-    "changed", ["teacher", "buffer", "normalisation", "data", "augment", "seed"]
+    "changed", ["teacher", "buffer", "normalization", "data", "augment", "seed"]
 )
 def test_answers_to_another_question_are_not_used(
-    asked: Asked, calls: list[object], tiny: ModuleType, changed: str
+    asked: TeacherAnswers, calls: list[object], tiny: ModuleType, changed: str
 ) -> None:
     """Whatever the answers depend on has a part in their name."""
     asked.kept(1)
@@ -140,12 +142,12 @@ def test_answers_to_another_question_are_not_used(
     stale = {
         "teacher": replace(asked, teacher=asked.teacher.with_net(other)),
         "buffer": replace(asked, teacher=asked.teacher.with_net(moved)),
-        "normalisation": replace(
+        "normalization": replace(
             asked, teacher=replace(asked.teacher, preprocess=black)
         ),
         "data": replace(asked, images=tiny.images(13, seed=1)),
         "augment": replace(asked, augment=Augment(crop="pad", flip=False)),
-        "seed": replace(asked, job=replace(asked.job, seed=1)),
+        "seed": replace(asked, context=replace(asked.context, seed=1)),
     }[changed]
 
     answers = stale.kept(1)
@@ -176,7 +178,7 @@ def _record(path: Path) -> None:
 
 @pytest.mark.parametrize("damage", [_flipped, _truncated, _empty, _record])
 def test_damaged_answers_are_found_and_asked_again(
-    asked: Asked,
+    asked: TeacherAnswers,
     calls: list[object],
     tiny: ModuleType,
     damage: Callable[[Path], None],
@@ -192,12 +194,14 @@ def test_damaged_answers_are_found_and_asked_again(
 
     assert len(calls) == 1
     assert victim.read_bytes() == before
-    assert "view-001.f16 is damaged; asked again" in tiny.events(asked.job, "tell")[-1]
+    assert (
+        "view-001.f16 is damaged; asked again" in tiny.events(asked.context, "tell")[-1]
+    )
 
 
 @pytest.mark.parametrize("suffix", [".f16", ".json"])
 def test_unfinished_answers_are_asked_again(
-    asked: Asked, calls: list[object], suffix: str
+    asked: TeacherAnswers, calls: list[object], suffix: str
 ) -> None:
     """The record comes last; a view that lacks one of its two files is not there."""
     asked.kept(1)
@@ -210,7 +214,7 @@ def test_unfinished_answers_are_asked_again(
 
 
 def test_an_interrupted_teacher_leaves_no_half_written_answers(
-    asked: Asked, monkeypatch: pytest.MonkeyPatch
+    asked: TeacherAnswers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stop(self: Watched, images: Tensor) -> Tensor:
         del self, images
@@ -221,11 +225,11 @@ def test_an_interrupted_teacher_leaves_no_half_written_answers(
     with pytest.raises(KeyboardInterrupt):
         asked.kept(1)
 
-    assert [path for path in asked.job.cache.rglob("*") if path.is_file()] == []
+    assert [path for path in asked.context.cache.rglob("*") if path.is_file()] == []
 
 
 def test_the_teacher_is_asked_in_eval_and_inference_mode_and_never_changed(
-    asked: Asked, calls: list[tuple[bool, bool, Tensor]]
+    asked: TeacherAnswers, calls: list[tuple[bool, bool, Tensor]]
 ) -> None:
     """Its weights, running statistics and mode are as before; answers may be used."""
     asked.teacher.net.train()
@@ -245,8 +249,8 @@ def test_the_teacher_is_asked_in_eval_and_inference_mode_and_never_changed(
     assert torch.equal(student.grad, answers)  # type: ignore[arg-type]
 
 
-def test_the_teacher_sees_its_own_resolution_and_normalisation(
-    asked: Asked, calls: list[tuple[bool, bool, Tensor]]
+def test_the_teacher_sees_its_own_resolution_and_normalization(
+    asked: TeacherAnswers, calls: list[tuple[bool, bool, Tensor]]
 ) -> None:
     """Of white pixels at 8x8 a teacher of 16x16 sees (1 - mean) / std at 16x16."""
     own = Preprocess(size=16, resize=16, mean=(0.0, 0.5, 0.25), std=(1.0, 0.5, 0.25))
@@ -263,7 +267,7 @@ def test_the_teacher_sees_its_own_resolution_and_normalisation(
     torch.testing.assert_close(seen, expected)
 
 
-def test_a_teacher_that_answers_nonsense_is_refused(asked: Asked) -> None:
+def test_a_teacher_that_answers_nonsense_is_refused(asked: TeacherAnswers) -> None:
     """NaN would be learnt silently; nothing of it is kept."""
     net = copy.deepcopy(asked.teacher.net)
     nn.init.constant_(net.head.bias, float("nan"))  # type: ignore[arg-type, union-attr]
@@ -275,7 +279,7 @@ def test_a_teacher_that_answers_nonsense_is_refused(asked: Asked) -> None:
     assert files(broken) == []
 
 
-def test_answers_beyond_float16_are_kept_finite(asked: Asked) -> None:
+def test_answers_beyond_float16_are_kept_finite(asked: TeacherAnswers) -> None:
     """65504 is the largest binary16; a softmax cannot tell it from more."""
     net = copy.deepcopy(asked.teacher.net)
     nn.init.constant_(net.head.bias, 1e6)  # type: ignore[arg-type, union-attr]

@@ -35,7 +35,7 @@ def alone(
 ) -> dict[str, Tensor]:
     """What one process ends with."""
     folder = tmp_path_factory.mktemp("alone")
-    state: dict[str, Tensor] = tiny.shared_case().trained(tiny.job(folder))
+    state: dict[str, Tensor] = tiny.shared_case().trained(tiny.context(folder))
     return state
 
 

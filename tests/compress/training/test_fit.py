@@ -57,7 +57,7 @@ def test_fit_is_a_bare_pytorch_loop(tiny: ModuleType, tmp_path: Path) -> None:
         seen.append(logits.detach().clone())
         return F.cross_entropy(logits, batch.labels)
 
-    trained = fit(model, data, loss, options, tiny.job(tmp_path, seed=3))
+    trained = fit(model, data, loss, options, tiny.context(tmp_path, seed=3))
 
     bare = copy.deepcopy(model.net)
     decayed = [p for p in bare.parameters() if p.dim() > 1]
@@ -114,9 +114,13 @@ def test_fit_returns_a_new_net_in_eval_mode(tiny: ModuleType, tmp_path: Path) ->
     chance = torch.get_rng_state()
 
     trained = tiny.Case(options=tiny.options(), data=tiny.data(), model=model)
-    state = trained.trained(tiny.job(tmp_path / "a"))
+    state = trained.trained(tiny.context(tmp_path / "a"))
     returned = fit(
-        model, tiny.data(), tiny.cross_entropy, tiny.options(), tiny.job(tmp_path / "b")
+        model,
+        tiny.data(),
+        tiny.cross_entropy,
+        tiny.options(),
+        tiny.context(tmp_path / "b"),
     )
 
     assert tiny.same(model.net.state_dict(), before)
@@ -139,10 +143,10 @@ def test_only_the_seed_decides(
 ) -> None:
     """How batches are made ready or how often is saved changes no bit; a seed does."""
     case = tiny.cases()["sgd"]
-    once = case.trained(tiny.job(tmp_path / "one"))
+    once = case.trained(tiny.context(tmp_path / "one"))
 
-    assert tiny.same(once, case.trained(tiny.job(tmp_path / "two", **changed)))
-    assert not tiny.same(once, case.trained(tiny.job(tmp_path / "three", seed=1)))
+    assert tiny.same(once, case.trained(tiny.context(tmp_path / "two", **changed)))
+    assert not tiny.same(once, case.trained(tiny.context(tmp_path / "three", seed=1)))
 
 
 def test_clipping_bounds_the_step(tiny: ModuleType, tmp_path: Path) -> None:
@@ -150,7 +154,7 @@ def test_clipping_bounds_the_step(tiny: ModuleType, tmp_path: Path) -> None:
     model, data = tiny.model(), tiny.data(train=8)
     options = tiny.options(epochs=1, optimizer="sgd", weight_decay=0.0, clip_norm=0.01)
 
-    trained = fit(model, data, tiny.cross_entropy, options, tiny.job(tmp_path))
+    trained = fit(model, data, tiny.cross_entropy, options, tiny.context(tmp_path))
 
     moved = tiny.distance(model.net.parameters(), trained.net.parameters())
     assert moved == pytest.approx(0.05 * 1.9 * 0.01, rel=1e-3)
@@ -164,7 +168,7 @@ def test_ema_averages_the_weights_of_the_steps(
 
     def after(steps: int, ema: float | None = None) -> dict[str, Tensor]:
         options = tiny.options(epochs=steps, ema=ema)
-        made = tiny.job(tmp_path / f"{steps} {ema}")
+        made = tiny.context(tmp_path / f"{steps} {ema}")
         net = fit(model, data, tiny.cross_entropy, options, made).net
         return {name: value.detach() for name, value in net.named_parameters()}
 
@@ -195,7 +199,7 @@ def test_patience_stops_and_returns_the_best_epoch(
         ),
     )
     model = tiny.model()
-    made = tiny.job(tmp_path / "patient")
+    made = tiny.context(tmp_path / "patient")
 
     trained = fit(
         model,
@@ -213,7 +217,7 @@ def test_patience_stops_and_returns_the_best_epoch(
         data,
         tiny.cross_entropy,
         tiny.options(epochs=best + 1),
-        tiny.job(tmp_path / "prefix"),
+        tiny.context(tmp_path / "prefix"),
     )
     assert tiny.same(trained.net.state_dict(), prefix.net.state_dict())
 
@@ -221,8 +225,14 @@ def test_patience_stops_and_returns_the_best_epoch(
 def test_patience_needs_a_validation_split(tiny: ModuleType, tmp_path: Path) -> None:
     options = tiny.options(patience=1)
 
-    with pytest.raises(RecipeError, match=r"patience: colours has no validation split"):
-        fit(tiny.model(), tiny.data(), tiny.cross_entropy, options, tiny.job(tmp_path))
+    with pytest.raises(RecipeError, match=r"patience: colors has no validation split"):
+        fit(
+            tiny.model(),
+            tiny.data(),
+            tiny.cross_entropy,
+            options,
+            tiny.context(tmp_path),
+        )
 
 
 def test_an_evaluation_set_cannot_be_trained_on(
@@ -231,7 +241,13 @@ def test_an_evaluation_set_cannot_be_trained_on(
     data = Data(name="photos", classes=tiny.CLASSES, train=None, val=tiny.images(3))
 
     with pytest.raises(InputRejectedError, match="photos has no training split"):
-        fit(tiny.model(), data, tiny.cross_entropy, tiny.options(), tiny.job(tmp_path))
+        fit(
+            tiny.model(),
+            data,
+            tiny.cross_entropy,
+            tiny.options(),
+            tiny.context(tmp_path),
+        )
 
 
 def test_progressive_resizing_grows_on_a_grid_of_16(
@@ -241,7 +257,7 @@ def test_progressive_resizing_grows_on_a_grid_of_16(
     data, model = tiny.data(train=8, size=64), tiny.model(Seen(), size=64)
     options = tiny.options(epochs=4, progressive=0.5)
 
-    fit(model, data, tiny.cross_entropy, options, tiny.job(tmp_path))
+    fit(model, data, tiny.cross_entropy, options, tiny.context(tmp_path))
 
     assert [side for side, _ in notes] == [32, 48, 64, 64]
 
@@ -261,7 +277,7 @@ def test_views_cycle_over_the_epochs(tiny: ModuleType, tmp_path: Path) -> None:
         tiny.data(train=8),
         loss,
         tiny.options(epochs=5),
-        tiny.job(tmp_path),
+        tiny.context(tmp_path),
         views=2,
     )
 
@@ -277,7 +293,7 @@ def test_two_precisions_in_one_process(
     def trained(precision: str, name: str) -> dict[str, Tensor]:
         options = tiny.options(precision=precision)
         case = tiny.Case(options=options, data=tiny.data(), model=model)
-        return case.trained(tiny.job(tmp_path / name))
+        return case.trained(tiny.context(tmp_path / name))
 
     model = tiny.model(Seen())
     before = trained("float32", "before")
@@ -296,7 +312,13 @@ def test_fp16_is_refused_on_the_cpu(tiny: ModuleType, tmp_path: Path) -> None:
     options = tiny.options(precision="fp16")
 
     with pytest.raises(RecipeError, match="fp16 needs a GPU; use bf16"):
-        fit(tiny.model(), tiny.data(), tiny.cross_entropy, options, tiny.job(tmp_path))
+        fit(
+            tiny.model(),
+            tiny.data(),
+            tiny.cross_entropy,
+            options,
+            tiny.context(tmp_path),
+        )
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
@@ -304,7 +326,7 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence_and_loses_nothing(
     tiny: ModuleType, tmp_path: Path, value: float
 ) -> None:
     """The fifth step is the second of epoch 2; what the four before it did is kept."""
-    case, made = tiny.cases()["sgd"], tiny.job(tmp_path / "broken")
+    case, made = tiny.cases()["sgd"], tiny.context(tmp_path / "broken")
     calls = 0
 
     def loss(logits: Tensor, batch: Batch) -> Tensor:
@@ -321,7 +343,7 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence_and_loses_nothing(
     calls = 5  # the loss is sound from here on
     resumed = case.trained(made, loss)
     assert "goes on at epoch 2, step 2" in " ".join(tiny.events(made, "tell"))
-    assert tiny.same(resumed, case.trained(tiny.job(tmp_path / "whole")))
+    assert tiny.same(resumed, case.trained(tiny.context(tmp_path / "whole")))
 
 
 @pytest.mark.parametrize(
@@ -341,7 +363,7 @@ def test_every_option_trains(
     tiny: ModuleType, tmp_path: Path, fields: dict[str, object]
 ) -> None:
     """The loss stays finite and falls, whatever the option."""
-    made = tiny.job(tmp_path)
+    made = tiny.context(tmp_path)
     options: Training = tiny.options(epochs=8, **fields)
 
     fit(tiny.model(), tiny.data(train=48), tiny.cross_entropy, options, made)

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from compress.training.losses import classification_loss, distillation_loss
+from compress.training.losses import classification_loss, soft_target_loss
 
 LOGITS = arrays(np.float64, (4, 5), elements=st.floats(-8, 8))
 
@@ -25,7 +25,7 @@ def test_distillation_loss_is_hintons(
     p, q = softmax(teacher / temperature), softmax(student / temperature)
     expected = temperature**2 * (p * np.log(p / q)).sum(axis=1).mean()
 
-    found = distillation_loss(
+    found = soft_target_loss(
         torch.from_numpy(student), torch.from_numpy(teacher), temperature=temperature
     )
 
@@ -39,17 +39,17 @@ def test_gradient_scale_does_not_depend_on_temperature() -> None:
 
     for temperature in (50.0, 500.0):
         (gradient,) = torch.autograd.grad(
-            distillation_loss(student, teacher, temperature=temperature), student
+            soft_target_loss(student, teacher, temperature=temperature), student
         )
-        centred = (student - student.mean()) - (teacher - teacher.mean())
-        torch.testing.assert_close(gradient, centred / 3, rtol=0.05, atol=1e-4)
+        centered = (student - student.mean()) - (teacher - teacher.mean())
+        torch.testing.assert_close(gradient, centered / 3, rtol=0.05, atol=1e-4)
 
 
 def test_a_student_like_its_teacher_has_nothing_to_learn() -> None:
     """KL of a distribution from itself is zero."""
     logits = torch.randn(3, 7, dtype=torch.float64)
 
-    assert distillation_loss(logits, logits, temperature=4.0).abs() < 1e-12
+    assert soft_target_loss(logits, logits, temperature=4.0).abs() < 1e-12
 
 
 def test_label_smoothing_spreads_the_label_over_all_classes() -> None:

@@ -48,7 +48,7 @@ def trained(
 ) -> nn.Module:
     """What a short training makes of a copy of `net`."""
     case = tiny.model(net), tiny.data(train=16), tiny.cross_entropy
-    result: nn.Module = fit(*case, tiny.options(**fields), tiny.job(folder)).net
+    result: nn.Module = fit(*case, tiny.options(**fields), tiny.context(folder)).net
     return result
 
 
@@ -90,7 +90,7 @@ def test_the_default_rate_grows_with_the_batch() -> None:
 
 
 def test_another_optimizer_brings_its_own_rate() -> None:
-    """AdamW at the rate of SGD would diverge, so the rate follows the optimiser."""
+    """AdamW at the rate of SGD would diverge, so the rate follows the optimizer."""
     chosen = Training(optimizer="adamw", batch_size=256).training("resnet")
 
     assert chosen.learning_rate == CHOSEN["adamw"][0] < DEFAULTS["resnet"][1]
@@ -259,7 +259,7 @@ def test_a_net_that_cannot_checkpoint_says_so(tiny: ModuleType, kind: str) -> No
         make_ready_(net, Training(gradient_checkpointing=True), seed=0)
 
 
-def test_he_initialisation_has_the_papers_deviation() -> None:
+def test_he_initialization_has_the_papers_deviation() -> None:
     """Equation 10: the variance of a weight is 2 over the inputs of its neuron."""
     net = nn.Sequential(
         nn.Conv2d(64, 32, 3),
@@ -288,7 +288,7 @@ def test_he_initialisation_has_the_papers_deviation() -> None:
     assert not net[3].running_mean.any()  # type: ignore[union-attr]
 
 
-def test_he_initialisation_forgets_the_weights_it_was_given(
+def test_he_initialization_forgets_the_weights_it_was_given(
     tiny: ModuleType, tmp_path: Path
 ) -> None:
     """Two nets of one shape end alike, and not so for another seed."""

@@ -55,7 +55,7 @@ def whole(
     """What every case ends with when nothing stops it."""
     folder = tmp_path_factory.mktemp("whole")
     return {
-        name: case.trained(tiny.job(folder / name))
+        name: case.trained(tiny.context(folder / name))
         for name, case in tiny.cases().items()
     }
 
@@ -76,7 +76,7 @@ def test_a_stopped_run_goes_on_to_the_same_bits(  # noqa: PLR0913, PLR0917  # th
     codes = json.loads((halted / "codes.json").read_text(encoding="utf-8"))
     # subprocess's convention: died of signal 9 is -9; ours: interrupted is 130
     assert codes[title] == (-9 if number is signal.SIGKILL else 130)
-    made = tiny.job(halted / title)
+    made = tiny.context(halted / title)
     assert not list(made.folder.glob(".*.part"))
 
     resumed = tiny.cases()[name].trained(made)
@@ -94,7 +94,7 @@ def test_an_interrupt_is_a_sentence_and_stops_within_a_step(
     tiny: ModuleType, tmp_path: Path
 ) -> None:
     """The state says where it stopped: two steps into the second epoch."""
-    made = tiny.job(tmp_path, save_seconds=1e9)
+    made = tiny.context(tmp_path, save_seconds=1e9)
     sentence = "after 1 of 3 epochs and 2 steps; run the same command again"
 
     with pytest.raises(InterruptedRunError, match=sentence):
@@ -112,7 +112,7 @@ def test_an_interrupt_during_the_last_validation_is_not_lost(
     """No step follows; the run still stops, and the next has nothing left to train."""
     import compress.training.fit as module
 
-    case, made = tiny.cases()["adamw"], tiny.job(tmp_path / "stopped")
+    case, made = tiny.cases()["adamw"], tiny.context(tmp_path / "stopped")
     looked, measure = 0, module.accuracy
 
     def accuracy(*arguments: object) -> object:
@@ -130,7 +130,7 @@ def test_an_interrupt_during_the_last_validation_is_not_lost(
     calls: list[int] = []
     resumed = case.trained(made, lambda *_: calls.append(1))
     assert calls == []
-    assert tiny.same(resumed, case.trained(tiny.job(tmp_path / "whole")))
+    assert tiny.same(resumed, case.trained(tiny.context(tmp_path / "whole")))
 
 
 def _truncated(path: Path) -> None:
@@ -172,7 +172,7 @@ def test_a_damaged_state_is_nothing_to_resume(
     damage: object,
 ) -> None:
     """The run starts over, says nothing of going on, and ends as it always does."""
-    made = tiny.job(tmp_path)
+    made = tiny.context(tmp_path)
     with pytest.raises(InterruptedRunError):
         tiny.cases()["sgd"].trained(made, tiny.interrupting(signal.SIGINT, at=2))
     damage(made.folder / STATE)  # type: ignore[operator]
@@ -188,7 +188,7 @@ def test_a_foreign_state_is_nothing_to_resume(
     tiny: ModuleType, tmp_path: Path, foreign: str
 ) -> None:
     """What other options, data, weights or another seed left is not taken up."""
-    case, made = tiny.cases()["sgd"], tiny.job(tmp_path)
+    case, made = tiny.cases()["sgd"], tiny.context(tmp_path)
     with pytest.raises(InterruptedRunError):
         case.trained(made, tiny.interrupting(signal.SIGINT, at=2))
     other = {
@@ -205,7 +205,7 @@ def test_a_foreign_state_is_nothing_to_resume(
 
 @pytest.mark.parametrize("optimizer", ["SGD", "AdamW"])
 def test_what_is_saved_is_what_is_loaded(tmp_path: Path, optimizer: str) -> None:
-    """Bit for bit: weights, both kinds of optimiser state, average, best, progress."""
+    """Bit for bit: weights, both kinds of optimizer state, average, best, progress."""
     chance = torch.Generator().manual_seed(0)
 
     def made() -> tuple[torch.nn.Module, torch.optim.Optimizer]:
@@ -225,19 +225,21 @@ def test_what_is_saved_is_what_is_loaded(tmp_path: Path, optimizer: str) -> None
     save_state(path, progress, net, steps, average, best)
 
     other, fresh = made()
-    twin = torch.nn.Linear(2, 2)
-    loaded = load_state(path, "k", other, fresh, twin)
+    sidecar = torch.nn.Linear(2, 2)
+    loaded = load_state(path, "k", other, fresh, sidecar)
 
     assert loaded is not None
     assert loaded[0] == progress
     assert loaded[1] is not None
     assert torch.equal(loaded[1]["x"], best["x"])
     torch.testing.assert_close(other.state_dict(), net.state_dict(), rtol=0, atol=0)
-    torch.testing.assert_close(twin.state_dict(), average.state_dict(), rtol=0, atol=0)
+    torch.testing.assert_close(
+        sidecar.state_dict(), average.state_dict(), rtol=0, atol=0
+    )
     torch.testing.assert_close(
         fresh.state_dict()["state"], steps.state_dict()["state"], rtol=0, atol=0
     )
-    assert load_state(path, "other", other, fresh, twin) is None
+    assert load_state(path, "other", other, fresh, sidecar) is None
 
 
 def test_a_state_is_forgotten_where_there_is_one(tmp_path: Path) -> None:

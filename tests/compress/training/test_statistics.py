@@ -16,7 +16,7 @@ from compress.quantization.qat_training import prepared
 from compress.recipe.finetune import FineTune
 from compress.recipe.qat import Qat
 from compress.recipe.training import Training
-from compress.sparsity.goal import Goal, Thinning
+from compress.sparsity.goal import Goal, SparsitySchedule
 from compress.training.fit import fit
 from compress.training.statistics import arrived, plain_batches, reestimated
 from runtime.errors import InterruptedRunError
@@ -59,7 +59,7 @@ def test_a_short_training_is_evaluated_with_the_statistics_of_its_weights(
     """Six steps at a momentum of 0.1; the oracle sees all training images at once."""
     data = tiny.data()
     trained = fit(
-        tiny.model(), data, tiny.cross_entropy, tiny.options(), tiny.job(tmp_path)
+        tiny.model(), data, tiny.cross_entropy, tiny.options(), tiny.context(tmp_path)
     )
 
     norm = norm_of(trained)
@@ -128,7 +128,9 @@ def test_a_training_that_was_long_enough_keeps_its_running_statistics(
     """With a momentum of 0.9 six steps are enough, and the average is PyTorch's own."""
     model, data = tiny.model(), tiny.data()
     norm_of(model).momentum = 0.9
-    fitted = fit(model, data, tiny.cross_entropy, tiny.options(), tiny.job(tmp_path))
+    fitted = fit(
+        model, data, tiny.cross_entropy, tiny.options(), tiny.context(tmp_path)
+    )
 
     norm = norm_of(fitted)
     mean, _ = by_hand(fitted, data.train)
@@ -143,7 +145,7 @@ def test_frozen_statistics_stay(
     norm_of(model).running_mean.fill_(0.25)
     options = tiny.options(**fields)
 
-    made = fit(model, tiny.data(), tiny.cross_entropy, options, tiny.job(tmp_path))
+    made = fit(model, tiny.data(), tiny.cross_entropy, options, tiny.context(tmp_path))
 
     assert torch.equal(norm_of(made).running_mean, norm_of(model).running_mean)
     assert torch.equal(norm_of(made).running_var, norm_of(model).running_var)
@@ -156,7 +158,7 @@ def test_averaged_weights_get_statistics_of_their_own(
     data = tiny.data()
     options = tiny.options(epochs=20, ema=0.99)
 
-    made = fit(tiny.model(), data, tiny.cross_entropy, options, tiny.job(tmp_path))
+    made = fit(tiny.model(), data, tiny.cross_entropy, options, tiny.context(tmp_path))
 
     mean, variance = by_hand(made, data.train)
     np.testing.assert_allclose(norm_of(made).running_mean.numpy(), mean, atol=1e-5)
@@ -170,7 +172,7 @@ def test_the_best_epoch_is_judged_and_kept_with_its_statistics(
     data = tiny.data(val=12)
     options = tiny.options(epochs=4, patience=4)
 
-    made = fit(tiny.model(), data, tiny.cross_entropy, options, tiny.job(tmp_path))
+    made = fit(tiny.model(), data, tiny.cross_entropy, options, tiny.context(tmp_path))
 
     mean, _ = by_hand(made, data.train)
     np.testing.assert_allclose(norm_of(made).running_mean.numpy(), mean, atol=1e-5)
@@ -183,14 +185,14 @@ def test_weights_that_went_late_change_the_statistics(
     """Sixty steps are enough, those after the last zero are not."""
     data = tiny.data()
     goal = Goal(names=("0.weight",), sparsity=0.5, scope="global", of=None, block=1)
-    thinning = Thinning(goal=goal, until=until)
+    thinning = SparsitySchedule(goal=goal, until=until)
 
     made = fit(
         tiny.model(),
         data,
         tiny.cross_entropy,
         tiny.options(epochs=20),
-        tiny.job(tmp_path),
+        tiny.context(tmp_path),
         thinning=thinning,
     )
 
@@ -212,7 +214,7 @@ def test_a_grown_resolution_changes_the_statistics(
         data,
         tiny.cross_entropy,
         tiny.options(epochs=20, progressive=0.5),
-        tiny.job(tmp_path),
+        tiny.context(tmp_path),
     )
 
     mean, _ = by_hand(made, data.train)
@@ -224,7 +226,7 @@ def gathered(made: Model, folder: Path, tiny: ModuleType, **fields: object) -> T
     filled = {"epochs": 2, "batch_size": 8, "learning_rate": 1e-4, "calib_images": 12}
     stage = Qat(**filled | fields)  # type: ignore[arg-type]
     data = tiny.Opened(tiny.data(val=12))
-    net = stage(made, data, tiny.job(folder)).net
+    net = stage(made, data, tiny.context(folder)).net
     pixels = torch.from_numpy(data.train.pixels).permute(0, 3, 1, 2)
     with torch.no_grad():
         answers: Tensor = net(made.prepare(pixels))
@@ -232,7 +234,7 @@ def gathered(made: Model, folder: Path, tiny: ModuleType, **fields: object) -> T
 
 
 @pytest.mark.parametrize("until", [0.34, 1.0])
-def test_a_quantised_training_that_gathers_too_briefly_settles_its_statistics(
+def test_a_quantized_training_that_gathers_too_briefly_settles_its_statistics(
     until: float, tiny: ModuleType, tmp_path: Path
 ) -> None:
     """From statistics far off, few steps of gathering lead nowhere near the float net.
@@ -240,7 +242,9 @@ def test_a_quantised_training_that_gathers_too_briefly_settles_its_statistics(
     With the default they are never touched, as they are the float network's own.
     """
     tuned = FineTune(epochs=20, batch_size=8, learning_rate=0.05)
-    model = tuned(tiny.model(), tiny.Opened(tiny.data()), tiny.job(tmp_path / "float"))
+    model = tuned(
+        tiny.model(), tiny.Opened(tiny.data()), tiny.context(tmp_path / "float")
+    )
     with torch.no_grad():
         pixels = torch.from_numpy(tiny.data().train.pixels).permute(0, 3, 1, 2)
         wanted = model.net(model.prepare(pixels))
@@ -260,7 +264,7 @@ def test_a_quantised_training_that_gathers_too_briefly_settles_its_statistics(
 
 
 @pytest.mark.parametrize("step", [3, 4])
-def test_a_quantised_training_stopped_where_gathering_ends_loses_no_bit(
+def test_a_quantized_training_stopped_where_gathering_ends_loses_no_bit(
     step: int, tiny: ModuleType, tmp_path: Path
 ) -> None:
     """Of six steps three gather; statistics are settled before the fourth."""
@@ -272,7 +276,7 @@ def test_a_quantised_training_stopped_where_gathering_ends_loses_no_bit(
 
     def trained(folder: Path, loss: object) -> dict[str, Tensor]:
         state: dict[str, Tensor] = fit(
-            started, data, loss, options, tiny.job(folder)
+            started, data, loss, options, tiny.context(folder)
         ).net.state_dict()
         return state
 

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.data import Data
 from compress.models.checkpoint import save_model
 from compress.models.model import Model
@@ -31,11 +31,11 @@ def build(num_classes):
 
 @dataclass(frozen=True)
 class Listed:
-    """A catalogue of tiny images; each look decodes them anew."""
+    """A catalog of tiny images; each look decodes them anew."""
 
     make: Callable[..., Data]
     seed: int = 0
-    name: str = "colours"
+    name: str = "colors"
     classes: tuple[str, ...] = ("red", "green", "blue")
     native_size: int = 32
     looks: list[Preprocess] = field(default_factory=list)
@@ -54,7 +54,7 @@ class School:
 
     spec: ModelSpec
     data: Listed
-    job: Job
+    context: RunContext
     tiny: ModuleType
 
     def teacher(self, *, epochs: int | None = 1) -> Model:
@@ -62,7 +62,7 @@ class School:
         return teacher_for(
             self.spec,
             self.data,  # type: ignore[arg-type]
-            self.job,
+            self.context,
             epochs=epochs,
             exif=True,
         )
@@ -70,12 +70,12 @@ class School:
     @property
     def told(self) -> str:
         """Everything that was said, a sentence a line."""
-        return "\n".join(self.tiny.events(self.job, "tell"))
+        return "\n".join(self.tiny.events(self.context, "tell"))
 
     @property
     def kept(self) -> list[Path]:
         """The folders of kept teachers."""
-        return sorted((self.job.cache / "teachers").glob("*"))
+        return sorted((self.context.cache / "teachers").glob("*"))
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def school(tiny: ModuleType, tmp_path: Path) -> School:
     return School(
         spec=ModelSpec(name="my_net", factory=CodePath(f"{code}:build")),
         data=Listed(tiny.data),
-        job=tiny.job(tmp_path / "job"),
+        context=tiny.context(tmp_path / "job"),
         tiny=tiny,
     )
 
@@ -94,14 +94,14 @@ def school(tiny: ModuleType, tmp_path: Path) -> School:
 def test_a_teacher_without_weights_is_trained_once_and_reused(school: School) -> None:
     """The second time nothing is trained, the bits are the same, and it is said."""
     first = school.teacher()
-    assert "has no weights for colours, so it is trained first, 1 epoch;" in school.told
+    assert "has no weights for colors, so it is trained first, 1 epoch;" in school.told
     assert "reused" not in school.told
-    epochs = len(school.tiny.curve(school.job))
+    epochs = len(school.tiny.curve(school.context))
 
     second = school.teacher()
 
     assert "teacher my_net: reused, trained earlier" in school.told
-    assert len(school.tiny.curve(school.job)) == epochs == 1
+    assert len(school.tiny.curve(school.context)) == epochs == 1
     assert school.tiny.same(first.net.state_dict(), second.net.state_dict())
     (folder,) = school.kept
     assert not (folder / STATE).exists()
@@ -149,7 +149,7 @@ def test_another_question_trains_another_teacher(school: School, changed: str) -
     other = {
         "epochs": school,
         "data": replace(school, data=replace(school.data, seed=1)),
-        "seed": replace(school, job=replace(school.job, seed=1)),
+        "seed": replace(school, context=replace(school.context, seed=1)),
         "code": school,
     }[changed]
 
@@ -163,7 +163,9 @@ def test_the_students_folder_has_no_part_in_it(school: School, tmp_path: Path) -
     """Another run, in another folder, finds the same teacher."""
     school.teacher()
 
-    elsewhere = replace(school, job=replace(school.job, folder=tmp_path / "other"))
+    elsewhere = replace(
+        school, context=replace(school.context, folder=tmp_path / "other")
+    )
     elsewhere.teacher()
 
     assert len(school.kept) == 1
@@ -194,11 +196,11 @@ def test_a_saved_model_with_these_classes_is_a_teacher_as_it_is(
     trained = school.teacher()
     save_model(trained, saved)
     again = replace(school, spec=school.spec.model_copy(update={"name": str(saved)}))
-    epochs = len(school.tiny.curve(school.job))
+    epochs = len(school.tiny.curve(school.context))
 
     teacher = again.teacher(epochs=None)
 
-    assert len(school.tiny.curve(school.job)) == epochs
+    assert len(school.tiny.curve(school.context)) == epochs
     assert school.tiny.same(teacher.net.state_dict(), trained.net.state_dict())
 
 
@@ -206,7 +208,7 @@ def test_a_fresh_teacher_is_trained_without_being_asked(school: School) -> None:
     """By default: five epochs where there are no weights for this data."""
     school.teacher(epochs=None)
 
-    assert len(school.tiny.curve(school.job)) == 5
+    assert len(school.tiny.curve(school.context)) == 5
 
 
 def test_views_are_made_for_whoever_looks_closer(tiny: ModuleType) -> None:

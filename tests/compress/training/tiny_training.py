@@ -19,8 +19,8 @@ import torch.nn.functional as F  # noqa: N812  # the field's name for it
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from compress.context.console import Screen
-from compress.context.context import Job
+from compress.context.console import Console
+from compress.context.context import RunContext
 from compress.data.data import Batch, Data, Images
 from compress.models.model import Model
 from compress.models.spec import ModelSpec
@@ -48,7 +48,7 @@ def images(count: int, *, size: int = 8, seed: int = 0) -> Images:
 def data(train: int = 26, val: int = 0, *, size: int = 8, seed: int = 0) -> Data:
     """A data set of three classes; without `val`, no epoch is validated."""
     return Data(
-        name="colours",
+        name="colors",
         classes=CLASSES,
         train=images(train, size=size, seed=seed),
         val=images(val, size=size, seed=seed + 1) if val else None,
@@ -57,7 +57,7 @@ def data(train: int = 26, val: int = 0, *, size: int = 8, seed: int = 0) -> Data
 
 @dataclass(frozen=True)
 class Opened:
-    """A catalogue that is open already, whoever looks."""
+    """A catalog that is open already, whoever looks."""
 
     data: Data
 
@@ -111,27 +111,27 @@ def model(network: nn.Module | None = None, *, size: int = 8) -> Model:
     )
 
 
-def job(folder: Path, **fields: Any) -> Job:  # noqa: ANN401  # the fields of Job
-    """A silent job that keeps a journal and saves after every step."""
+def context(folder: Path, **fields: Any) -> RunContext:  # noqa: ANN401  # the fields of RunContext
+    """A silent context that keeps a journal and saves after every step."""
     folder.mkdir(parents=True, exist_ok=True)
-    screen = Screen(verbosity="quiet", journal=folder / "events.jsonl")
-    filled = {"save_seconds": 0.0, "cache": folder / "cache", "screen": screen}
-    return Job(folder=folder, **(filled | fields))
+    console = Console(verbosity="quiet", journal=folder / "events.jsonl")
+    filled = {"save_seconds": 0.0, "cache": folder / "cache", "screen": console}
+    return RunContext(folder=folder, **(filled | fields))
 
 
-def events(made: Job, kind: str) -> list[str]:
-    """What the journal of a job holds of one kind."""
-    assert made.screen.journal is not None
-    if not made.screen.journal.is_file():
+def events(made: RunContext, kind: str) -> list[str]:
+    """What the journal of a context holds of one kind."""
+    assert made.console.journal is not None
+    if not made.console.journal.is_file():
         return []
-    lines = made.screen.journal.read_text(encoding="utf-8").splitlines()
+    lines = made.console.journal.read_text(encoding="utf-8").splitlines()
     return [
         event["text"] for line in lines if (event := json.loads(line))["kind"] == kind
     ]
 
 
-def curve(made: Job) -> list[dict[str, float]]:
-    """The epochs that the journal of a job tells of."""
+def curve(made: RunContext) -> list[dict[str, float]]:
+    """The epochs that the journal of a context tells of."""
     return [json.loads(text) for text in events(made, "epoch")]
 
 
@@ -174,7 +174,9 @@ class Case:
     data: Data
     model: Model
 
-    def trained(self, made: Job, loss: Loss = cross_entropy) -> dict[str, Tensor]:
+    def trained(
+        self, made: RunContext, loss: Loss = cross_entropy
+    ) -> dict[str, Tensor]:
         """The weights that training ends with."""
         return fit(self.model, self.data, loss, self.options, made).net.state_dict()
 
@@ -220,7 +222,7 @@ def halted(folder: Path) -> None:
                 if child == 0:
                     try:
                         case.trained(
-                            job(folder / title), interrupting(number, at=moment)
+                            context(folder / title), interrupting(number, at=moment)
                         )
                     except InterruptedRunError as error:
                         os._exit(error.exit_code)
@@ -242,10 +244,10 @@ def shared(folder: Path) -> None:
     """Train as one of several processes, and note what this one saw."""
     rank = os.environ["RANK"]
     case, notes = shared_case(), {}
-    own = job(folder / f"folder-{rank}")
+    own = context(folder / f"folder-{rank}")
     save_file(_packed(case.trained(own)), folder / f"through-{rank}.safetensors")
     notes["written"] = sorted(path.name for path in own.folder.iterdir())
-    together = job(folder / "together")
+    together = context(folder / "together")
     try:  # the signal reaches one process; all have to stop at the same step
         loss = interrupting(signal.SIGINT, at=4) if rank == "1" else cross_entropy
         case.trained(together, loss)
@@ -255,7 +257,7 @@ def shared(folder: Path) -> None:
     save_file(_packed(case.trained(together)), folder / f"resumed-{rank}.safetensors")
     try:
         odd = replace(case, options=options(batch_size=7))
-        odd.trained(job(folder / f"odd-{rank}"))
+        odd.trained(context(folder / f"odd-{rank}"))
     except RecipeError as error:
         notes["odd"] = str(error)
     (folder / f"notes-{rank}.json").write_text(json.dumps(notes), encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Small quantised networks as raw QDQ models, and what their simulation answers."""
+"""Small quantized networks as raw QDQ models, and what their simulation answers."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +39,7 @@ class Raw:
 
 
 def raw(name: str, net: nn.Module) -> Raw:
-    """Quantise `net` on noise."""
+    """Quantize `net` on noise."""
     graph = captured(net, size=SIZE, name=name)
     canonical_(graph)
     plan = planned(graph)
@@ -53,7 +53,7 @@ def raw(name: str, net: nn.Module) -> Raw:
 
 
 @pytest.fixture(scope="session")
-def quantised() -> Callable[[str], Raw]:
+def quantized() -> Callable[[str], Raw]:
     """Give a network by its name in timm, or tv:NAME in torchvision; made once."""
     known: dict[str, Raw] = {}
 
@@ -73,13 +73,13 @@ def quantised() -> Callable[[str], Raw]:
 
 
 def answers_of(
-    path: Path, images: Answers, *, optimised: bool = True, keep: Path | None = None
+    path: Path, images: Answers, *, optimized: bool = True, keep: Path | None = None
 ) -> Answers:
     """What ONNX Runtime computes of a file; `keep`: where its own graph goes."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
-    if not optimised:
+    if not optimized:
         level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         options.graph_optimization_level = level
     if keep is not None:

@@ -47,13 +47,13 @@ def decibels(want: np.ndarray, have: np.ndarray) -> float:
 @ON_X86
 @pytest.mark.parametrize("name", SMALL)
 def test_the_file_answers_as_the_simulation_does_to_the_bit(
-    quantised: Callable[[str], Any],
+    quantized: Callable[[str], Any],
     asked: Callable[..., Any],
     tmp_path: Path,
     name: str,
 ) -> None:
     """ONNX Runtime's fused integer kernels against torch."""
-    net = quantised(name)
+    net = quantized(name)
 
     path = saved(net.model, VNNI, tmp_path)
 
@@ -63,13 +63,13 @@ def test_the_file_answers_as_the_simulation_does_to_the_bit(
 @ON_X86
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "resnet18"])
 def test_without_vnni_kernels_the_other_file_says_the_same(
-    quantised: Callable[[str], Any],
+    quantized: Callable[[str], Any],
     asked: Callable[..., Any],
     tmp_path: Path,
     name: str,
 ) -> None:
     """Its weights are stored about 128, which no pair of products overflows."""
-    net = quantised(name)
+    net = quantized(name)
 
     path = saved(net.model, AVX2, tmp_path)
 
@@ -88,10 +88,10 @@ def test_without_vnni_kernels_the_other_file_says_the_same(
     ],
 )
 def test_no_weighted_layer_is_left_in_float(
-    quantised: Callable[[str], Any], tmp_path: Path, name: str
+    quantized: Callable[[str], Any], tmp_path: Path, name: str
 ) -> None:
     """Read off the graph that ONNX Runtime really runs."""
-    net = quantised(name)
+    net = quantized(name)
 
     path = saved(net.model, VNNI, tmp_path)
 
@@ -101,16 +101,16 @@ def test_no_weighted_layer_is_left_in_float(
 
 @ON_X86
 def test_nothing_but_integer_kernels_is_left_of_mobilenet_v3(
-    quantised: Callable[[str], Any], asked: Callable[..., Any], tmp_path: Path
+    quantized: Callable[[str], Any], asked: Callable[..., Any], tmp_path: Path
 ) -> None:
     """No stray rounding, no float gate; transposes only at the two ends."""
-    net = quantised("mobilenetv3_small_050")
+    net = quantized("mobilenetv3_small_050")
     path = saved(net.model, VNNI, tmp_path)
 
-    asked(path, net.images[:1], keep=tmp_path / "optimised.onnx")
+    asked(path, net.images[:1], keep=tmp_path / "optimized.onnx")
 
     found = Counter(
-        node.op_type for node in onnx.load(tmp_path / "optimised.onnx").graph.node
+        node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node
     )
     assert found["QuantizeLinear"] == 1
     assert found["DequantizeLinear"] == 0
@@ -121,27 +121,27 @@ def test_nothing_but_integer_kernels_is_left_of_mobilenet_v3(
 
 @pytest.mark.parametrize("name", ["arm64", "jetson"])
 def test_other_targets_compute_the_same_within_rounding(
-    quantised: Callable[[str], Any],
+    quantized: Callable[[str], Any],
     asked: Callable[..., Any],
     tmp_path: Path,
     name: str,
 ) -> None:
     """Computed literally, without any fusion; symmetric grids cost a bit."""
-    net = quantised("resnet18")
+    net = quantized("resnet18")
 
     path = saved(net.model, target(name), tmp_path)
 
-    found = asked(path, net.images, optimised=False)
+    found = asked(path, net.images, optimized=False)
     assert decibels(net.answers, found) > {"arm64": 60, "jetson": 20}[name]
     assert int8_macs_fraction(path) == 1.0
 
 
 def test_tensorrt_gets_symmetric_int8_and_float_biases(
-    quantised: Callable[[str], Any], tmp_path: Path
+    quantized: Callable[[str], Any], tmp_path: Path
 ) -> None:
     """It refuses zero points other than 0 and integer biases."""
     graph = onnx.load(
-        saved(quantised("resnet18").model, TARGETS["jetson-orin"], tmp_path)
+        saved(quantized("resnet18").model, TARGETS["jetson-orin"], tmp_path)
     ).graph
     stored = {each.name: numpy_helper.to_array(each) for each in graph.initializer}
 
@@ -156,10 +156,10 @@ def test_tensorrt_gets_symmetric_int8_and_float_biases(
 
 
 def test_arm_gets_int8_activations(
-    quantised: Callable[[str], Any], tmp_path: Path
+    quantized: Callable[[str], Any], tmp_path: Path
 ) -> None:
     """No uint8 anywhere in the file."""
-    path = saved(quantised("resnet18").model, TARGETS["generic-arm64"], tmp_path)
+    path = saved(quantized("resnet18").model, TARGETS["generic-arm64"], tmp_path)
 
     kinds = {each.data_type for each in onnx.load(path).graph.initializer}
     assert TensorProto.UINT8 not in kinds
@@ -167,10 +167,10 @@ def test_arm_gets_int8_activations(
 
 
 def test_scales_of_activations_are_the_same_in_every_file(
-    quantised: Callable[[str], Any], tmp_path: Path
+    quantized: Callable[[str], Any], tmp_path: Path
 ) -> None:
     """Two variants of one model share their grids."""
-    model = quantised("mobilenetv3_small_050").model
+    model = quantized("mobilenetv3_small_050").model
     scales = []
     for each in (VNNI, AVX2, TARGETS["generic-arm64"]):
         graph = onnx.load(saved(model, each, tmp_path)).graph
@@ -186,10 +186,10 @@ def test_scales_of_activations_are_the_same_in_every_file(
 
 
 def test_names_tell_the_node_of_the_graph(
-    quantised: Callable[[str], Any], tmp_path: Path
+    quantized: Callable[[str], Any], tmp_path: Path
 ) -> None:
     """A file, a scheme and a placement speak of the same nodes."""
-    net = quantised("resnet18")
+    net = quantized("resnet18")
     graph = onnx.load(saved(net.model, VNNI, tmp_path)).graph
 
     convolutions = {node.name for node in graph.node if node.op_type == "Conv"}
@@ -200,10 +200,10 @@ def test_names_tell_the_node_of_the_graph(
 
 
 def test_the_same_bytes_every_time(
-    quantised: Callable[[str], Any], tmp_path: Path
+    quantized: Callable[[str], Any], tmp_path: Path
 ) -> None:
-    """Counters and order leave no trace; facts and twin name the target."""
-    model = quantised("resnet18").model
+    """Counters and order leave no trace; facts and sidecar name the target."""
+    model = quantized("resnet18").model
     contents = []
     for turn in ("one", "two"):
         artifact = write_onnx(
@@ -218,14 +218,14 @@ def test_the_same_bytes_every_time(
         )
         contents.append(artifact.path.read_bytes())
     assert contents[0] == contents[1]
-    artifact.twin.unlink()
+    artifact.sidecar.unlink()
     found = Artifact.read(artifact.path)
     assert (found.dtype, found.target) == ("int8", "x86-vnni")
     assert found.size_bytes < 1.05 * 11_181_642 - 5_000
 
 
 def test_a_bias_beside_weights_of_nothing_is_kept() -> None:
-    """As other quantisers write it: a filter of zeros whose scale is no measure."""
+    """As other quantizers write it: a filter of zeros whose scale is no measure."""
     rng = np.random.default_rng(0)
     codes = rng.integers(-127, 128, (3, 2, 1, 1)).astype(np.int8)
     codes[0] = 0
@@ -279,7 +279,7 @@ def test_a_float_model_is_refused_in_a_sentence() -> None:
     ]
     model = helper.make_model(helper.make_graph([node], "plain", ends[:1], ends[1:]))
 
-    with pytest.raises(InputRejectedError, match="no quantised tensor; quantise it"):
+    with pytest.raises(InputRejectedError, match="no quantized tensor; quantize it"):
         lowered(model, VNNI)
 
 
@@ -304,12 +304,12 @@ np.save(sys.argv[3], session.run(None, {"image": images})[0])
 @pytest.mark.slow
 @ON_X86
 def test_on_a_cpu_without_vnni_the_avx2_file_keeps_every_answer(
-    quantised: Callable[[str], Any], tmp_path: Path
+    quantized: Callable[[str], Any], tmp_path: Path
 ) -> None:
     """QEMU plays a Haswell: 104 images, the same bits as the simulation."""
     if shutil.which(QEMU) is None:
         pytest.skip(f"{QEMU} is not installed (Debian: qemu-user)")
-    net = quantised("resnet18")
+    net = quantized("resnet18")
     many = np.random.default_rng(5).standard_normal((104, 3, 64, 64), np.float32)
     np.save(tmp_path / "images.npy", many)
     native = {}

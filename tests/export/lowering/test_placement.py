@@ -19,10 +19,10 @@ from runtime.target import TARGETS, int8_target
 
 
 def test_a_part_in_float_is_what_the_scheme_without_it_gives(
-    quantised: Callable[[str], Any], asked: Callable[..., Any], tmp_path: Path
+    quantized: Callable[[str], Any], asked: Callable[..., Any], tmp_path: Path
 ) -> None:
     """But for the rounding of the part's weights, which only the scheme undoes."""
-    net = quantised("resnet18")
+    net = quantized("resnet18")
     part = cuts(net.graph)[3]
     scheme = net.scheme.without(part)
     with torch.inference_mode():
@@ -31,15 +31,15 @@ def test_a_part_in_float_is_what_the_scheme_without_it_gives(
     path = tmp_path / "part.onnx"
     onnx.save(lowered(floated(net.model, part), TARGETS["x86-vnni"]), path)
 
-    found = asked(path, net.images, optimised=False)
+    found = asked(path, net.images, optimized=False)
     noise = np.square(found - want).sum() / np.square(want).sum()
     assert noise < 10 ** (-30 / 10)
     assert 0.3 < int8_macs_fraction(path) < 0.9
 
 
-def test_all_in_float_rounds_nothing(quantised: Callable[[str], Any]) -> None:
+def test_all_in_float_rounds_nothing(quantized: Callable[[str], Any]) -> None:
     """No Q is left when every layer is in float."""
-    net = quantised("mobilenetv3_small_050")
+    net = quantized("mobilenetv3_small_050")
     everything = frozenset().union(*cuts(net.graph))
 
     made = floated(net.model, everything)
@@ -48,10 +48,10 @@ def test_all_in_float_rounds_nothing(quantised: Callable[[str], Any]) -> None:
 
 
 def test_every_candidate_is_on_record_with_float_last(
-    quantised: Callable[[str], Any],
+    quantized: Callable[[str], Any],
 ) -> None:
     """What was timed can be shown; without leave, all stays in INT8."""
-    net = quantised("resnet18")
+    net = quantized("resnet18")
     plain = qdq_model(net.net, size=64, name="resnet18")
 
     found = placed(

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from compress.context.console import Screen
+from compress.context.console import Console
 from compress.data.batches import evaluation_batches
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from conftest import Workshop
 
 pytest.importorskip("litert_torch")
-QUIET = Screen(verbosity="quiet")
+QUIET = Console(verbosity="quiet")
 
 
 @pytest.mark.slow
@@ -31,9 +31,9 @@ def test_mobilenet_v2_answers_alike_on_real_images(
     """Real weights, 100 photographs: the same class for every one."""
     weights = shared_data / "weights" / "derived_mobilenet_v2_torchvision_keys.pt"
     spec = ModelSpec(name="mobilenet_v2", weights=str(weights))
-    model = build(spec, classes=None, native_size=None, seed=0, screen=QUIET)
+    model = build(spec, classes=None, native_size=None, seed=0, console=QUIET)
     source = DataSpec(source=str(shared_data / "images" / "imagenet_val_a.zip"))
-    found = find(source, seed=0, screen=QUIET, cache=tmp_path / "cache")
+    found = find(source, seed=0, console=QUIET, cache=tmp_path / "cache")
     photographs = found.images(model.preprocess)
     # As pixels come: 256 levels a channel, of which none lies near a rounding tie.
     batches = list(islice(evaluation_batches(photographs, 33), 4))

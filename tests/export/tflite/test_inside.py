@@ -14,7 +14,7 @@ from export.tflite.probe_outputs import looked_into
 from runtime.session import open_session
 
 if TYPE_CHECKING:
-    from conftest import Quantised
+    from conftest import Quantized
 
     from runtime.artifact import Artifact
 
@@ -53,7 +53,7 @@ def tampered(artifact: "Artifact", path: Path, kind: str, place: int) -> "Artifa
 
 
 def test_a_look_inside_changes_nothing(
-    everything: "Quantised", int8_file: "Artifact"
+    everything: "Quantized", int8_file: "Artifact"
 ) -> None:
     """The answer is the file's own; every result lies on the grid that it names."""
     image = everything.channels_last[:1]
@@ -68,7 +68,7 @@ def test_a_look_inside_changes_nothing(
 
 
 def test_an_honest_file_differs_nowhere(
-    everything: "Quantised", int8_file: "Artifact"
+    everything: "Quantized", int8_file: "Artifact"
 ) -> None:
     net = QuantizedNet(everything.graph, everything.scheme)
 
@@ -80,7 +80,7 @@ def test_the_operator_with_wrong_weights_is_named(  # noqa: PLR0913, PLR0917  # 
     kind: str,
     place: int,
     name: str,
-    everything: "Quantised",
+    everything: "Quantized",
     int8_file: "Artifact",
     tmp_path: Path,
 ) -> None:
@@ -91,7 +91,7 @@ def test_the_operator_with_wrong_weights_is_named(  # noqa: PLR0913, PLR0917  # 
 
 
 def test_a_wrong_grid_is_named_where_it_is_written(
-    everything: "Quantised", int8_file: "Artifact", tmp_path: Path
+    everything: "Quantized", int8_file: "Artifact", tmp_path: Path
 ) -> None:
     """The steps are right and stand for other numbers."""
     model = flatbuffer.read(int8_file.path.read_bytes())

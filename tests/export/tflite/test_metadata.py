@@ -46,7 +46,7 @@ class Walk:
         return int(self.table.Get(flatbuffers.number_types.Int8Flags, place))
 
 
-def test_metadata_says_how_pixels_are_normalised_and_where_labels_are(
+def test_metadata_says_how_pixels_are_normalized_and_where_labels_are(
     int8_file: "Artifact",
 ) -> None:
     """Mean and deviation of pixels 0 to 255: 255 times those of numbers 0 to 1."""
@@ -63,7 +63,7 @@ def test_metadata_says_how_pixels_are_normalised_and_where_labels_are(
 
     assert root.text(0) == "everything"
     assert (source.text(0), result.text(0)) == ("image", "logits")
-    assert unit.byte(0) == 1  # normalisation
+    assert unit.byte(0) == 1  # normalization
     mean, deviation = (unit.table_at(1).floats(field) for field in (0, 1))
     np.testing.assert_allclose(mean, [123.675, 116.28, 103.53], rtol=1e-6)
     np.testing.assert_allclose(deviation, [58.395, 57.12, 57.375], rtol=1e-6)

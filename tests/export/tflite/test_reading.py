@@ -9,7 +9,7 @@ from export.tflite.reading import int8_macs_fraction, operators
 from runtime.errors import InputRejectedError
 
 if TYPE_CHECKING:
-    from conftest import Quantised
+    from conftest import Quantized
 
     from runtime.artifact import Artifact
 
@@ -17,7 +17,7 @@ INT8 = "weights/mobilenet_v2_torchvision_int8_1x3x224x224.tflite"
 
 
 def test_macs_are_those_of_the_network(
-    everything: "Quantised", float_file: "Artifact"
+    everything: "Quantized", float_file: "Artifact"
 ) -> None:
     """Oracle: outputs x kernel x inputs of each layer, written down from the net."""
     del everything

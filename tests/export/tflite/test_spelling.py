@@ -19,13 +19,13 @@ from runtime.session import open_session
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from conftest import Quantised, Workshop
+    from conftest import Quantized, Workshop
 
 pytest.importorskip("torchao")
 ATEN = torch.ops.aten
 
 
-def test_a_spelled_graph_computes_what_it_computed(everything: "Quantised") -> None:
+def test_a_spelled_graph_computes_what_it_computed(everything: "Quantized") -> None:
     """In float, which may round otherwise next to a tie: most logits are equal."""
     qdq.load_operators()
     plain = with_qdq(everything.graph, everything.scheme)
@@ -76,7 +76,7 @@ def test_pools_of_negative_numbers_and_other_clamps_are_exact(
     workshop: "Workshop", tmp_path: "Path"
 ) -> None:
     torch.manual_seed(2)
-    made = workshop.quantised(Rectified(), workshop.pixels(16, 32))
+    made = workshop.quantized(Rectified(), workshop.pixels(16, 32))
     graph = with_qdq(made.graph, made.scheme)
 
     file = workshop.written(graph, tmp_path / "net.tflite")
@@ -87,7 +87,7 @@ def test_pools_of_negative_numbers_and_other_clamps_are_exact(
 
 
 def test_what_is_left_in_float_is_float_in_the_file(
-    everything: "Quantised", workshop: "Workshop", tmp_path: "Path"
+    everything: "Quantized", workshop: "Workshop", tmp_path: "Path"
 ) -> None:
     scheme = everything.scheme.without(frozenset({"depthwise"}))
     file = workshop.written(with_qdq(everything.graph, scheme), tmp_path / "net.tflite")

@@ -20,7 +20,7 @@ from runtime.preprocess import Preprocess
 from runtime.session import open_session
 
 if TYPE_CHECKING:
-    from conftest import Quantised, Workshop
+    from conftest import Quantized, Workshop
 
 pytest.importorskip("litert_torch")
 
@@ -35,7 +35,7 @@ def sqnr_db(want: np.ndarray, have: np.ndarray) -> float:
 
 
 def test_litert_computes_the_integers_of_the_simulation(
-    everything: "Quantised", int8_file: Artifact
+    everything: "Quantized", int8_file: Artifact
 ) -> None:
     """Oracle: the torch simulation; one step off anywhere costs tens of dB."""
     have = open_session(int8_file).run(everything.channels_last)
@@ -55,7 +55,7 @@ def test_nothing_but_edges_and_the_classifier_is_float(int8_file: Artifact) -> N
 
 
 def test_the_network_given_is_left_as_it_is(
-    everything: "Quantised", tmp_path: Path, workshop: "Workshop"
+    everything: "Quantized", tmp_path: Path, workshop: "Workshop"
 ) -> None:
     graph = with_qdq(everything.graph, everything.scheme)
     before, state = graph.code, {k: v.clone() for k, v in graph.state_dict().items()}
@@ -70,7 +70,7 @@ def test_the_network_given_is_left_as_it_is(
 
 
 def test_int8_edges_give_the_same_logits_on_their_grid(
-    everything: "Quantised", workshop: "Workshop", tmp_path: Path
+    everything: "Quantized", workshop: "Workshop", tmp_path: Path
 ) -> None:
     """Half a step, and a little for sums next to a tie, is all that rounding costs."""
     want = everything.answers()
@@ -87,7 +87,7 @@ def test_int8_edges_give_the_same_logits_on_their_grid(
 
 
 def test_a_float_file_computes_what_torch_computes(
-    everything: "Quantised", float_file: Artifact
+    everything: "Quantized", float_file: Artifact
 ) -> None:
     with torch.inference_mode():
         want = everything.net(everything.images).numpy()
@@ -132,14 +132,14 @@ def test_smaller_weights_make_a_smaller_file_with_about_the_same_answers(
 
 
 def test_the_file_says_what_it_is_without_its_twin(int8_file: Artifact) -> None:
-    """The archive at its end, read with zipfile; the twin says the same."""
-    twin = int8_file.twin.read_bytes()
+    """The archive at its end, read with zipfile; the sidecar says the same."""
+    sidecar = int8_file.sidecar.read_bytes()
     assert Artifact.read(int8_file.path) == int8_file
-    int8_file.twin.unlink()
+    int8_file.sidecar.unlink()
     try:
         alone = Artifact.read(int8_file.path)
     finally:
-        int8_file.twin.write_bytes(twin)
+        int8_file.sidecar.write_bytes(sidecar)
 
     assert alone == int8_file
     assert alone.preprocess == Preprocess(size=32, resize=32, layout="NHWC")
@@ -149,7 +149,7 @@ def test_the_file_says_what_it_is_without_its_twin(int8_file: Artifact) -> None:
 
 
 def test_the_same_network_gives_the_same_bytes(
-    everything: "Quantised", int8_file: Artifact, workshop: "Workshop", tmp_path: Path
+    everything: "Quantized", int8_file: Artifact, workshop: "Workshop", tmp_path: Path
 ) -> None:
     graph = with_qdq(everything.graph, everything.scheme)
     again = workshop.written(graph, tmp_path / "everything.tflite")
@@ -176,7 +176,7 @@ def test_what_cannot_be_written_is_a_sentence(
 
 
 def test_a_float_network_has_no_int8_file(
-    everything: "Quantised", workshop: "Workshop", tmp_path: Path
+    everything: "Quantized", workshop: "Workshop", tmp_path: Path
 ) -> None:
     with pytest.raises(InputRejectedError, match=r"float network.*quantize it first"):
         workshop.written(everything.net, tmp_path / "net.tflite", dtype="int8")

@@ -1,11 +1,11 @@
 """How few parameters a trained VGG's classifier needs to go on answering alike.
 
-    python benchmarks/factorisation.py [--images 10000] [--epochs 6] [--energy 0.96]
+    python benchmarks/factorization.py [--images 10000] [--epochs 6] [--energy 0.96]
 
 A small VGG (benchmarks/small_vgg.py) is trained on CIFAR-10 images first and kept under
 --out. Its classifier is split by energy and fitted to calibration images, not trained,
 and compared with its dense self on 5,000 test images that neither has seen. Latencies
-of both files are in the run's report. Writes benchmarks/results/factorisation.json.
+of both files are in the run's report. Writes benchmarks/results/factorization.json.
 """
 
 import argparse
@@ -17,7 +17,7 @@ import torch
 from cifar_resnets import SHARED, compress
 from torch import Tensor
 
-from compress.context.context import Job
+from compress.context.context import RunContext
 from compress.data.batches import evaluation_batches
 from compress.data.dataset import find
 from compress.data.spec import DataSpec
@@ -32,8 +32,8 @@ FACTORY = f"{HERE / 'small_vgg.py'}:small_vgg"
 def answers(model: Model, options: argparse.Namespace) -> Tensor:
     """What a model says of the test images, [n, classes]."""
     spec = DataSpec(source=str(options.data), train_images=options.images)
-    job = Job(folder=options.out)
-    data = find(spec, seed=0, screen=job.screen, cache=job.cache)
+    context = RunContext(folder=options.out)
+    data = find(spec, seed=0, console=context.console, cache=context.cache)
     images = data.images(model.preprocess)
     with torch.inference_mode():
         found = [

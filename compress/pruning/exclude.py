@@ -20,7 +20,7 @@ def check_names(net: nn.Module, names: tuple[str, ...]) -> None:
                 else "the topmost are "
                 + (", ".join(child for child, _ in net.named_children()))
             )
-            raise RecipeError(f"keep: no layer {name!r}; {hint}")
+            raise RecipeError(f"exclude: no layer {name!r}; {hint}")
 
 
 def spared(group: Group, names: tuple[str, ...]) -> bool:

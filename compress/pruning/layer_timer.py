@@ -30,7 +30,7 @@ _RENAMED: Final = re.compile(r"_nchwc$|_token_\d+$")
 _PERCENTILE: Final = 10
 
 
-class Stopwatch(Protocol):
+class LayerTimer(Protocol):
     """Times networks somewhere."""
 
     @property
@@ -47,8 +47,8 @@ class Stopwatch(Protocol):
         ...
 
 
-class LocalStopwatch:
-    """A Stopwatch for ONNX Runtime on this machine; one thread."""
+class LocalLayerTimer:
+    """A LayerTimer for ONNX Runtime on this machine; one thread."""
 
     def __init__(self, rng: np.random.Generator, *, dtype: str = "float32") -> None:
         """`rng`: for images, and for whose turn it is; dtype: of the models."""
@@ -137,7 +137,7 @@ def by_layer(
 def _owners(model: onnx.ModelProto, layers: Sequence[str]) -> dict[str, str]:
     """The layer that each node belongs to; those before the first are the first's."""
     place = {name: index for index, name in enumerate(layers)}
-    # As fx calls them, where a quantised graph was exported.
+    # As fx calls them, where a quantized graph was exported.
     place |= {name.replace(".", "_"): index for name, index in place.items()}
     of_value: dict[str, int] = {}
     owner: dict[str, str] = {}
