@@ -75,10 +75,7 @@ def report_of(  # noqa: PLR0913  # what a run is made of
         recipe=resolved(recipe, rows, data),
         machine=this_machine().as_record(),
         rows=tuple(row.record for row in rows),
-        artifacts=tuple(
-            _artifact(each, context.folder, packed=bool(stages["sparsity"]))
-            for each in proof.files
-        ),
+        artifacts=_artifacts(proof, context.folder, packed=bool(stages["sparsity"])),
         measurements=_measurements(proof),
         comparisons=tuple(each.as_record() for each in proof.comparisons),
         predictions=tuple(each.as_record() for each in found.predictions.values()),
@@ -132,6 +129,11 @@ def _data(data: Dataset) -> Record:
         "val": data.used("val"),
         "classes": len(data.classes),
     }
+
+
+def _artifacts(proof: Delivery, folder: Path, *, packed: bool) -> tuple[Record, ...]:
+    """Every file's entry."""
+    return tuple(_artifact(each, folder, packed=packed) for each in proof.files)
 
 
 def _artifact(file: ExportedFile, folder: Path, *, packed: bool) -> Record:

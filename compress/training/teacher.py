@@ -1,6 +1,7 @@
 """A teacher ready for this data: trained at most once, then kept."""
 
 from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
 from compress.context.cache import hold, making, places
@@ -61,19 +62,8 @@ def teacher_for(
         context.seed,
     )
     for folder in places(context.cache / "teachers" / key[:32]):
-        held = hold(folder)
-        if held is None or not is_model(folder):
-            continue
-        try:
-            kept = load_model(folder, like=spec, sealed=True)
-        except InputRejectedError as error:
-            context.console.tell(
-                f"teacher {spec.name}: the kept one is of no use: {error}"
-            )
-        else:
-            context.console.tell(
-                f"teacher {spec.name}: reused, trained earlier ({folder})"
-            )
+        kept = _kept(folder, spec, context)
+        if kept is not None:
             return kept
     context.console.tell(
         f"teacher {spec.name}: has no weights for {data.name}, so it is trained first, "
@@ -86,6 +76,20 @@ def teacher_for(
             save_model(trained, folder)
             forget_state(folder)
     return trained
+
+
+def _kept(folder: Path, spec: ModelSpec, context: RunContext) -> Model | None:
+    """The teacher that an earlier run kept in `folder`; None where there is none."""
+    held = hold(folder)
+    if held is None or not is_model(folder):
+        return None
+    try:
+        kept = load_model(folder, like=spec, sealed=True)
+    except InputRejectedError as error:
+        context.console.tell(f"teacher {spec.name}: the kept one is of no use: {error}")
+        return None
+    context.console.tell(f"teacher {spec.name}: reused, trained earlier ({folder})")
+    return kept
 
 
 def larger(*models: Model) -> Model:
