@@ -5,9 +5,7 @@ and gives no answers, so it is no Session: it measures by itself. An engine is o
 GPU and one version of TensorRT and is kept in the cache under both.
 """
 
-import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +18,7 @@ import numpy as np
 from runtime.artifact import Artifact
 from runtime.backends.table import backend_for
 from runtime.backends.trtexec_files import read_layers, read_times
-from runtime.backends.trtexec_words import Dialect
+from runtime.backends.trtexec_words import JETPACK, PROGRAM, WHO, Dialect, located
 from runtime.bootstrap import percentile
 from runtime.clocks import Conditions, state
 from runtime.disturbance import watch
@@ -38,14 +36,6 @@ from runtime.timing import steady_from
 if TYPE_CHECKING:
     from runtime.profiling import Voice
 
-PROGRAM: Final = "trtexec"
-_JETPACK: Final = "/usr/src/tensorrt/bin"
-# Where NVIDIA puts it, which is on nobody's path.
-_PLACES: Final = (
-    _JETPACK,
-    "/opt/tensorrt/bin",
-    "/usr/local/tensorrt/bin",
-)
 _BANNER: Final = re.compile(r"TensorRT v(\d{4,6})\b")
 _DEVICE: Final = re.compile(r"Selected Device: (.{1,100})")
 _LOADED: Final = re.compile(r"[Dd]eserialized in ([0-9.]{1,12}) sec")
@@ -151,16 +141,14 @@ def opened(where: Path | str) -> Trtexec:
 
     MissingDependencyError if it is not there, DeviceError if it does not say.
     """
-    folders = os.pathsep.join((os.environ.get("PATH", os.defpath), *_PLACES))
-    program = shutil.which(PROGRAM, path=folders)
+    program = located()
     if program is None:
         raise MissingDependencyError(
             f"{where}: needs {PROGRAM}, which is neither on the path nor in "
-            f"{_JETPACK}; it comes with JetPack: run: apt-get install "
+            f"{JETPACK}; it comes with JetPack: run: apt-get install "
             "libnvinfer-bin, or use the image of docker/device-jetson.Dockerfile"
         )
-    # Nothing makes it say its version and its GPU but a build, so one of nothing.
-    done = _started([program, f"--onnx={os.devnull}"], within_s=_PROBE_S)
+    done = _started([program, WHO], within_s=_PROBE_S)
     said = done.stdout + done.stderr
     banner, device = _BANNER.search(said), _DEVICE.search(said)
     if banner is None:

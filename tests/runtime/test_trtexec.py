@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runtime.artifact import Artifact
-from runtime.backends import trtexec
+from runtime.backends import trtexec, trtexec_words
 from runtime.backends.table import BACKENDS
 from runtime.backends.trtexec_files import read_layers, read_times
 from runtime.backends.trtexec_words import Dialect
@@ -131,7 +131,7 @@ class Bench:
         self.folder = folder
         monkeypatch.setenv("PATH", str(folder / "bin"))
         monkeypatch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
-        monkeypatch.setattr(trtexec, "_PLACES", ())
+        monkeypatch.setattr(trtexec_words, "_PLACES", ())
         (folder / "bin").mkdir()
         for name, content in (
             ("times", TIMES),
