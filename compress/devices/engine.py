@@ -37,14 +37,16 @@ _FOREIGN: Final = "exec format error"
 class Image:
     """An image of ours.
 
-    options: further words of `run`, such as for a GPU; runtime: what executes files in
-    it where nothing else was asked for, None for what their format is run by.
+    options: further words of `run`; gpu: the engine's runtime that hands it a GPU, if
+    it needs one; runtime: what executes files in it where nothing else was asked for,
+    None for what their format is run by.
     """
 
     name: str
     dockerfile: str  # below docker/
     platform: str
     options: tuple[str, ...] = ()
+    gpu: str | None = None
     runtime: str | None = None
 
     @property
@@ -81,7 +83,11 @@ class Engine:
     program: str
 
     def build(self, image: Image) -> str:
-        """Build `image` unless it is there; its tag. DeviceError if that fails."""
+        """Build `image` unless it is there; its tag.
+
+        DeviceError if that fails, or before, if no container here can have its GPU.
+        """
+        self._check_gpu(image)
         tag = image.tag()
         if self._call(["image", "inspect", tag], patience_s=_ASKED_S).returncode == 0:
             return tag
@@ -119,6 +125,7 @@ class Engine:
             *("--network", "none", "--read-only", "--tmpfs", "/tmp:size=256m"),  # noqa: S108
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
             *("--pids-limit", "512", "--volume", f"{models}:/models:ro"),
+            *(("--runtime", image.gpu) if image.gpu else ()),
             *(word for each in environment for word in ("--env", each)),
             *image.options,
             *("--entrypoint", "python3", tag, *words),
@@ -131,6 +138,20 @@ class Engine:
         if done.returncode and _is_foreign(done):
             raise DeviceError(f"{image.name}: {_why(done, image)}")
         return done
+
+    def _check_gpu(self, image: Image) -> None:
+        """Refuse an image whose GPU no container of this engine can have."""
+        if image.gpu is None:
+            return
+        asked = ["info", "--format", "{{json .Runtimes}}"]
+        done = self._call(asked, patience_s=_ASKED_S)
+        if done.returncode or f'"{image.gpu}"'.encode() not in done.stdout:
+            raise DeviceError(
+                f"{image.name}: {self.program} gives containers no GPU here, it has no "
+                f"runtime {image.gpu!r}; on a Jetson, run: sudo nvidia-ctk runtime "
+                "configure --runtime=docker, and start it again; elsewhere, measure on "
+                "a Jetson over SSH: compress devices add, then --device NAME"
+            )
 
     def _call(
         self, words: Sequence[str], *, patience_s: float

@@ -176,6 +176,32 @@ def test_an_image_for_another_processor_runs_only_where_it_is_emulated(
         there.run(container.IMAGES["arm64"], "tag", [], models=tmp_path, patience_s=20)
 
 
+@pytest.mark.parametrize(
+    ("runtimes", "built"),
+    [('{"runc": {}}', False), ('{"nvidia": {}, "runc": {}}', True)],
+    ids=["workstation", "jetson"],
+)
+def test_an_image_that_needs_a_gpu_is_only_built_where_it_can_have_it(
+    tmp_path: Path, runtimes: str, *, built: bool
+) -> None:
+    """It is gigabytes; elsewhere one sentence says where to measure instead."""
+    calls, program = tmp_path / "calls", tmp_path / "docker"
+    program.write_text(
+        f"#!/bin/sh\necho $1 >> {calls}\n[ $1 != info ] || echo '{runtimes}'\n"
+    )
+    program.chmod(0o755)
+    there, image = Engine(program=str(program)), container.IMAGES["jetson"]
+
+    if built:
+        assert there.build(image) == image.tag()
+    else:
+        with pytest.raises(DeviceError, match=r"no GPU here.*over SSH"):
+            there.build(image)
+
+    asked = calls.read_text(encoding="utf-8").split()
+    assert asked == ["info", *(["image"] if built else [])]
+
+
 def test_a_container_that_hangs_is_removed(tmp_path: Path) -> None:
     """By the name that it was started under."""
     script = '#!/bin/sh\necho "$@" >> {log}\n[ "$1" = run ] && exec sleep 60\nexit 0\n'
