@@ -178,21 +178,36 @@ class Engine:
 
 
 def engine() -> Engine:
-    """The first engine that answers.
+    """The first engine that answers and can build.
 
-    None installed is a MissingDependencyError, one that does not answer a DeviceError.
+    None installed, or no way to build, is a MissingDependencyError, one that does not
+    answer a DeviceError.
     """
-    installed = [path for name in _PROGRAMS if (path := shutil.which(name))]
+    folders = os.get_exec_path()
+    every = (shutil.which(name, path=each) for name in _PROGRAMS for each in folders)
+    installed = [path for path in every if path]
     if not installed:
         raise MissingDependencyError(
             f"no container engine here: neither {' nor '.join(_PROGRAMS)}; install one "
             f"(Debian: apt-get install docker.io), or, {_WITHOUT}"
         )
+    unable = []
     for program in installed:
         found = Engine(program=program)
         done = found._call(["info"], patience_s=_ASKED_S)  # noqa: SLF001  # its maker
-        if done.returncode == 0:
+        if done.returncode:
+            continue
+        # From 23 on Docker's client asks its plug-in buildx, which may not be there.
+        helped = found._call(["build", "--help"], patience_s=_ASKED_S)  # noqa: SLF001
+        if helped.returncode == 0:
             return found
+        unable.append(program)
+    if unable:
+        raise MissingDependencyError(
+            f"{unable[0]}: builds no image without its plug-in buildx; run: apt-get "
+            "install docker-buildx (of Docker's own packages: docker-buildx-plugin), "
+            f"or, {_WITHOUT}"
+        )
     why = complaint(done.stderr, longest=300)
     raise DeviceError(
         f"{installed[-1]}: the engine does not answer ({why}); start it or ask "

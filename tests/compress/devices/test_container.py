@@ -36,7 +36,7 @@ if words[0] == "run":
     inside = [word.replace("/models", models) for word in words[image + 1:]]
     environment = {{{{**os.environ, "PYTHONPATH": {str(ROOT)!r}}}}}
     sys.exit(subprocess.run([sys.executable, *inside], env=environment).returncode)
-if words[0] in {{failing!r}}:
+if words[0] in {{failing!r}} and words[1:] != ["--help"]:
     sys.stderr.write({{says!r}})
     sys.exit(1)
 """
@@ -142,7 +142,7 @@ def test_what_an_engine_fails_at_is_one_sentence(
     """An engine that is down, a build that fails, a processor that is not emulated."""
     failing, says, sentence = case
     monkeypatch.setattr("compress.devices.engine._PROGRAMS", ("docker",))
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", str(tmp_path))
     stand_in(tmp_path, failing=failing, says=says)
 
     with pytest.raises(DeviceError) as caught:
@@ -162,6 +162,23 @@ def test_without_an_engine_one_is_told_how_to_go_on(
     with pytest.raises(
         MissingDependencyError, match=r"to go on without .*--device cpu"
     ):
+        engine()
+
+
+def test_a_client_that_cannot_build_gives_way_to_one_that_can(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Docker's own without buildx before Debian's, which needs none."""
+    for name, ends in (("first", "1"), ("second", "0")):
+        (tmp_path / name).mkdir()
+        program = tmp_path / name / "docker"
+        program.write_text(f"#!/bin/sh\n[ $1 = info ] || exit {ends}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'first'}:{tmp_path / 'second'}")
+    assert engine().program == str(tmp_path / "second/docker")
+
+    monkeypatch.setenv("PATH", str(tmp_path / "first"))
+    with pytest.raises(MissingDependencyError, match="apt-get install docker-buildx"):
         engine()
 
 
