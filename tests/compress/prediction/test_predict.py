@@ -138,7 +138,13 @@ def test_everything_that_is_missing_is_told_at_once(
         predict.check_installed()
 
 
-@pytest.mark.parametrize("flag", ["--compare", "--roofline", "--threads=2"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *("--compare", "--roofline", "--threads=2", "--classify", "--layers"),
+        *("--cores=0", "--runs=5", "--seed=1", "--device=pi5", "--mode=certified"),
+    ],
+)
 def test_flags_of_measurements_are_refused(
     flag: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
