@@ -17,6 +17,7 @@ from typing import Final
 
 from compress.devices.complaint import complaint
 from runtime.errors import DeviceError, MissingDependencyError, RecipeError
+from runtime.programs import run_program
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _PROGRAMS: Final = ("docker", "podman")
@@ -158,12 +159,9 @@ class Engine:
     ) -> subprocess.CompletedProcess[bytes]:
         """Call the engine; DeviceError if it does not come to an end."""
         try:
-            return subprocess.run(  # noqa: S603  # an argument list, no shell
+            return run_program(
                 [self.program, *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-                timeout=patience_s,
+                patience_s=patience_s,
                 env={**os.environ, "DOCKER_BUILDKIT": "1"},
             )
         except subprocess.TimeoutExpired as error:

@@ -30,6 +30,7 @@ from runtime.measurement import Measurement
 from runtime.plan import Plan
 from runtime.printable import printable
 from runtime.profiled import Profile
+from runtime.programs import run_program
 from runtime.throttling import flags
 from runtime.timing import steady_from
 
@@ -44,6 +45,7 @@ _BUILD_S: Final = 3600
 _RUN_S: Final = 900
 _PROBE_S: Final = 60
 _LARGEST_BYTES: Final = 1 << 25  # of what it writes
+_SAYS_BYTES: Final = 1 << 20  # who it is comes first, what went wrong last
 _LONGEST: Final = 300  # of a sentence from elsewhere
 
 
@@ -126,12 +128,10 @@ class Trtexec:
 
     def _run(self, words: Sequence[str], artifact: Artifact, *, within_s: float) -> str:
         """Run trtexec on a file; what it said. A failure is a DeviceError."""
-        done = _started([self.program, *words], within_s=within_s)
-        said = done.stdout + done.stderr
-        if done.returncode:
+        status, said = _started([self.program, *words], within_s=within_s)
+        if status:
             raise DeviceError(
-                f"{artifact.path}: {self.name} fails with {done.returncode}: "
-                f"{_complaint(said)}"
+                f"{artifact.path}: {self.name} fails with {status}: {_complaint(said)}"
             )
         return said
 
@@ -148,8 +148,7 @@ def opened(where: Path | str) -> Trtexec:
             f"{JETPACK}; it comes with JetPack: run: apt-get install "
             "libnvinfer-bin, or use the image of docker/device-jetson.Dockerfile"
         )
-    done = _started([program, WHO], within_s=_PROBE_S)
-    said = done.stdout + done.stderr
+    _, said = _started([program, WHO], within_s=_PROBE_S)
     banner, device = _BANNER.search(said), _DEVICE.search(said)
     if banner is None:
         raise DeviceError(
@@ -233,26 +232,17 @@ def _version(digits: str) -> tuple[int, int, int]:
     return number // 1000, number // 100 % 10, number % 100
 
 
-def _started(
-    words: Sequence[str], *, within_s: float
-) -> subprocess.CompletedProcess[str]:
-    """Run a program without a shell, within a time."""
+def _started(words: Sequence[str], *, within_s: float) -> tuple[int, str]:
+    """Run trtexec within a time; its exit code, and the two ends of what it said."""
     try:
-        return subprocess.run(  # noqa: S603  # words, no shell
-            list(words),
-            capture_output=True,
-            check=False,
-            timeout=within_s,
-            stdin=subprocess.DEVNULL,
-            encoding="utf-8",
-            errors="replace",
-        )
+        done = run_program(words, patience_s=within_s, most_bytes=_SAYS_BYTES)
     except subprocess.TimeoutExpired as error:
         raise DeviceError(
             f"{words[0]}: did not end within {within_s:.0f} s; is the GPU busy?"
         ) from error
     except OSError as error:
         raise DeviceError(f"{words[0]}: cannot be started: {error.strerror}") from error
+    return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")
 
 
 def _complaint(said: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 import pytest
 
 from compress.int8.simulate import with_qdq
@@ -61,3 +62,9 @@ def test_a_file_for_arm_laid_out_again_answers_as_the_simulation(
     assert (have == open_session(files[here.name]).run(images)).all()
     np.testing.assert_allclose(have, everything.answers(), rtol=0, atol=1e-5)
     assert equal.path.name == "generic-arm64.onnx"
+    for name in ("x86-vnni", "x86-avx2"):  # whichever of the two this machine is
+        layout = TARGETS[name].layout
+        assert layout is not None
+        again = relaid(files["generic-arm64"], layout, folder)
+        nodes = [node.name for node in onnx.load(again.path).graph.node]
+        assert len(set(nodes)) == len(nodes)
