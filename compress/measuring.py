@@ -83,6 +83,8 @@ def threads_for(export: Export) -> int:
 
 def runtime_for(export: Export) -> str | None:
     """What a device runs files by, where that is not the runtime of their format."""
+    if export.device is None:
+        return None
     names = {target(name).runtime for name in export.target}
     return _ENGINE if names == {_ENGINE} else None
 
@@ -100,13 +102,13 @@ def measured(  # noqa: PLR0913  # what is measured, where and how
 ) -> Profile:
     """Measure `files` on the device `name`, in turn if there are several.
 
-    See `Device.measure`; an emulated device is a DeviceError: nothing can be chosen by
-    its times.
+    trtexec times them one after the other. See `Device.measure`; an emulated device is
+    a DeviceError: nothing can be chosen by its times.
     """
     plan = Plan(
         runs=runs,
         seconds=seconds,
-        compare=len(files) > 1,
+        compare=len(files) > 1 and runtime != _ENGINE,
         threads=threads,
         seed=seed,
         runtime=runtime,
