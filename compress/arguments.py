@@ -5,10 +5,13 @@ import difflib
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from runtime.errors import RecipeError
 from runtime.units import SHARE
+
+# Flags of every verb that computes.
+_COMPUTING: Final = frozenset({"--seed", "--device", "--threads"})
 
 
 class Parser(argparse.ArgumentParser):
@@ -54,9 +57,11 @@ class Parser(argparse.ArgumentParser):
             return options
         word = next((each for each in rest if each.startswith("-")), rest[0])
         known = [flag for action in self._actions for flag in action.option_strings]
-        kind, hint = "word", None
+        kind, hint, flag = "word", None, word.partition("=")[0]
+        if flag in _COMPUTING:
+            raise RecipeError(f"{flag}: `{self.prog}` computes nothing; leave it out")
         if word.startswith("-"):
-            kind, hint = "flag", meant(word.partition("=")[0], known)
+            kind, hint = "flag", meant(flag, known)
         raise RecipeError(
             f"unknown {kind} {word!r}; {hint or f'`{self.prog} --help` lists them all'}"
         )
@@ -138,24 +143,31 @@ def share(text: str) -> float:
     )
 
 
-def add_shared_flags(
+def add_shared_flags(parser: argparse.ArgumentParser) -> None:
+    """Give a verb the flags that every verb takes."""
+    group = parser.add_argument_group("every verb")
+    group.add_argument("--out", metavar="DIR", help="where results go")
+    group.add_argument("--json", action="store_true", help="stdout is exactly JSON")
+    group.add_argument("-q", "--quiet", action="store_true", help="only the answer")
+    group.add_argument("-v", "--verbose", action="store_true", help="every detail")
+
+
+def add_computing_flags(
     parser: argparse.ArgumentParser,
     *,
     threads: Callable[[str], object] | None = None,
 ) -> None:
-    """Give a verb the flags that every verb takes.
+    """Give a verb the flags that every verb that computes takes.
 
     threads: what reads their number, where a verb takes several.
     """
-    group = parser.add_argument_group("every verb")
-    group.add_argument("--out", metavar="DIR", help="where results go")
+    group = parser.add_argument_group("every verb that computes")
     group.add_argument(
         "--seed",
         type=whole(0, 2**32 - 1),
         metavar="N",
         help="of every draw of chance (default: 0)",
     )
-    group.add_argument("--json", action="store_true", help="stdout is exactly JSON")
     group.add_argument(
         "--device",
         default="cpu",
@@ -167,5 +179,3 @@ def add_shared_flags(
         metavar="N",
         help="CPU threads; 1,2,4 measures with each" if threads else "CPU threads",
     )
-    group.add_argument("-q", "--quiet", action="store_true", help="only the answer")
-    group.add_argument("-v", "--verbose", action="store_true", help="every detail")

@@ -8,7 +8,12 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Final, NoReturn, cast
 
-from compress.arguments import Parser, add_shared_flags, meant
+from compress.arguments import (
+    Parser,
+    add_computing_flags,
+    add_shared_flags,
+    meant,
+)
 from runtime.ending import (
     kept_as_bug,
     reader_may_leave,
@@ -53,22 +58,13 @@ exit codes:  0 fit to ship, 1 a bug, 2 usage or recipe, 3 input rejected,
 """
 
 
+# Verbs that look things up, without chance, device or threads.
+LOOKED_UP: Final = frozenset(
+    {"show", "cache", "devices", "models", "targets", "doctor", "completion"}
+)
 # Verbs that make nothing but their answer, which `--out DIR` keeps as DIR/VERB.json;
 # the others know what belongs there.
-ONLY_ANSWER: Final = frozenset(
-    {
-        "sensitivity",
-        "verify",
-        "eval",
-        "show",
-        "cache",
-        "devices",
-        "models",
-        "targets",
-        "doctor",
-        "completion",
-    }
-)
+ONLY_ANSWER: Final = LOOKED_UP | {"sensitivity", "verify", "eval"}
 # What a disk may answer instead of taking a file; none of them is a bug of ours.
 REFUSALS: Final = frozenset(
     (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
@@ -142,7 +138,9 @@ def parser_of(verb: str, module: object) -> Parser:
     )
     parser.add_help_flags()
     module.add_arguments(parser)  # type: ignore[attr-defined]
-    add_shared_flags(parser, threads=getattr(module, "THREADS", None))
+    add_shared_flags(parser)
+    if verb not in LOOKED_UP:
+        add_computing_flags(parser, threads=getattr(module, "THREADS", None))
     return parser
 
 
@@ -158,10 +156,10 @@ def _answer(module: object, options: argparse.Namespace) -> "Answer":
     from compress.passes import heard_by
     from compress.screen import Screen
 
-    if options.threads is not None:
+    threads = getattr(options, "threads", None)
+    if threads is not None:
         # Read by OpenMP when torch or an interpreter loads, which is later.
-        several = isinstance(options.threads, tuple)
-        most = max(options.threads) if several else options.threads
+        most = max(threads) if isinstance(threads, tuple) else threads
         os.environ["OMP_NUM_THREADS"] = str(most)
     quiet = options.quiet or not _is_main_process()
     screen = Screen(

@@ -9,13 +9,19 @@ from subprocess import SubprocessError
 from typing import Final
 
 from compress.extras import EXTRAS, Library
+from compress.programs import Seen, install_line
 from runtime.child import python_module
 from runtime.errors import Exit
 from runtime.machine import Machine, this_machine
 from runtime.printable import folded
 from runtime.requirements import pip_line
 
-_PATIENCE_S: Final = 60.0  # for importing every runtime
+# For importing every runtime, from a cold disk on a busy machine.
+_PATIENCE_S: Final = 300.0
+_NOT_ASKED: Final = (
+    "Runtimes: none answered, because importing one crashed or took longer than "
+    f"{_PATIENCE_S:.0f} s; python -m runtime.backends shows which."
+)
 
 Lookup = Callable[[str], str | None]
 
@@ -58,12 +64,16 @@ class Runtime:
 
 @dataclass(frozen=True, kw_only=True)
 class Diagnosis:
-    """The answer of `doctor`; something missing is no failure."""
+    """The answer of `doctor`; something missing is no failure.
+
+    runtimes: None if they could not be asked.
+    """
 
     edgepress: str | None
     machine: Machine
     found: tuple[Found, ...]
-    runtimes: tuple[Runtime, ...] = ()
+    runtimes: tuple[Runtime, ...] | None = ()
+    programs: tuple[Seen, ...] = ()
     exit_code: int = Exit.FIT
 
     @property
@@ -88,7 +98,8 @@ class Diagnosis:
                 }
                 for each in self.found
             ],
-            "runtimes": [asdict(each) for each in self.runtimes],
+            "runtimes": [asdict(each) for each in self.runtimes or ()],
+            "programs": [each.as_record() for each in self.programs],
             "missing_extras": list(self.missing),
             "install": {extra: pip_line(extra) for extra in self.missing},
         }
@@ -97,7 +108,7 @@ class Diagnosis:
     def as_text(self) -> str:
         """A table, then what to run for what is missing, then the machine."""
         lines = [f"edgepress {self.edgepress or '(checkout, not installed)'}", ""]
-        rows = [each.cells() for each in self.found]
+        rows = [each.cells() for each in (*self.found, *self.programs)]
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         for row in rows:
             cells = (c.ljust(w) for c, w in zip(row, widths, strict=True))
@@ -105,13 +116,19 @@ class Diagnosis:
         lines.append("")
         features = ", ".join(self.machine.features) or "unknown"
         facts = (f"Machine: {self.machine.as_text()}.", f"CPU features: {features}.")
-        runtimes = (each.as_text() for each in self.runtimes)
-        for sentence in (*self._advice(), *runtimes, *facts):
+        for sentence in (*self._advice(), *self._runtimes(), *facts):
             lines += folded(sentence)
         return "\n".join(lines)
 
+    def _runtimes(self) -> list[str]:
+        """A sentence a runtime; what has a row as a program is not told again."""
+        if self.runtimes is None:
+            return [_NOT_ASKED]
+        rows = {each.program.name for each in self.programs}
+        return [each.as_text() for each in self.runtimes if each.name not in rows]
+
     def _advice(self) -> list[str]:
-        """What is missing, extra by extra, with the line that mends it."""
+        """What is missing, by what it enables, with the line that mends it."""
         found = []
         for extra in self.missing:
             gains = "; ".join(
@@ -120,7 +137,12 @@ class Diagnosis:
                 if each.extra == extra and each.version is None
             )
             found.append(f"Missing: {gains}. Get it: {pip_line(extra)}")
-        return found or ["Nothing is missing."]
+        gone = [each.program for each in self.programs if each.missing]
+        for gain in dict.fromkeys(each.enables for each in gone):
+            packages = [each.packages for each in gone if each.enables == gain]
+            found.append(f"Missing: {gain}. Get it: {install_line(*packages)}")
+        broken = [f"{each.reason}." for each in self.programs if each.reason]
+        return [*(found or ["Nothing is missing."]), *broken]
 
 
 def installed_version(distribution: str) -> str | None:
@@ -132,7 +154,9 @@ def installed_version(distribution: str) -> str | None:
 
 
 def diagnose(
-    lookup: Lookup = installed_version, runtimes: tuple[Runtime, ...] = ()
+    lookup: Lookup = installed_version,
+    runtimes: tuple[Runtime, ...] | None = (),
+    programs: tuple[Seen, ...] = (),
 ) -> Diagnosis:
     """Look everything up; `lookup` gives the version of a distribution."""
     return Diagnosis(
@@ -144,16 +168,17 @@ def diagnose(
             for library in libraries
         ),
         runtimes=runtimes,
+        programs=programs,
     )
 
 
-def runtimes_here() -> tuple[Runtime, ...]:
-    """Every runtime tried out, in a process that may break with it."""
+def runtimes_here() -> tuple[Runtime, ...] | None:
+    """Every runtime tried out, in a process that may break with it: then None."""
     try:
         done = python_module("runtime.backends", patience_s=_PATIENCE_S)
         found = json.loads(done.stdout)
     except (OSError, SubprocessError, ValueError):
-        return ()
+        return None
     return tuple(
         Runtime(**{**each, "formats": tuple(each["formats"])}) for each in found
     )

@@ -12,7 +12,7 @@ from compress.job import is_main_process
 from compress.recipe import Recipe, read_recipe, written
 from runtime.drafts import sweep
 from runtime.errors import RecipeError
-from runtime.files import sha256_of, write_json, write_text
+from runtime.files import check_name, sha256_of, write_json, write_text
 
 RECIPE: Final = "recipe.yaml"
 REPORT: Final = "report.json"
@@ -37,6 +37,7 @@ def claimed(folder: Path, recipe: Recipe) -> Iterator[None]:
     if not is_main_process():
         yield
         return
+    check_name(folder)
     try:
         _check_contents(folder, recipe)
         made = not folder.exists()

@@ -10,7 +10,7 @@ from compress.devices.table import device
 from runtime.errors import DeviceError, RecipeError
 from runtime.machine import this_machine
 from runtime.plan import Plan
-from runtime.target import target
+from runtime.target import LOCAL, target
 from runtime.timing import undisturbed_ms
 
 if TYPE_CHECKING:
@@ -81,12 +81,16 @@ def threads_for(export: Export) -> int:
     return target(export.target[0]).threads
 
 
+def runtime_of(export: Export) -> str | None:
+    """What executes the files on their targets; None where that is not one for all."""
+    names = {target(name).runtime for name in export.target or (LOCAL,)}
+    return names.pop() if len(names) == 1 else None
+
+
 def runtime_for(export: Export) -> str | None:
     """What a device runs files by, where that is not the runtime of their format."""
-    if export.device is None:
-        return None
-    names = {target(name).runtime for name in export.target}
-    return _ENGINE if names == {_ENGINE} else None
+    engine = export.device is not None and runtime_of(export) == _ENGINE
+    return _ENGINE if engine else None
 
 
 def measured(  # noqa: PLR0913  # what is measured, where and how
@@ -137,10 +141,17 @@ def raced_ms(  # noqa: PLR0913  # as above
     seed: int,
     screen: Voice,
     runs: int,
+    runtime: str | None = None,
 ) -> list[float]:
     """Undisturbed latencies of `files` in ms, taken in turn on a device."""
     profile = measured(
-        name, files, threads=threads, seed=seed, screen=screen, runs=runs
+        name,
+        files,
+        threads=threads,
+        seed=seed,
+        screen=screen,
+        runs=runs,
+        runtime=runtime,
     )
     return [undisturbed_ms(row) for row in samples_of(profile)]
 

@@ -3,8 +3,6 @@
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 
@@ -18,13 +16,12 @@ from compress.placing import Placed, placed
 from compress.proof import Proof, Proven, Refused
 from compress.recipe import Export
 from compress.selftest import selftest_of
-from compress.stand_in import stand_in
+from compress.stand_in import StandIn, answering
 from compress.target_grids import Calibration, TargetGrids
-from export.exact import proving_session
 from runtime.errors import InputRejectedError
 from runtime.measure import measure, measure_together
 from runtime.measurement import Comparison, Measurement
-from runtime.session import Session, open_session
+from runtime.session import Session
 
 THREADS = 1  # what latencies are taken with, so that they compare
 
@@ -83,7 +80,7 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
                 job.screen.tell(f"export: {each.name}: {error}")
                 refused.append(Refused(name=each.name, reason=str(error)))
                 continue
-            session = proving_session(artifact, threads=THREADS)
+            session = answering(artifact, threads=THREADS)
             opened.enter_context(closing(session))
             if each.runs_here:
                 sessions[each.name] = session
@@ -100,14 +97,10 @@ def prove(  # noqa: PLR0913  # what is made, of what, and where
 
 def _proven(judge: FileJudge, asked: Wanted, session: Session, found: Placed) -> Proven:
     """What a file proved, by itself or, where others' kernels read it, by its equal."""
-    artifact = session.artifact
-    with TemporaryDirectory() as folder:
-        equal = stand_in(artifact, Path(folder))
-        if equal is artifact:
-            return judge.proven(asked, session, found)
-        with closing(open_session(equal, threads=THREADS)) as other:
-            proven = judge.proven(asked, other, found)
-    return replace(proven, artifact=artifact, proven_by=equal.target)
+    proven = judge.proven(asked, session, found)
+    if isinstance(session, StandIn):
+        return replace(proven, proven_by=session.equal.target)
+    return proven
 
 
 def timed(

@@ -1,4 +1,4 @@
-"""Limits that no run of a recipe can meet, told before the work instead of after it.
+"""What no run of a recipe can meet or measure, told before the work, not after it.
 
 What is refused here is a fault of the recipe, like an unknown key, and known without a
 measurement; a limit that was measured and missed is the verdict's affair.
@@ -12,14 +12,19 @@ import torch
 
 from compress.exports import formats_of
 from compress.int8.simulate import QuantizedNet
+from compress.lowrank.timing import RUNTIME as LAYERS_BY
+from compress.measuring import runtime_of
 from compress.models import meta
 from compress.prediction.asked import check_can_predict
 from compress.pruning.floor import check_floor, least_layout
 from compress.pruning.layout import Layout
 from compress.stages import QUANTISING
+from compress.stages.factorize import Factorize
 from compress.stages.prune import Prune
 from export.exporters import EXPORTERS
-from runtime.errors import RecipeError
+from runtime.errors import MissingDependencyError, RecipeError
+from runtime.machine import this_machine
+from runtime.target import LOCAL, target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,9 +32,10 @@ if TYPE_CHECKING:
     from torch import nn
 
     from compress.models.model import Model
-    from compress.recipe import Recipe
+    from compress.recipe import Export, Recipe
     from compress.stages.stage import Stage
     from runtime.artifact import Dtype
+    from runtime.target import Target
 
 # What a weight takes in a file; INT8 may leave layers in float, never the other way.
 _BYTES_OF_A_WEIGHT: Final[dict[Dtype, int]] = {
@@ -38,8 +44,53 @@ _BYTES_OF_A_WEIGHT: Final[dict[Dtype, int]] = {
     "dynamic": 1,
     "int8": 1,
 }
+# Runtimes whose kernels are like those that this machine times.
+_RACED: Final = frozenset({"onnxruntime", "litert"})
+_NO_DEVICE: Final = {"prune": "--macs 0.5", "factorize": "--energy 0.9"}
 # Stages that leave a network's layers as wide as they are.
 _KEEP_WIDTHS: Final = frozenset({"finetune", "distill", "sparsify", *QUANTISING})
+
+
+def check_timed(recipe: Recipe) -> None:
+    """Refuse a stage's latency on a target that nobody can measure from here.
+
+    RecipeError, or MissingDependencyError where the target is not this machine.
+    """
+    export = recipe.export
+    for name, stage in recipe.steps():
+        if isinstance(stage, Prune) and (stage.latency or stage.latency_ms):
+            check_measurable(target(stage.target), export.device, stage=name)
+        if isinstance(stage, Factorize) and stage.latency:
+            check_measurable(_for_layers(export), export.device, stage=name)
+
+
+def check_measurable(wanted: Target, device: str | None, *, stage: str) -> None:
+    """Refuse a target whose latencies can be taken neither on `device` nor here."""
+    if wanted.runtime not in _RACED:
+        why = f"{wanted.runtime} runs on the device alone"
+    elif device is not None:
+        return
+    else:
+        lacking = wanted.lacking(this_machine())
+        if lacking is None:
+            return
+        why = lacking
+    raise MissingDependencyError(
+        f"{stage}: target {wanted.name!r} cannot be measured from here ({why}); name a "
+        "device that can (--device pi5), run this command there, or give a budget that "
+        f"needs no device, such as {_NO_DEVICE[stage]}"
+    )
+
+
+def _for_layers(export: Export) -> Target:
+    """What single layers are timed for; RecipeError for what does not run them."""
+    if runtime_of(export) != LAYERS_BY or len(export.target) > 1:
+        found = ", ".join(f"{name} ({target(name).runtime})" for name in export.target)
+        raise RecipeError(
+            f"factorize: layers are timed by {LAYERS_BY} and for one target, found "
+            f"{found}; name one that it runs, or give --energy instead of --latency"
+        )
+    return target(export.target[0] if export.target else LOCAL)
 
 
 def check_reachable(recipe: Recipe, model: Model) -> None:

@@ -20,7 +20,11 @@ from compress.checked import complaint_about, keys_of, record_from
 from compress.data.spec import DataSpec, from_source
 from compress.models.spec import ModelSpec, from_name
 from compress.plain_yaml import yaml_value
-from compress.prediction.asked import check_predicted
+from compress.prediction.asked import (
+    check_predicted,
+    or_predicted,
+    predicted_apart,
+)
 from compress.quantities import Given, Share
 from compress.stages import STAGES
 from compress.stages.stage import Stage, misplaced
@@ -132,28 +136,6 @@ class Export(BaseModel):
         return self
 
 
-def predicted_apart(budget: object) -> object:
-    """Read `latency_ms: {predicted: 20ms, target: rpi5}` as the two limits that it is.
-
-    A prediction is judged only where it is asked for by that name.
-    """
-    if not isinstance(budget, Mapping):
-        return budget
-    latency = budget.get("latency_ms")
-    if not isinstance(latency, Mapping):
-        return budget
-    if set(latency) != {"predicted", "target"}:
-        raise ValueError(
-            "latency_ms should be a time, or {predicted: 20ms, target: rpi5}"
-        )
-    others = {key: value for key, value in budget.items() if key != "latency_ms"}
-    asked = {
-        "predicted_ms": latency["predicted"],
-        "predicted_target": latency["target"],
-    }
-    return {**others, **asked}
-
-
 def _counted(kind: object, metadata: Mapping[str, Quantity]) -> object:
     """The type of a limit's key: in a unit, where it counts something."""
     quantity = metadata.get("quantity")
@@ -174,7 +156,7 @@ else:
     )
     Limits: Final = create_model(
         "Limits",
-        __config__=STRICT,
+        __config__=ConfigDict(**STRICT, json_schema_extra=or_predicted),
         __validators__={"split": model_validator(mode="before")(predicted_apart)},
         **{
             limit.name: (

@@ -22,13 +22,13 @@ from compress.folder import (
 )
 from compress.int8.simulate import QuantizedNet
 from compress.job import Job, cache_folder, is_main_process
-from compress.measuring import check_measuring, threads_for
+from compress.measuring import check_measuring, runtime_of, threads_for
 from compress.models.model import Model
 from compress.models.opening import check_start, open_model
 from compress.outcome import report_of
 from compress.passes import heard_by
 from compress.prove import prove
-from compress.reachable import check_reachable
+from compress.reachable import check_reachable, check_timed
 from compress.recipe import Recipe
 from compress.report import records
 from compress.report.report import Report
@@ -52,6 +52,7 @@ def aim_of(recipe: Recipe, done: int) -> Aim:
         dtype="int8" if int8 else "float32",
         device=recipe.export.device,
         threads=threads_for(recipe.export),
+        runtime=runtime_of(recipe.export),
     )
 
 
@@ -69,6 +70,7 @@ def run(
     """
     check_device(device)
     check_installed(*EXPORTERS)
+    check_timed(recipe)
     check_measuring(recipe.export, screen)
     if threads is not None:
         torch.set_num_threads(threads)

@@ -22,11 +22,13 @@ from compress.recipe import Export
 from runtime.artifact import Artifact, Dtype
 from runtime.selftest import (
     IMAGES,
+    WIDEST,
     Pixels,
     Scores,
     SelfTest,
     enlarged,
     kept_outputs,
+    largest_score,
     reduced,
     side_for,
 )
@@ -63,8 +65,8 @@ def selftest_of(
 ) -> SelfTest | None:
     """Make the self-test of `asked`, which leaves nodes of its network in float.
 
-    None where `export` wants none, or where answers are no scores, which whoever writes
-    or proves the file refuses.
+    None where `export` wants none, where answers are no scores, which whoever writes
+    or proves the file refuses, and where steps of INT8 are too coarse for a test.
     """
     if not export.selftest:
         return None
@@ -117,15 +119,14 @@ def _own_selftest(artifact: Artifact, session: Session, data: Catalogue) -> Self
     small = reduced(pixels.permute(0, 2, 3, 1).numpy(), side)
     scores = session.run(preprocess(enlarged(small, preprocess.size)))
     outputs = kept_outputs(scores)
+    kept = np.ascontiguousarray(scores[:, list(outputs)])
     dtype = artifact.dtype or "float32"
-    step = None
-    if dtype == "int8":
-        step = float(np.ptp(scores)) / _LEAST_STEPS or 1.0
-    largest = float(np.abs(scores).max()) or 1.0
+    largest = largest_score(kept)
+    step = _least_step(scores) if dtype == "int8" else None
     return SelfTest(
         pixels=small,
         outputs=outputs,
-        scores=np.ascontiguousarray(scores[:, list(outputs)]),
+        scores=kept,
         # Steps of the file's own grid may be wider than what these images need.
         tolerance=_FLOAT[dtype] * largest if step is None else _OWN_STEPS * step,
         step=step,
@@ -156,11 +157,11 @@ def _written(  # noqa: PLR0913, PLR0917  # the parts of a test
     found: Tensor,
     step: float | None,
     moved: float,
-) -> SelfTest:
+) -> SelfTest | None:
     """The test of these images, and how far off a device may be.
 
     One step in INT8, or twice what float operators within the network move, which is
-    `moved` steps.
+    `moved` steps; None where that is so much that it would test nothing.
     """
     net = asked.model.net
     grid = net.scheme.logits if isinstance(net, QuantizedNet) else None
@@ -171,13 +172,18 @@ def _written(  # noqa: PLR0913, PLR0917  # the parts of a test
         parts = step / _PARTS
         scores = (np.rint(scores / parts) * parts).astype(np.float32)
     outputs = kept_outputs(scores)
-    largest = float(np.abs(scores).max()) or 1.0
+    kept = np.ascontiguousarray(scores[:, list(outputs)])
+    largest = largest_score(kept)
     allowed = _FLOAT.get(asked.dtype, _ROUNDED_READS) * largest
+    if step is not None:
+        allowed = step * max(1, math.ceil(2 * moved))
+    if allowed > WIDEST * largest:
+        return None
     return SelfTest(
         pixels=small,
         outputs=outputs,
-        scores=np.ascontiguousarray(scores[:, list(outputs)]),
-        tolerance=allowed if step is None else step * max(1, math.ceil(2 * moved)),
+        scores=kept,
+        tolerance=allowed,
         step=step,
     )
 
@@ -208,4 +214,9 @@ def _step(asked: Wanted, scores: Scores) -> float | None:
         return None
     if isinstance(net, QuantizedNet) and net.scheme.logits is not None:
         return net.scheme.logits.scale
-    return float(np.ptp(scores)) / _LEAST_STEPS or 1.0
+    return _least_step(scores)
+
+
+def _least_step(scores: Scores) -> float:
+    """The step of the narrowest grid of INT8 on which such scores [n, outputs] lie."""
+    return (float(np.ptp(scores)) or largest_score(scores)) / _LEAST_STEPS

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from operator import length_hint
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple
 
 import torch
@@ -31,14 +30,14 @@ from compress.report.records import Record, inner, sentences, text
 from compress.report.report import Report
 from compress.report.units import percent
 from compress.screen import Screen
-from compress.stand_in import stand_in
-from export.exact import proving_session
+from compress.stand_in import answering
 from export.verify import SQNR_FLOORS_DB, Parity, Scores, compare, parity_checks
 from runtime.artifact import Artifact
 from runtime.backends.table import backend
 from runtime.contained import try_out
 from runtime.errors import Exit, RecipeError
 from runtime.printable import printable
+from runtime.session import open_session
 
 NETWORK: Final = "network"
 _BATCH: Final = 32
@@ -278,15 +277,16 @@ def _pairs(
         if runtime is not None and artifact.format not in backend(runtime).formats:
             continue
         try_out(artifact)
-        if runtime is None:
-            folder = opened.enter_context(TemporaryDirectory())
-            artifact = stand_in(artifact, Path(folder))
-        session = proving_session(artifact, threads=threads, runtime=runtime)
+        session = (
+            answering(artifact, threads=threads)
+            if runtime is None
+            else open_session(artifact, threads=threads, runtime=runtime)
+        )
         opened.enter_context(closing(session))
         net = _reference(model.net, record)
         known = net if isinstance(net, QuantizedNet) else None
-        inside = session.artifact if known else None
-        floor_db = SQNR_FLOORS_DB[session.artifact.dtype or "float32"]
+        inside = artifact if known else None
+        floor_db = SQNR_FLOORS_DB[artifact.dtype or "float32"]
         name = path.name if runtime is None else f"{path.name} in {session.runtime}"
         file = Asked(name, file_answers(session), file=inside, floor_db=floor_db)
         yield Asked(NETWORK, network_answers(net), net=known), file

@@ -7,8 +7,6 @@ each weighted operator convolves the codes themselves, as float numbers that hol
 sum up to 2^24; then the sums are scaled. Nothing else of the file is touched.
 """
 
-import tempfile
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -36,66 +34,27 @@ from export.lowering.graph import (
 )
 from export.lowering.normal import merged_
 from runtime.artifact import Artifact
-from runtime.batch import Batch
-from runtime.session import Session, open_session
-from runtime.target import known_target
+from runtime.files import sha256_of
 
 _FLOAT: Final = {"to": ir.DataType.FLOAT}
 _INT32: Final = {"to": ir.DataType.INT32}
 
 
-class ExactSession:
-    """A Session that answers for a file by its exact spelling."""
+def spelled(artifact: Artifact, folder: Path) -> Artifact:
+    """Write what a file for TensorRT means, as ONNX Runtime computes it, into `folder`.
 
-    def __init__(self, artifact: Artifact, *, threads: int) -> None:
-        """Spell the file anew in a folder that is gone afterwards, and load that."""
-        self.artifact: Final = artifact
-        self.threads: Final = threads
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / artifact.path.name
-            onnx.save(spelled(artifact), path)
-            self._session: Final = open_session(
-                replace(artifact, path=path), threads=threads
-            )
-        self.runtime: Final = self._session.runtime
-        self.load_ms: Final = self._session.load_ms
-        self.input_shape: Final = self._session.input_shape
-
-    def run(self, batch: Batch) -> Batch:
-        """Map a batch in the file's layout to float32 scores [n, classes]."""
-        return self._session.run(batch)
-
-    def bind(self, batch: Batch) -> Callable[[], object]:
-        """One inference; its time says nothing about the file's."""
-        return self._session.bind(batch)
-
-    def close(self) -> None:
-        """Let go of the model's memory."""
-        self._session.close()
-
-
-def proving_session(
-    artifact: Artifact, *, threads: int = 1, runtime: str | None = None
-) -> Session:
-    """What answers for a file where it is proven: `runtime`, or its format's own.
-
-    A file whose kernels round what they read has none here, and is spelled exactly.
+    The file has the other one's name, and is laid out for no target. `artifact` is left
+    as it is.
     """
-    if runtime is None and rounds_reads(artifact):
-        return ExactSession(artifact, threads=threads)
-    return open_session(artifact, threads=threads, runtime=runtime)
-
-
-def rounds_reads(artifact: Artifact) -> bool:
-    """Whether a file is one for TensorRT's kernels."""
-    known = known_target(artifact.target)
-    return artifact.dtype == "int8" and known is not None and known.rounds_reads
-
-
-def spelled(artifact: Artifact) -> onnx.ModelProto:
-    """The graph of an ONNX file as ONNX Runtime computes what the file means."""
-    model = onnx.load(artifact.path)
-    return exact(in_float(model)) if rounds_reads(artifact) else model
+    path = folder / artifact.path.name
+    onnx.save(exact(in_float(onnx.load(artifact.path))), path)
+    return replace(
+        artifact,
+        path=path,
+        target=None,
+        sha256=sha256_of(path),
+        size_bytes=path.stat().st_size,
+    )
 
 
 def exact(model: onnx.ModelProto) -> onnx.ModelProto:

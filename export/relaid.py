@@ -16,6 +16,7 @@ import onnx_ir as ir
 
 from export.lower import IR_VERSION
 from export.lowering.graph import constant, given, nodes_of, numbers
+from export.lowering.names import named_
 from export.lowering.normal import merged_
 from export.lowering.weights import unsigned_, unsigned_weights_
 from runtime.artifact import Artifact
@@ -40,6 +41,7 @@ def relaid(artifact: Artifact, layout: Layout, folder: Path) -> Artifact:
     if layout.saturates:
         unsigned_weights_(model.graph)
     merged_(model)
+    named_(model.graph)
     made = ir.to_proto(model)
     made.ir_version = IR_VERSION
     del made.graph.value_info[:]

@@ -1,5 +1,6 @@
 """A model file and what one must know to use it; the facts lie beside it as JSON."""
 
+import struct
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from typing import Final, Literal
 from runtime import model_proto
 from runtime.archive import BAD_ZIP, check_list, unpacked
 from runtime.errors import InputRejectedError, RecipeError, one_line
-from runtime.files import read_json, sha256_of, write_json
+from runtime.files import check_name, read_json, sha256_of, write_json
 from runtime.plain_json import LARGEST_BYTES, json_record
 from runtime.preprocess import Preprocess
 from runtime.selftest import SelfTest
@@ -27,6 +28,8 @@ FORMATS: Final = {suffix: format_ for format_, suffix in SUFFIXES.items()}
 # File identifiers at byte 4: schema version 3 (tensorflow/lite schema.fbs), and the
 # program schema (executorch/schema/program.fbs).
 _MARKS: Final[dict[Format, bytes]] = {"tflite": b"TFL3", "executorch": b"ET12"}
+# What a program of ExecuTorch says of itself, the longest of what files begin with.
+_HEAD_BYTES: Final = 40
 # In the zip archive at the end of a .tflite file: what its twin says, too.
 FACTS: Final = "edgepress.json"
 # What a twin says of a self-test that the file itself carries: nothing is kept twice.
@@ -135,6 +138,7 @@ class Artifact:
 
 def _format_of(path: Path) -> Format:
     """The format that the file's name promises."""
+    check_name(path)
     if path.is_dir():
         raise RecipeError(f"{path}: is a folder; give a file: {', '.join(FORMATS)}")
     if not path.exists():
@@ -154,15 +158,36 @@ def _facts_inside(path: Path, kind: Format) -> Mapping[str, object]:
         if kind == "onnx":
             return model_proto.read_facts(path)
         with path.open("rb") as stream:
-            head = stream.read(8)
+            head = stream.read(_HEAD_BYTES)
     except OSError as error:
         raise InputRejectedError(f"{path}: not readable: {error.strerror}") from error
-    if head[4:] != _MARKS[kind]:
+    if head[4:8] != _MARKS[kind]:
         raise InputRejectedError(
-            f"{path}: not a {path.suffix} file (bytes 4 to 7 are {head[4:]!r}, "
+            f"{path}: not a {path.suffix} file (bytes 4 to 7 are {head[4:8]!r}, "
             f"expected {_MARKS[kind]!r}); export or copy it again"
         )
+    size, whole = path.stat().st_size, _announced_bytes(head)
+    if size < whole:
+        raise InputRejectedError(
+            f"{path}: is cut off: {size} bytes of at least {whole}; export or copy it "
+            "again"
+        )
     return _facts_behind(path) if kind == "tflite" else {}
+
+
+def _announced_bytes(head: bytes) -> int:
+    """How long a FlatBuffers file of ours is at least, by its first bytes.
+
+    They say where its first table lies. A program of ExecuTorch goes on with how long
+    it is and how far its weights reach (executorch/exir/_serialize/_program.py).
+    """
+    least = int.from_bytes(head[:4], "little") + 4
+    if head[8:12] != b"eh00" or len(head) < _HEAD_BYTES:
+        return max(least, 8)
+    header, program, weights_at, weights = map(int, struct.unpack("<I3Q", head[12:]))
+    if header < _HEAD_BYTES - 8:  # of an older one, which does not say
+        weights = 0
+    return max(least, program, weights_at + weights)
 
 
 def _facts_behind(path: Path) -> Mapping[str, object]:

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from runtime.programs import run_program
+
 # Where `runtime` lies, and so the other packages.
 _ROOT: Final = str(Path(__file__).resolve().parents[1])
 # As `python -m` does, but for the folder that the user is in: that one may come from
@@ -24,11 +26,6 @@ runpy.run_module(module, run_name="__main__")
 def python_module(
     module: str, *words: str, patience_s: float
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run `module` as a program with `words`; raises what `subprocess.run` raises."""
-    return subprocess.run(  # noqa: S603  # our own module, no shell
-        [sys.executable, "-c", _START, _ROOT, module, *words],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=False,
-        timeout=patience_s,
-    )
+    """Run `module` as a program with `words`; raises what `run_program` raises."""
+    start = (sys.executable, "-c", _START, _ROOT)
+    return run_program((*start, module, *words), patience_s=patience_s)

@@ -31,6 +31,17 @@ def own_cache_folder() -> Path:
     return Path(home) / "edgepress"
 
 
+def check_name(path: Path) -> None:
+    """Refuse a path that no interpreter opens and no report can name: a RecipeError."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError as error:  # whatever bytes a file system keeps
+        raise RecipeError(
+            f"{path}: is no name in UTF-8, and no interpreter opens any other; rename "
+            "it"
+        ) from error
+
+
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
     """Hand out a draft beside `path` that takes its place only if the block succeeds.

@@ -21,12 +21,11 @@ def printable(text: str, *, lines: bool = False) -> str:
 
     With `lines` it is a text of several, whose ends stay.
     """
+    if lines:
+        return "\n".join(map(printable, text.split("\n")))
     if text.isascii() and text.isprintable():
         return text
-    return "".join(
-        _spelled(sign) if _steers(sign) and not (lines and sign == "\n") else sign
-        for sign in text
-    )
+    return "".join(_spelled(sign) if _steers(sign) else sign for sign in text)
 
 
 def folded(sentence: str) -> list[str]:

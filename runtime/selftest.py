@@ -31,6 +31,9 @@ _MOST_BYTES: Final = 28_224  # 3 images of 56 x 56, a quarter of 224
 # Of 1,000 scores a few show as much as all: the best ones, and some at equal distances.
 _BEST: Final = 5
 _MOST_OUTPUTS: Final = 64
+# The widest tolerance, of the largest score: a file that answers 0 to everything is so
+# far off, and halfway there a test tells nothing of the network any more.
+WIDEST: Final = 0.5
 # What a reader takes; a writer stays far below.
 _LONGEST_TEXT: Final = 1 << 20
 _MOST_IMAGES: Final = 16
@@ -62,6 +65,12 @@ class _Record:
             raise ValueError(f"{_MOST_IMAGES} images and {_MOST_KEPT} scores at most")
         if len(self.pixels) > _LONGEST_TEXT:
             raise ValueError(f"pixels of at most {_LONGEST_TEXT} characters")
+        most = WIDEST * largest_score(np.asarray(self.scores, np.float32))
+        if self.tolerance > most:
+            raise ValueError(
+                f"a tolerance of at most {most:.3g}, half of the largest score, for "
+                f"within {self.tolerance:.3g} lies also what computes something else"
+            )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -128,6 +137,11 @@ class SelfTest:
             step=found.step,
             reference=found.reference,
         )
+
+
+def largest_score(scores: Scores) -> float:
+    """The largest of scores [n, kept], whatever its sign; 1 where all of them are 0."""
+    return float(np.abs(scores).max()) or 1.0
 
 
 def side_for(weights_bytes: int, *, size: int) -> int:

@@ -5,6 +5,7 @@ Numbers are numbers (true is none, and none is NaN), a text is no list of letter
 reader serves all records of the runtime, which has no library to do it.
 """
 
+import functools
 import math
 import types
 from collections.abc import Mapping, Sequence
@@ -95,8 +96,7 @@ def _record(kind: type, found: object, place: str, *, strict: bool) -> object:
     """A dataclass."""
     if not isinstance(found, Mapping):
         raise _WrongError(place, found, "a record")
-    hints = get_type_hints(kind, include_extras=True)
-    known = {each.name: each for each in fields(kind)}
+    hints, known = _declared(kind)
     inside = f"{place}." if place else ""
     for key in found:
         if strict and key not in known:
@@ -115,6 +115,13 @@ def _record(kind: type, found: object, place: str, *, strict: bool) -> object:
         raise _WrongError(place, found, str(error)) from error
 
 
+@functools.cache
+def _declared(kind: type) -> "tuple[dict[str, Any], dict[str, Field[Any]]]":
+    """The annotations and the fields of a dataclass, looked up once."""
+    hints = get_type_hints(kind, include_extras=True)
+    return hints, {each.name: each for each in fields(kind)}
+
+
 def _has_default(field: "Field[Any]") -> bool:
     """Whether a record may leave a field out."""
     return field.default is not MISSING or field.default_factory is not MISSING
@@ -124,6 +131,8 @@ def _value(  # noqa: PLR0911, C901  # one line a form of annotation
     kind: object, found: object, place: str
 ) -> object:
     """`found`, if it is of that kind; lists become tuples."""
+    if (kind is object or type(found) is kind) and not _is_infinite(found):
+        return found  # most values are plain
     origin, parts = get_origin(kind), get_args(kind)
     if origin is Annotated:
         return _bounded(parts, found, place)
@@ -143,13 +152,15 @@ def _value(  # noqa: PLR0911, C901  # one line a form of annotation
             }
     elif isinstance(kind, type) and is_dataclass(kind):
         return _record(kind, found, place, strict=True)
-    elif kind is object or type(found) is kind:
-        if not isinstance(found, float) or math.isfinite(found):
-            return found
     elif kind is float and type(found) is int:
         with suppress(OverflowError):  # longer than any number that a computer has
             return float(found)
     raise _WrongError(place, found, _words(kind))
+
+
+def _is_infinite(found: object) -> bool:
+    """Whether a number is none that JSON can say."""
+    return isinstance(found, float) and not math.isfinite(found)
 
 
 def _bounded(parts: tuple[object, ...], found: object, place: str) -> object:
@@ -180,6 +191,8 @@ def _tuple(
 ) -> tuple[object, ...]:
     """A list of one kind, or of so many values."""
     if parts[1:] == (Ellipsis,):
+        if _is_plainly(parts[0], found):
+            return tuple(found)
         parts = (parts[0],) * len(found)
     if len(parts) != len(found):
         raise _WrongError(place, list(found), f"a list of {len(parts)}")
@@ -187,6 +200,11 @@ def _tuple(
         _value(part, each, f"{place}[{index}]")
         for index, (part, each) in enumerate(zip(parts, found, strict=True))
     )
+
+
+def _is_plainly(kind: object, found: Sequence[object]) -> bool:
+    """Whether a list is of one plain kind throughout: seen at once, however long."""
+    return kind in {int, str, bool} and set(map(type, found)) <= {kind}
 
 
 def _words(kind: object) -> str:

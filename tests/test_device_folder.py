@@ -93,6 +93,30 @@ def test_what_is_missing_is_a_sentence_and_an_exit_code(folder: Path) -> None:
     assert run(folder).returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("check", "run", "healthy"),
+    [(0, None, True), (4, None, False), (3, 0, True), (3, 7, True), (3, 3, False)],
+    ids=["passes", "fails", "without a test", "on a busy board", "broken"],
+)
+def test_a_container_is_healthy_if_every_file_computes_what_it_should(
+    tmp_path: Path, check: int, run: int | None, *, healthy: bool
+) -> None:
+    """A stand-in for Python: how the self-test ends, and how a measurement does."""
+    (tmp_path / "a b.tflite").touch()
+    python = tmp_path / "python3"
+    python.write_text(f'#!/bin/sh\n[ "$4" = --check ] && exit {check}\nexit {run}\n')
+    python.chmod(0o755)
+    done = subprocess.run(
+        ["sh", str(DEVICE / "healthy.sh"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={"PATH": f"{tmp_path}:{os.defpath}"},
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == (0 if healthy else 1), done.stderr
+
+
 def test_a_measurement_that_is_invalid_is_kept_and_told(folder: Path) -> None:
     """A stand-in for Python: the self-test passes, the measurement ends with 7."""
     (folder / "models" / "a.tflite").touch()

@@ -5,6 +5,7 @@ import http.server
 import json
 import re
 import shutil
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -167,3 +168,27 @@ def test_a_registry_that_knows_no_such_tag_changes_nothing(
 
     assert (done.returncode, len(done.stderr.splitlines())) == (7, 1)
     assert file.read_text(encoding="utf-8") == f"ARG BASE={registry}/team/base:4\n"
+
+
+def test_a_registry_that_is_out_of_reach_changes_nothing(
+    registry: str, tmp_path: Path
+) -> None:
+    """Not even the file whose own registry answers; one sentence, exit code 7."""
+    with socket.socket() as taken:  # bound, but nobody listens
+        taken.bind(("127.0.0.1", 0))
+        away = f"127.0.0.1:{taken.getsockname()[1]}"
+        lines = {
+            "a": f"ARG BASE={registry}/team/base:3\n",
+            "b": f"ARG BASE={away}/b:3\n",
+        }
+        files = {tmp_path / f"{name}.Dockerfile": each for name, each in lines.items()}
+        for file, line in files.items():
+            file.write_text(line, encoding="utf-8")
+
+        done = renew(*map(str, files))
+
+    assert done.returncode == 7
+    (sentence,) = done.stderr.splitlines()
+    assert sentence.startswith(f"renew-digests: b.Dockerfile: {away} does not say")
+    assert sentence.endswith("Connection refused); no file was changed")
+    assert {file: file.read_text(encoding="utf-8") for file in files} == files

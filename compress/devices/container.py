@@ -49,7 +49,8 @@ IMAGES: Final[dict[str, Image]] = {
         dockerfile="device-jetson.Dockerfile",
         platform="linux/arm64",
         # Engines are built at first use, for minutes, and kept.
-        options=("--runtime", "nvidia", "--volume", "edgepress-engines:/cache"),
+        options=("--volume", "edgepress-engines:/cache"),
+        gpu="nvidia",
         runtime="trtexec",
     ),
 }

@@ -23,6 +23,7 @@ from runtime.drafts import draft_of
 from runtime.errors import DeviceError, MissingDependencyError, RecipeError
 from runtime.files import cache_folder
 from runtime.printable import printable
+from runtime.programs import run_program
 
 # Debian 12: Python 3.11 and glibc 2.36, for which the wheels are chosen below.
 _SUITE: Final = "bookworm"
@@ -134,13 +135,8 @@ def emulated(  # noqa: PLR0913  # each a fact of the run
         **(environment or {}),
     }
     try:
-        return subprocess.run(  # noqa: S603  # our own words, no shell
-            [*start, python, *words],
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=patience_s,
+        return run_program(
+            [*start, python, *words], env=variables, patience_s=patience_s
         )
     except subprocess.TimeoutExpired as error:
         raise DeviceError(

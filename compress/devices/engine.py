@@ -17,6 +17,7 @@ from typing import Final
 
 from compress.devices.complaint import complaint
 from runtime.errors import DeviceError, MissingDependencyError, RecipeError
+from runtime.programs import run_program
 
 _ROOT: Final = Path(__file__).resolve().parents[2]
 _PROGRAMS: Final = ("docker", "podman")
@@ -37,14 +38,16 @@ _FOREIGN: Final = "exec format error"
 class Image:
     """An image of ours.
 
-    options: further words of `run`, such as for a GPU; runtime: what executes files in
-    it where nothing else was asked for, None for what their format is run by.
+    options: further words of `run`; gpu: the engine's runtime that hands it a GPU, if
+    it needs one; runtime: what executes files in it where nothing else was asked for,
+    None for what their format is run by.
     """
 
     name: str
     dockerfile: str  # below docker/
     platform: str
     options: tuple[str, ...] = ()
+    gpu: str | None = None
     runtime: str | None = None
 
     @property
@@ -81,7 +84,11 @@ class Engine:
     program: str
 
     def build(self, image: Image) -> str:
-        """Build `image` unless it is there; its tag. DeviceError if that fails."""
+        """Build `image` unless it is there; its tag.
+
+        DeviceError if that fails, or before, if no container here can have its GPU.
+        """
+        self._check_gpu(image)
         tag = image.tag()
         if self._call(["image", "inspect", tag], patience_s=_ASKED_S).returncode == 0:
             return tag
@@ -119,6 +126,7 @@ class Engine:
             *("--network", "none", "--read-only", "--tmpfs", "/tmp:size=256m"),  # noqa: S108
             *("--cap-drop", "ALL", "--security-opt", "no-new-privileges"),
             *("--pids-limit", "512", "--volume", f"{models}:/models:ro"),
+            *(("--runtime", image.gpu) if image.gpu else ()),
             *(word for each in environment for word in ("--env", each)),
             *image.options,
             *("--entrypoint", "python3", tag, *words),
@@ -132,17 +140,28 @@ class Engine:
             raise DeviceError(f"{image.name}: {_why(done, image)}")
         return done
 
+    def _check_gpu(self, image: Image) -> None:
+        """Refuse an image whose GPU no container of this engine can have."""
+        if image.gpu is None:
+            return
+        asked = ["info", "--format", "{{json .Runtimes}}"]
+        done = self._call(asked, patience_s=_ASKED_S)
+        if done.returncode or f'"{image.gpu}"'.encode() not in done.stdout:
+            raise DeviceError(
+                f"{image.name}: {self.program} gives containers no GPU here, it has no "
+                f"runtime {image.gpu!r}; on a Jetson, run: sudo nvidia-ctk runtime "
+                "configure --runtime=docker, and start it again; elsewhere, measure on "
+                "a Jetson over SSH: compress devices add, then --device NAME"
+            )
+
     def _call(
         self, words: Sequence[str], *, patience_s: float
     ) -> subprocess.CompletedProcess[bytes]:
         """Call the engine; DeviceError if it does not come to an end."""
         try:
-            return subprocess.run(  # noqa: S603  # an argument list, no shell
+            return run_program(
                 [self.program, *words],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                check=False,
-                timeout=patience_s,
+                patience_s=patience_s,
                 env={**os.environ, "DOCKER_BUILDKIT": "1"},
             )
         except subprocess.TimeoutExpired as error:
@@ -157,21 +176,36 @@ class Engine:
 
 
 def engine() -> Engine:
-    """The first engine that answers.
+    """The first engine that answers and can build.
 
-    None installed is a MissingDependencyError, one that does not answer a DeviceError.
+    None installed, or no way to build, is a MissingDependencyError, one that does not
+    answer a DeviceError.
     """
-    installed = [path for name in _PROGRAMS if (path := shutil.which(name))]
+    folders = os.get_exec_path()
+    every = (shutil.which(name, path=each) for name in _PROGRAMS for each in folders)
+    installed = [path for path in every if path]
     if not installed:
         raise MissingDependencyError(
             f"no container engine here: neither {' nor '.join(_PROGRAMS)}; install one "
             f"(Debian: apt-get install docker.io), or, {_WITHOUT}"
         )
+    unable = []
     for program in installed:
         found = Engine(program=program)
         done = found._call(["info"], patience_s=_ASKED_S)  # noqa: SLF001  # its maker
-        if done.returncode == 0:
+        if done.returncode:
+            continue
+        # From 23 on Docker's client asks its plug-in buildx, which may not be there.
+        helped = found._call(["build", "--help"], patience_s=_ASKED_S)  # noqa: SLF001
+        if helped.returncode == 0:
             return found
+        unable.append(program)
+    if unable:
+        raise MissingDependencyError(
+            f"{unable[0]}: builds no image without its plug-in buildx; run: apt-get "
+            "install docker-buildx (of Docker's own packages: docker-buildx-plugin), "
+            f"or, {_WITHOUT}"
+        )
     why = complaint(done.stderr, longest=300)
     raise DeviceError(
         f"{installed[-1]}: the engine does not answer ({why}); start it or ask "

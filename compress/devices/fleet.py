@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from compress.devices.device import Device
-from compress.devices.names import is_here
+from compress.devices.names import is_here, listed
 from compress.devices.together import together, worst
 from compress.report.columns import aligned, rule, width, wrapped
 from compress.report.units import milliseconds, size
@@ -25,7 +25,6 @@ from runtime.profiling import Voice
 
 # Of a record; they are in the device's own file.
 _SAMPLES: Final = ("samples_ns", "warmup_ns")
-_NAMED: Final = 5  # devices that a sentence about many names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +183,4 @@ def _about(rows: Sequence[Row], key: str, word: str) -> list[str]:
                 if isinstance(told, list) and sentence in told:
                     continue  # a fault is a doubt, too
                 about.setdefault(str(sentence), {})[row.device] = None
-    return [f"{word}: {_names(list(about[each]))}: {each}." for each in about]
-
-
-def _names(devices: Sequence[str]) -> str:
-    """A few names, and how many more."""
-    more = len(devices) - _NAMED
-    return ", ".join(devices[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+    return [f"{word}: {listed(list(about[each]))}: {each}." for each in about]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 from compress.devices.address import Address
-from compress.devices.names import TAKEN
+from compress.devices.names import TAKEN, listed
 from runtime.drafts import lock
 from runtime.errors import DeviceError, InputRejectedError, RecipeError
 from runtime.files import read_json, unwritable, write_json
@@ -133,9 +133,8 @@ def remove(name: str) -> Board:
 
 def unknown(name: str, known: Mapping[str, Board]) -> DeviceError:
     """The sentence for a name that is not in the inventory."""
-    listed = ", ".join(known) or "none yet"
     return DeviceError(
-        f"{name}: no device of that name; known: {listed}; "
+        f"{name}: no device of that name; known: {listed([*known]) or 'none yet'}; "
         f"`compress devices add {name} ssh://user@host` adds one"
     )
 

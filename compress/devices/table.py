@@ -3,7 +3,7 @@
 import importlib
 
 from compress.devices.device import Device
-from compress.devices.names import KINDS
+from compress.devices.names import KINDS, listed
 from runtime.errors import DeviceError
 
 
@@ -25,6 +25,6 @@ def device(name: str) -> Device:
 
         return SshDevice(known[name])
     raise DeviceError(
-        f"--device {name}: not known; known: {', '.join([*sorted(KINDS), *known])}; "
+        f"--device {name}: not known; known: {listed([*sorted(KINDS), *known])}; "
         "`compress devices add NAME ssh://user@host` adds a board"
     )

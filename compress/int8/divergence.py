@@ -1,6 +1,8 @@
 """Where an INT8 file stops computing what its network computes."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Final, NamedTuple, cast
 
 import numpy as np
@@ -14,6 +16,7 @@ from compress.int8.fused import KERNEL_OF
 from compress.int8.grids import Grid
 from compress.int8.simulate import QuantizedNet, simulated
 from compress.quantizer import written
+from compress.stand_in import stand_in
 from runtime.artifact import Artifact
 from runtime.backends.ort import imported
 from runtime.batch import in_layout_of
@@ -80,10 +83,9 @@ def _in_onnx(file: Artifact, kernels: Sequence[_Kernel], image: Tensor) -> _Insi
     """The steps that an ONNX file writes; its nodes are called after the graph's."""
     import onnx
 
-    from export.exact import spelled
-
     onnxruntime = imported(file.path)
-    model = spelled(file)
+    with TemporaryDirectory() as folder:
+        model = onnx.load(stand_in(file, Path(folder)).path)
     rounded = [
         node.output[0] for node in model.graph.node if node.name.endswith(_SUFFIX)
     ]

@@ -18,7 +18,7 @@ from compress.lowrank.layers import spectra_of, splittable
 from compress.lowrank.moments import moments_of
 from compress.lowrank.record import RECORD
 from compress.lowrank.responses import refitted_, shapes_of
-from compress.lowrank.timing import latencies_ms, raced
+from compress.lowrank.timing import device_of, latencies_ms, raced
 from compress.models.construct import skeleton
 from compress.passes import passed
 from compress.promise import Promise
@@ -96,7 +96,8 @@ def split(model: Model, data: Catalogue, job: Job, options: Factorize) -> Model:
     )
     batches = batches_of(model, images)
     job.screen.tell(
-        f"factorize: {len(layers)} layers, {len(images)} calibration images"
+        f"factorize: {len(layers)} layers, {len(images)} calibration images, timed on "
+        f"{device_of(job.aim) or 'this machine'}"
     )
     chosen, latency = chosen_for(model.with_net(dense), layers, batches, job, options)
     hows = split_up(chosen)
@@ -140,7 +141,7 @@ def chosen_for(
 
     def race(name: str, candidates: Sequence[nn.Module]) -> Sequence[float]:
         job.screen.detail(f"factorize: {name} and {len(candidates) - 1} others, timed")
-        return raced(candidates, shapes[name], rng=rng)
+        return raced(candidates, shapes[name], job=job, rng=rng)
 
     multiple = options.round_to
     if options.energy is not None:
@@ -150,7 +151,7 @@ def chosen_for(
     graph = qdq_model(
         net, size=model.preprocess.size, name=model.spec.name, batch="static"
     )
-    (network_ms,) = latencies_ms([graph], rng=rng)
+    (network_ms,) = latencies_ms([graph], job=job, rng=rng)
     share = options.latency or 1.0  # one of the two is given
     chosen = by_latency(
         splits, share, multiple=multiple, race=race, network_ms=network_ms

@@ -15,8 +15,6 @@ from compress.pruning.racing import SENTENCE, Racer, scaled
 from compress.pruning.stopwatch import RUNTIME, LocalStopwatch
 from compress.pruning.timed_files import TimedFiles, narrowed
 from compress.pruning.tradeoff import traded
-from runtime.errors import MissingDependencyError
-from runtime.machine import this_machine
 from runtime.target import LOCAL, int8_target, target
 
 if TYPE_CHECKING:
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     import onnx
     from torch import Tensor, nn
 
-    from compress.aim import Aim
     from compress.job import Job
     from compress.models.model import Model
     from compress.pruning.latency import Make
@@ -33,10 +30,7 @@ if TYPE_CHECKING:
     from compress.pruning.layout import Kept, Layout
     from compress.pruning.stopwatch import Stopwatch
     from compress.stages.prune import Prune
-    from runtime.target import Target
 
-# Runtimes whose kernels are like those that this machine times.
-_RACED: Final = frozenset({RUNTIME, "litert"})
 # Of the widths that layers are timed at, the share that files are raced at.
 _EVERY: Final = 2
 # Files that are measured before the best of them has to do.
@@ -204,7 +198,6 @@ def deadline_of(model: Model, job: Job, options: Prune) -> Deadline | None:
     if options.latency is None and options.latency_ms is None:
         return None
     wanted = target(options.target)
-    check_measurable(wanted, job.aim)
     if job.aim.device is not None and wanted.name == LOCAL:
         wanted = int8_target(machine_of(job.aim.device))
     # What this machine's stopwatch times already has to be raced nowhere else.
@@ -220,22 +213,4 @@ def deadline_of(model: Model, job: Job, options: Prune) -> Deadline | None:
         latency=options.latency,
         latency_ms=options.latency_ms,
         job=job,
-    )
-
-
-def check_measurable(wanted: Target, aim: Aim) -> None:
-    """Refuse a target whose latencies nobody can take, before any work."""
-    if wanted.runtime not in _RACED:
-        why = f"{wanted.runtime} runs on the device alone"
-    elif aim.device is not None:
-        return
-    else:
-        lacking = wanted.lacking(this_machine())
-        if lacking is None:
-            return
-        why = lacking
-    raise MissingDependencyError(
-        f"prune: target {wanted.name!r} cannot be measured from here ({why}); name a "
-        "device that can (--device pi5), run this command there, or give a budget that "
-        "needs no device, such as --macs 0.5"
     )

@@ -36,8 +36,8 @@ class Factorize(Alone, Recovery):
         gt=0,
         lt=1,
         validate_default=True,
-        description="instead: share of the network's latency in ONNX Runtime on this "
-        "machine",
+        description="instead: share of the network's latency in ONNX Runtime, on the "
+        "device that measures",
     )
     layers: tuple[str, ...] = Field(
         default=(),

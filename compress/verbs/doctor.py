@@ -27,5 +27,6 @@ def execute(options: argparse.Namespace, screen: Screen) -> Diagnosis:
     """Look at the installation and at the machine."""
     del options, screen
     from compress.diagnosis import diagnose, runtimes_here
+    from compress.programs import programs_here
 
-    return diagnose(runtimes=runtimes_here())
+    return diagnose(runtimes=runtimes_here(), programs=programs_here())

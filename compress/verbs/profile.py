@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from compress.arguments import Parser, add_computing_flags
 from runtime.errors import RecipeError
 from runtime.plan import numbers
 from runtime.profile import add_arguments as add_runtime_arguments
@@ -35,17 +36,6 @@ EXAMPLES: Final = (
     "compress profile model.onnx --check",
     "compress profile model.onnx --device pi4,pi5",
     "compress profile int8.tflite --as rpi5",
-)
-# What only a measurement has; `--as` is none.
-_MEASURING: Final = (
-    "compare",
-    "check",
-    "seconds",
-    "runtime",
-    "sustained",
-    "energy",
-    "roofline",
-    "force",
 )
 
 
@@ -131,11 +121,7 @@ def _predict(options: argparse.Namespace, screen: Screen) -> Predictions:
     from runtime.files import write_text
 
     found = board(options.board)
-    idle = [f"--{each}" for each in _MEASURING if getattr(options, each)]
-    idle += ["--device"] * (options.device != "cpu")
-    idle += ["--threads"] * (options.threads not in {None, 1})
-    idle += ["--mode"] * (options.mode != "quick")
-    if idle:
+    if idle := _measuring(options):
         raise RecipeError(
             f"--as {found.name}: predicts one thread and measures nothing; leave out "
             f"{', '.join(idle)}"
@@ -146,3 +132,15 @@ def _predict(options: argparse.Namespace, screen: Screen) -> Predictions:
         write_text(path, answer.as_json() + "\n")
         screen.tell(f"every operator: {path}")
     return answer
+
+
+def _measuring(options: argparse.Namespace) -> list[str]:
+    """The flags that were given and that only a measurement has."""
+    parser = Parser()
+    add_runtime_arguments(parser)
+    add_computing_flags(parser, threads=THREADS)
+    silent = vars(parser.parse_args(["--", *options.files]))
+    given = {name for name, value in silent.items() if getattr(options, name) != value}
+    if options.threads == (1,):
+        given.discard("threads")
+    return [f"--{name}" for name in silent if name in given]

@@ -5,9 +5,7 @@ and gives no answers, so it is no Session: it measures by itself. An engine is o
 GPU and one version of TensorRT and is kept in the cache under both.
 """
 
-import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -20,7 +18,7 @@ import numpy as np
 from runtime.artifact import Artifact
 from runtime.backends.table import backend_for
 from runtime.backends.trtexec_files import read_layers, read_times
-from runtime.backends.trtexec_words import Dialect
+from runtime.backends.trtexec_words import JETPACK, PROGRAM, WHO, Dialect, located
 from runtime.bootstrap import percentile
 from runtime.clocks import Conditions, state
 from runtime.disturbance import watch
@@ -32,20 +30,13 @@ from runtime.measurement import Measurement
 from runtime.plan import Plan
 from runtime.printable import printable
 from runtime.profiled import Profile
+from runtime.programs import run_program
 from runtime.throttling import flags
 from runtime.timing import steady_from
 
 if TYPE_CHECKING:
     from runtime.profiling import Voice
 
-PROGRAM: Final = "trtexec"
-_JETPACK: Final = "/usr/src/tensorrt/bin"
-# Where NVIDIA puts it, which is on nobody's path.
-_PLACES: Final = (
-    _JETPACK,
-    "/opt/tensorrt/bin",
-    "/usr/local/tensorrt/bin",
-)
 _BANNER: Final = re.compile(r"TensorRT v(\d{4,6})\b")
 _DEVICE: Final = re.compile(r"Selected Device: (.{1,100})")
 _LOADED: Final = re.compile(r"[Dd]eserialized in ([0-9.]{1,12}) sec")
@@ -54,6 +45,7 @@ _BUILD_S: Final = 3600
 _RUN_S: Final = 900
 _PROBE_S: Final = 60
 _LARGEST_BYTES: Final = 1 << 25  # of what it writes
+_SAYS_BYTES: Final = 1 << 20  # who it is comes first, what went wrong last
 _LONGEST: Final = 300  # of a sentence from elsewhere
 
 
@@ -76,8 +68,8 @@ class Trtexec:
 
     @property
     def name(self) -> str:
-        """TensorRT and its version."""
-        return f"tensorrt {'.'.join(map(str, self.dialect.version))}"
+        """The program, by the version of its TensorRT."""
+        return f"{PROGRAM} {'.'.join(map(str, self.dialect.version))}"
 
     def engine(self, artifact: Artifact) -> Path:
         """The engine of a file, built once for this GPU, this version and this file.
@@ -136,12 +128,10 @@ class Trtexec:
 
     def _run(self, words: Sequence[str], artifact: Artifact, *, within_s: float) -> str:
         """Run trtexec on a file; what it said. A failure is a DeviceError."""
-        done = _started([self.program, *words], within_s=within_s)
-        said = done.stdout + done.stderr
-        if done.returncode:
+        status, said = _started([self.program, *words], within_s=within_s)
+        if status:
             raise DeviceError(
-                f"{artifact.path}: {self.name} fails with {done.returncode}: "
-                f"{_complaint(said)}"
+                f"{artifact.path}: {self.name} fails with {status}: {_complaint(said)}"
             )
         return said
 
@@ -151,17 +141,14 @@ def opened(where: Path | str) -> Trtexec:
 
     MissingDependencyError if it is not there, DeviceError if it does not say.
     """
-    folders = os.pathsep.join((os.environ.get("PATH", os.defpath), *_PLACES))
-    program = shutil.which(PROGRAM, path=folders)
+    program = located()
     if program is None:
         raise MissingDependencyError(
             f"{where}: needs {PROGRAM}, which is neither on the path nor in "
-            f"{_JETPACK}; it comes with JetPack: run: apt-get install "
+            f"{JETPACK}; it comes with JetPack: run: apt-get install "
             "libnvinfer-bin, or use the image of docker/device-jetson.Dockerfile"
         )
-    # Nothing makes it say its version and its GPU but a build, so one of nothing.
-    done = _started([program, f"--onnx={os.devnull}"], within_s=_PROBE_S)
-    said = done.stdout + done.stderr
+    _, said = _started([program, WHO], within_s=_PROBE_S)
     banner, device = _BANNER.search(said), _DEVICE.search(said)
     if banner is None:
         raise DeviceError(
@@ -245,26 +232,17 @@ def _version(digits: str) -> tuple[int, int, int]:
     return number // 1000, number // 100 % 10, number % 100
 
 
-def _started(
-    words: Sequence[str], *, within_s: float
-) -> subprocess.CompletedProcess[str]:
-    """Run a program without a shell, within a time."""
+def _started(words: Sequence[str], *, within_s: float) -> tuple[int, str]:
+    """Run trtexec within a time; its exit code, and the two ends of what it said."""
     try:
-        return subprocess.run(  # noqa: S603  # words, no shell
-            list(words),
-            capture_output=True,
-            check=False,
-            timeout=within_s,
-            stdin=subprocess.DEVNULL,
-            encoding="utf-8",
-            errors="replace",
-        )
+        done = run_program(words, patience_s=within_s, most_bytes=_SAYS_BYTES)
     except subprocess.TimeoutExpired as error:
         raise DeviceError(
             f"{words[0]}: did not end within {within_s:.0f} s; is the GPU busy?"
         ) from error
     except OSError as error:
         raise DeviceError(f"{words[0]}: cannot be started: {error.strerror}") from error
+    return done.returncode, (done.stdout + done.stderr).decode("utf-8", "replace")
 
 
 def _complaint(said: str) -> str:

@@ -1,21 +1,40 @@
-"""The two dialects of trtexec: words for TensorRT 10 and earlier, and for 11.
+"""Where trtexec is, and its two dialects: words for TensorRT up to 10, and for 11.
 
 From 11 on networks are strongly typed only, so flags of precision are gone, and what
 kept a timing quiet is a default that warns when it is asked for (TensorRT 11 release
 notes). Before, both have to be said.
 """
 
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from runtime.artifact import Artifact
+if TYPE_CHECKING:
+    from runtime.artifact import Artifact
 
+PROGRAM: Final = "trtexec"
+JETPACK: Final = "/usr/src/tensorrt/bin"
+# Where NVIDIA puts it, which is on nobody's path.
+_PLACES: Final = (
+    JETPACK,
+    "/opt/tensorrt/bin",
+    "/usr/local/tensorrt/bin",
+)
+# Nothing makes it say its version and its GPU but a build, so one of nothing.
+WHO: Final = f"--onnx={os.devnull}"
 _STRONGLY_TYPED_ONLY: Final = 11
 # As NVIDIA's guide times: warm first, then for so long and so often at least.
 _WARM_UP_MS: Final = 500
 _SECONDS: Final = 10
 _PROFILED: Final = 50  # inferences with a clock at every layer
+
+
+def located() -> str | None:
+    """Where trtexec is; None if it is not here."""
+    folders = os.pathsep.join((os.environ.get("PATH", os.defpath), *_PLACES))
+    return shutil.which(PROGRAM, path=folders)
 
 
 @dataclass(frozen=True)
@@ -29,7 +48,7 @@ class Dialect:
         """Whether the file alone says which numbers are computed in."""
         return self.version[0] >= _STRONGLY_TYPED_ONLY
 
-    def build(self, artifact: Artifact, engine: Path) -> list[str]:
+    def build(self, artifact: "Artifact", engine: Path) -> list[str]:
         """Build an engine of a file; no inference is run."""
         words = [
             f"--onnx={artifact.path}",

@@ -14,8 +14,8 @@ import pytest
 
 from compress import cli
 from compress.answer import Facts
-from compress.cli import VERBS, main
-from compress.verbs import doctor
+from compress.cli import LOOKED_UP, VERBS, main
+from compress.verbs import doctor, finetune
 from runtime import errors
 from runtime.errors import Exit
 
@@ -83,14 +83,20 @@ def test_help_names_every_verb_and_every_exit_code(
 def test_every_verb_is_a_module_with_help_and_the_shared_flags(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The flags that the contract promises for every verb."""
+    """The flags that the contract promises for every verb, or for those that compute.
+
+    A verb that computes nothing neither lists those nor takes them in silence.
+    """
     modules = {path.stem for path in (ROOT / "compress/verbs").glob("*.py")}
     assert set(VERBS) == modules - {"__init__", "one_stage"}
     for verb in VERBS:
         assert main([verb, "--help"]) == Exit.FIT
         told = capsys.readouterr().out
-        for flag in ("--out", "--seed", "--json", "--device", "--threads", "-q", "-v"):
+        for flag in ("--out", "--json", "-q", "-v"):
             assert f"{flag} " in told or f"{flag}," in told, (verb, flag)
+        for flag in ("--seed", "--device", "--threads"):
+            listed = re.search(rf"^  {flag} ", told, re.MULTILINE) is not None
+            assert listed == (verb not in LOOKED_UP), (verb, flag)
 
 
 @pytest.mark.parametrize(
@@ -114,10 +120,13 @@ def test_every_verb_is_a_module_with_help_and_the_shared_flags(
             "show",
             "the following arguments are required: RUN (see `compress show --help`)",
         ),
-        ("doctor --seed -1", "--seed: found '-1', which should be a whole number"),
-        ("doctor --threads 0", "--threads: found '0', which should be a whole number"),
-        ("doctor --threads x", "--threads: found 'x', which should be a whole number"),
+        ("eval --seed -1", "--seed: found '-1', which should be a whole number"),
+        ("eval --threads 0", "--threads: found '0', which should be a whole number"),
+        ("eval --threads x", "--threads: found 'x', which should be a whole number"),
         ("run", "name a recipe file, or ask for --schema"),
+        ("devices ls --threads 2", "--threads: `compress devices` computes nothing;"),
+        ("targets --device=pi5", "--device: `compress targets` computes nothing;"),
+        ("doctor --seed 1", "--seed: `compress doctor` computes nothing; leave it out"),
     ],
 )
 def test_slips_of_the_pen_are_usage_errors_in_one_sentence(
@@ -281,8 +290,8 @@ def test_threads_reach_the_libraries_that_load_later(
         return Facts(text="", facts=[])
 
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(doctor, "execute", looking)
-    assert main(["doctor", "--threads", "3"]) == Exit.FIT
+    monkeypatch.setattr(finetune, "execute", looking)
+    assert main(["finetune", "--threads", "3"]) == Exit.FIT
     assert seen == ["3"]
 
 

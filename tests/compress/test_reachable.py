@@ -18,11 +18,12 @@ from compress.models.spec import ModelSpec
 from compress.pruning.budget import Ranking, allowed_units, pools_of
 from compress.pruning.floor import may_be_cut
 from compress.pruning.layout import Layout, asked_for
-from compress.reachable import check_reachable, weights_left
+from compress.reachable import check_reachable, check_timed, weights_left
 from compress.recipe import Export, Recipe
 from compress.screen import Screen
 from compress.stages.prune import Prune
-from runtime.errors import Exit, RecipeError
+from runtime.errors import EdgepressError, Exit, RecipeError
+from runtime.machine import this_machine
 
 NET = "resnet20"
 QUIET = Screen(verbosity="quiet")
@@ -193,6 +194,49 @@ def test_quantising_and_cutting_lower_the_least(model: Model) -> None:
         check_reachable(
             recipe({"prune": {"ratio": 0.9}}, budget={"size_bytes": 9}), model
         )
+
+
+TENTH = {"factorize": {"latency": 0.1}}
+
+
+@pytest.mark.skipif(
+    this_machine().arch != "x86_64", reason="refuses targets that this machine is not"
+)
+@pytest.mark.parametrize(
+    ("stage", "export", "sentence"),
+    [
+        (
+            {"prune": {"latency": 0.5, "target": "rpi4"}},
+            {},
+            "prune: target 'rpi4' .* no",
+        ),
+        (TENTH, {"target": ["generic-arm64"]}, "factorize: .* --energy 0.9$"),
+        (TENTH, {"target": ["rpi5"], "device": "pi5"}, r"found rpi5 \(litert"),
+        (
+            TENTH,
+            {"target": ["jetson-orin"], "device": "orin"},
+            r"found jetson-orin",
+        ),
+        (TENTH, {"target": ["x86-avx2", "x86-vnni"]}, "for one target"),
+    ],
+)
+def test_a_latency_on_a_device_that_nobody_can_ask_is_refused(
+    stage: dict[str, object], export: dict[str, object], sentence: str
+) -> None:
+    """However long the training before it would take."""
+    asked = recipe({"finetune": {}}, stage, export=export)
+    with pytest.raises(EdgepressError, match=sentence):
+        check_timed(asked)
+
+
+def test_a_latency_that_a_device_can_be_asked_for_is_not_refused() -> None:
+    """Nor one that is not asked for, such as where energy decides about ranks."""
+    check_timed(recipe(TENTH))
+    check_timed(recipe(TENTH, export={"device": "pi5"}))
+    there = {"target": ["generic-arm64"], "device": "pi5"}
+    check_timed(recipe(TENTH, export=there))
+    check_timed(recipe({"factorize": {"energy": 0.9}}, export={"target": ["rpi5"]}))
+    check_timed(recipe({"prune": {"macs": 0.5, "target": "rpi4"}}))
 
 
 @pytest.mark.usefixtures("own_cache")

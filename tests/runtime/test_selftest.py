@@ -250,6 +250,19 @@ def test_a_record_from_elsewhere_is_refused_in_a_sentence(
         SelfTest.from_record(record, source="x: selftest")
 
 
+def test_a_tolerance_that_any_network_would_keep_is_refused(tmp_path: Path) -> None:
+    """The oracle is a network that answers 0: it must fail whatever is taken."""
+    test = selftest()
+    half = float(np.abs(test.scores).max()) / 2
+    for wide in (1.01 * half, 1e30):
+        path = file(tmp_path / "a.onnx", weight(), replace(test, tolerance=wide))
+        with pytest.raises(InputRejectedError, match="half of the largest score"):
+            check_files([path])
+    nothing = np.zeros_like(weight())
+    path = file(tmp_path / "a.onnx", nothing, replace(test, tolerance=half))
+    assert check_files([path]).exit_code == Exit.PARITY
+
+
 def test_a_test_of_scores_that_the_file_does_not_have_is_refused(
     tmp_path: Path,
 ) -> None:

@@ -1,3 +1,5 @@
+import os
+import struct
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -247,6 +249,37 @@ def test_an_onnx_file_cut_off_anywhere_is_rejected(tmp_path: Path) -> None:
         cut.write_bytes(whole[:length])
         with pytest.raises(InputRejectedError):
             open_session(cut)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x1c\0\0\0TFL3",
+        b"\x38\0\0\0ET12",
+        # A program of 100 bytes, and 28 of weights from 112 on.
+        b"\x38\0\0\0ET12eh00" + struct.pack("<I3Q", 32, 100, 112, 28) + bytes(60),
+    ],
+)
+def test_a_file_shorter_than_it_says_is_rejected_before_any_interpreter(
+    content: bytes, tmp_path: Path
+) -> None:
+    """ExecuTorch takes half a minute to load, and then says `error 0x12`."""
+    path = tmp_path / ("net.tflite" if b"TFL3" in content else "net.pte")
+    path.write_bytes(content)
+    with pytest.raises(InputRejectedError, match=f"is cut off: {len(content)} bytes"):
+        Artifact.read(path)
+    path.write_bytes(content + bytes(60))
+    assert Artifact.read(path).size_bytes == len(content) + 60
+
+
+def test_a_name_that_no_interpreter_opens_is_a_sentence(tmp_path: Path) -> None:
+    """File systems keep bytes; LiteRT and ONNX Runtime want UTF-8, in folders, too."""
+    for place in (b"net\xff.tflite", b"net\xff.onnx", b"a\xff/net.tflite"):
+        path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + place))
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\0\0\0\0TFL3")
+        with pytest.raises(RecipeError, match="no name in UTF-8"):
+            Artifact.read(path)
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """A record from a file is what its dataclass declares, or one sentence says where."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import cProfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Annotated, Literal
 
 import pytest
@@ -133,3 +134,37 @@ def test_a_number_that_no_computer_has_is_refused() -> None:
 
     with pytest.raises(InputRejectedError, match=r"twin: factor is 1000.*a number"):
         record_as(Scale, {"factor": 10**400}, source="twin")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labels:
+    """Many names, and many records."""
+
+    names: tuple[str, ...] = ()
+    by_name: Mapping[str, Inner] = field(default_factory=dict)
+
+
+def calls(work: Callable[[], object]) -> int:
+    """How many functions `work` calls: what takes time, without a clock."""
+    profile = cProfile.Profile()
+    profile.runcall(work)
+    return sum(entry.callcount for entry in profile.getstats())
+
+
+def test_half_a_million_names_are_looked_at_at_once() -> None:
+    names = [f"class {number}" for number in range(500_000)]
+    assert calls(lambda: record_as(Labels, {"names": names}, source="x")) < 1000
+    assert record_as(Labels, {"names": names}, source="x").names == tuple(names)
+    names[400_000] = 5  # type: ignore[call-overload]
+    with pytest.raises(InputRejectedError, match=r"names\[400000\] is 5"):
+        record_as(Labels, {"names": names}, source="x")
+
+
+def test_what_a_record_declares_is_looked_up_once() -> None:
+    """Of a thousand records each costs no more than each of a hundred."""
+
+    def read(count: int) -> Labels:
+        records = {str(number): {"sides": [number]} for number in range(count)}
+        return record_as(Labels, {"by_name": records}, source="x")
+
+    assert calls(lambda: read(1000)) < 10 * calls(lambda: read(100)) < 100_000

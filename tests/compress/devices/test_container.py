@@ -36,7 +36,7 @@ if words[0] == "run":
     inside = [word.replace("/models", models) for word in words[image + 1:]]
     environment = {{{{**os.environ, "PYTHONPATH": {str(ROOT)!r}}}}}
     sys.exit(subprocess.run([sys.executable, *inside], env=environment).returncode)
-if words[0] in {{failing!r}}:
+if words[0] in {{failing!r}} and words[1:] != ["--help"]:
     sys.stderr.write({{says!r}})
     sys.exit(1)
 """
@@ -142,7 +142,7 @@ def test_what_an_engine_fails_at_is_one_sentence(
     """An engine that is down, a build that fails, a processor that is not emulated."""
     failing, says, sentence = case
     monkeypatch.setattr("compress.devices.engine._PROGRAMS", ("docker",))
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", str(tmp_path))
     stand_in(tmp_path, failing=failing, says=says)
 
     with pytest.raises(DeviceError) as caught:
@@ -165,6 +165,23 @@ def test_without_an_engine_one_is_told_how_to_go_on(
         engine()
 
 
+def test_a_client_that_cannot_build_gives_way_to_one_that_can(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Docker's own without buildx before Debian's, which needs none."""
+    for name, ends in (("first", "1"), ("second", "0")):
+        (tmp_path / name).mkdir()
+        program = tmp_path / name / "docker"
+        program.write_text(f"#!/bin/sh\n[ $1 = info ] || exit {ends}\n")
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'first'}:{tmp_path / 'second'}")
+    assert engine().program == str(tmp_path / "second/docker")
+
+    monkeypatch.setenv("PATH", str(tmp_path / "first"))
+    with pytest.raises(MissingDependencyError, match="apt-get install docker-buildx"):
+        engine()
+
+
 def test_an_image_for_another_processor_runs_only_where_it_is_emulated(
     tmp_path: Path,
 ) -> None:
@@ -174,6 +191,32 @@ def test_an_image_for_another_processor_runs_only_where_it_is_emulated(
 
     with pytest.raises(DeviceError, match=r"no emulator is registered.*install"):
         there.run(container.IMAGES["arm64"], "tag", [], models=tmp_path, patience_s=20)
+
+
+@pytest.mark.parametrize(
+    ("runtimes", "built"),
+    [('{"runc": {}}', False), ('{"nvidia": {}, "runc": {}}', True)],
+    ids=["workstation", "jetson"],
+)
+def test_an_image_that_needs_a_gpu_is_only_built_where_it_can_have_it(
+    tmp_path: Path, runtimes: str, *, built: bool
+) -> None:
+    """It is gigabytes; elsewhere one sentence says where to measure instead."""
+    calls, program = tmp_path / "calls", tmp_path / "docker"
+    program.write_text(
+        f"#!/bin/sh\necho $1 >> {calls}\n[ $1 != info ] || echo '{runtimes}'\n"
+    )
+    program.chmod(0o755)
+    there, image = Engine(program=str(program)), container.IMAGES["jetson"]
+
+    if built:
+        assert there.build(image) == image.tag()
+    else:
+        with pytest.raises(DeviceError, match=r"no GPU here.*over SSH"):
+            there.build(image)
+
+    asked = calls.read_text(encoding="utf-8").split()
+    assert asked == ["info", *(["image"] if built else [])]
 
 
 def test_a_container_that_hangs_is_removed(tmp_path: Path) -> None:

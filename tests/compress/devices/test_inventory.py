@@ -153,6 +153,15 @@ def test_a_board_that_is_not_there_is_told_with_those_that_are() -> None:
         device("pi4")
 
 
+def test_of_many_boards_a_sentence_names_a_few() -> None:
+    devices = {f"pi{number}": {"url": "ssh://h"} for number in range(5000)}
+    inventory_file().parent.mkdir(parents=True)
+    inventory_file().write_text(json.dumps({"format": 1, "devices": devices}))
+    assert len(boards()) == 5000
+    with pytest.raises(DeviceError, match=r"pi10 and 4997 more; .{0,60}$"):
+        device("nope")
+
+
 def test_boards_added_at_the_same_time_are_all_kept() -> None:
     """Six processes that change one file."""
     code = (

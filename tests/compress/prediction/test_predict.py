@@ -14,7 +14,7 @@ from compress.prediction.boards import BOARDS, CALIBRATION, board, calibrations
 from compress.prediction.counting import Count
 from compress.prediction.cycles import Llvm
 from compress.prediction.laps import Operator, Runs, instructions
-from compress.recipe import read_recipe
+from compress.recipe import Recipe, read_recipe
 from runtime.budget import Budget, Spent
 from runtime.errors import MissingDependencyError, RecipeError
 from runtime.files import read_json
@@ -138,7 +138,13 @@ def test_everything_that_is_missing_is_told_at_once(
         predict.check_installed()
 
 
-@pytest.mark.parametrize("flag", ["--compare", "--roofline", "--threads=2"])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        *("--compare", "--roofline", "--threads=2", "--classify", "--layers"),
+        *("--cores=0", "--runs=5", "--seed=1", "--device=pi5", "--mode=certified"),
+    ],
+)
 def test_flags_of_measurements_are_refused(
     flag: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -187,6 +193,10 @@ def test_a_budget_is_set_on_a_prediction_only_by_saying_so(tmp_path: Path) -> No
         ("latency_ms: {predicted: 20ms, target: rpi9}", "tflite", "rpi9"),
         ("latency_ms: {predicted: 20ms, target: rpi5}", "onnx", "add tflite"),
         ("predicted_ms: 20", "tflite", "needs a limit and a board"),
+        (
+            "latency_ms: {predicted: 20ms, target: rpi5}, predicted_ms: 3ms",
+            *("tflite", "asked for twice"),
+        ),
     ],
 )
 def test_what_no_prediction_can_keep_is_refused_before_any_work(
@@ -195,3 +205,16 @@ def test_what_no_prediction_can_keep_is_refused_before_any_work(
     """As one sentence."""
     with pytest.raises(RecipeError, match=told):
         recipe(tmp_path, budget, to)
+
+
+def test_the_schema_of_recipes_knows_a_prediction_as_it_is_written() -> None:
+    """An editor that checks by it takes what the documentation shows."""
+    limits = Recipe.model_json_schema()["$defs"]["Limits"]["properties"]
+    *plain, nested = limits["latency_ms"]["anyOf"]
+    assert (
+        plain
+        == limits["predicted_ms"]["anyOf"]
+        == nested["properties"].pop("predicted")["anyOf"]
+    )
+    assert nested["properties"] == {"target": {"type": "string"}}
+    assert nested["required"] == ["predicted", "target"]

@@ -12,16 +12,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from compress.aim import Aim
 from compress.job import Job
 from compress.pruning.budget import allowed_units
-from compress.pruning.deadline import Deadline, check_measurable
+from compress.pruning.deadline import Deadline
 from compress.pruning.graph import groups_of
 from compress.pruning.latency import latency_table, probe_widths
 from compress.pruning.latency_table import LatencyTable, Probe, tabulated
 from compress.pruning.layout import Kept, Layer, Layout
 from compress.pruning.stopwatch import by_layer
 from compress.pruning.tradeoff import traded
+from compress.reachable import check_measurable
 from runtime.errors import MissingDependencyError, RecipeError
 from runtime.operator_times import OperatorTime
 from runtime.target import TARGETS
@@ -303,11 +303,11 @@ def test_a_deadline_is_kept_even_if_the_table_is_too_hopeful(
 def test_a_target_that_nobody_can_measure_is_refused() -> None:
     """A Raspberry Pi is not here; TensorRT is nowhere but on its device."""
     with pytest.raises(MissingDependencyError, match=r"'rpi4' .* is no Cortex-A72"):
-        check_measurable(TARGETS["rpi4"], Aim())
-    check_measurable(TARGETS["rpi4"], Aim(device="pi4"))
-    check_measurable(TARGETS["local"], Aim())
+        check_measurable(TARGETS["rpi4"], None, stage="prune")
+    check_measurable(TARGETS["rpi4"], "pi4", stage="prune")
+    check_measurable(TARGETS["local"], None, stage="prune")
     with pytest.raises(MissingDependencyError, match="trtexec runs on the"):
-        check_measurable(TARGETS["jetson-orin"], Aim(device="orin"))
+        check_measurable(TARGETS["jetson-orin"], "orin", stage="prune")
 
 
 def test_a_table_at_rest_is_the_same_table() -> None:

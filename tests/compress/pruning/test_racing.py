@@ -222,4 +222,4 @@ def test_a_cut_is_timed_in_the_numbers_that_are_shipped(
     assert {(each.device, each.threads) for each in found} == {(None, 1)}
     export = recipe.export.model_copy(update={"device": "pi5", "target": ("rpi5",)})
     there = aim_of(recipe.model_copy(update={"export": export}), 1)
-    assert (there.device, there.threads) == ("pi5", 4)
+    assert (there.device, there.threads, there.runtime) == ("pi5", 4, "litert")
