@@ -49,6 +49,12 @@ def quantize_with_nncf(recipe: Recipe, folder: Path, screen: Screen) -> Report:
             "--engine nncf: works on the ONNX file and gives no other; leave --to out, "
             "or use --engine edgepress"
         )
+    for each in onnx_targets(recipe.export):
+        if each.rounds_reads:
+            raise RecipeError(
+                f"--engine nncf: chooses grids with zero points, which {each.name} does "
+                "not know; use --engine edgepress, which calibrates about 0 for it"
+            )
     check_start(recipe.model, tuple(recipe.steps()))
     options = _options(recipe)
     if options.accuracy_drop is not None and options.flips is not None:

@@ -217,6 +217,7 @@ def test_export_writes_every_target_from_the_one_graph(
         (("--accuracy-drop", "2"), Exit.USAGE, "accuracy-drop"),
         (("--flips", "-1"), Exit.USAGE, "flips"),
         (("--engine", "nncf", "--mode", "qat"), Exit.USAGE, "use --mode ptq"),
+        (("--engine", "nncf", "--target", "jetson"), Exit.USAGE, "grids with zero poi"),
         (
             ("--engine", "nncf", "--accuracy-drop", "0.1", "--flips", "0.1"),
             Exit.USAGE,

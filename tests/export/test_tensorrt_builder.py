@@ -12,8 +12,9 @@ import torch
 from torch import nn
 
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.int8.symmetric import mirrored
+from compress.int8.symmetric import halved, mirrored
 from compress.vision import timm, torchvision
+from export.half import in_half
 from export.lower import lowered
 from export.tensorrt_rules import breaches
 from export.to_onnx import qdq_model
@@ -89,6 +90,25 @@ def test_tensorrt_parses_and_builds_our_files(name: str, workshop: "Workshop") -
     trt = tensorrt()
     torch.manual_seed(0)
     model = int8_model(NETS[name](), workshop.chosen)
+
+    size, said = engine_of(trt, model)
+
+    assert said == []
+    assert size > 0
+
+
+@pytest.mark.parametrize("around", [False, True], ids=["float", "int8"])
+def test_tensorrt_takes_files_in_half_precision(
+    around: bool, everything: "Quantised"
+) -> None:
+    """What TensorRT 11 is to compute in FP16 is typed so, alone and around INT8."""
+    trt = tensorrt()
+    net = everything.net
+    if around:
+        fit = halved(mirrored(QuantizedNet(everything.graph, everything.scheme)))
+        net = with_qdq(fit.graph, fit.scheme)
+    raw = qdq_model(net, size=32, name="net", batch="static")
+    model = in_half(lowered(raw, target("jetson")) if around else raw)
 
     size, said = engine_of(trt, model)
 
