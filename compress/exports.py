@@ -1,21 +1,22 @@
 """Which files a run writes of a model, and the writing of each."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import nn
 
 from compress.int8.simulate import QuantizedNet, with_qdq
-from compress.measuring import machine_for
+from compress.measuring import machine_for, runtime_for
 from compress.models.model import Model
 from compress.recipe import Export
 from export.exporters import EXPORTERS, Order
 from runtime.artifact import SUFFIXES, Artifact, Dtype, Format
+from runtime.backends.table import backend
 from runtime.errors import RecipeError
 from runtime.files import file_name
-from runtime.machine import Machine, this_machine
+from runtime.machine import Machine
 from runtime.selftest import SelfTest
 from runtime.target import LOCAL, Target, int8_target, target
 
@@ -28,8 +29,8 @@ class Wanted:
     """A file that is to be written: of which model, how, and for whom.
 
     target: the device whose integer kernels an INT8 ONNX file is laid out for; half:
-    whether what is float around INT8 is float16; machine: what measures it, None for
-    this one.
+    whether what is float around INT8 is float16; runs_here: whether what measures it is
+    what it was laid out for.
     """
 
     role: str
@@ -37,8 +38,8 @@ class Wanted:
     format: Format
     dtype: Dtype
     target: Target | None = None
-    machine: Machine | None = None
     half: bool = False
+    runs_here: bool = True
 
     @property
     def name(self) -> str:
@@ -70,17 +71,18 @@ class Wanted:
         """What is said before it is written; a call that shows nothing is foretold."""
         return f"{self.name}{EXPORTERS[self.format].foretold}"
 
-    @property
-    def runs_here(self) -> bool:
-        """Whether what measures it is what the file was laid out for."""
-        return self.target is None or runs_on(
-            self.machine or this_machine(), self.target
-        )
-
 
 def runs_on(machine: Machine, target: Target) -> bool:
     """Whether INT8 ONNX files for `target` are what `machine` wants, too."""
     return target.layout == int8_target(machine).layout
+
+
+def _runs_there(export: Export, format_: Format, chosen: Target | None) -> bool:
+    """Whether what measures files of `export` takes those of a format for `chosen`."""
+    if (runtime := runtime_for(export)) is not None:
+        known = format_ in backend(runtime).formats
+        return known and (chosen is None or chosen.rounds_reads)
+    return chosen is None or runs_on(machine_for(export), chosen)
 
 
 def wanted(role: str, model: Model, export: Export) -> Iterator[Wanted]:
@@ -136,19 +138,17 @@ def _variants(
     role: str, model: Model, format_: Format, dtype: Dtype, export: Export
 ) -> Iterator[Wanted]:
     """One file, or one for each target that wants its INT8 laid out its own way."""
-    plain = Wanted(
-        role=role,
-        model=model,
-        format=format_,
-        dtype=dtype,
-        machine=machine_for(export),
-    )
-    if dtype != "int8" or not EXPORTERS[format_].layouts:
-        yield plain
-        return
-    for each in onnx_targets(export):
-        half = each.rounds_reads and export.around == "float16"
-        yield replace(plain, target=each, half=half)
+    laid_out = dtype == "int8" and EXPORTERS[format_].layouts
+    for each in onnx_targets(export) if laid_out else (None,):
+        yield Wanted(
+            role=role,
+            model=model,
+            format=format_,
+            dtype=dtype,
+            target=each,
+            half=each is not None and each.rounds_reads and export.around == "float16",
+            runs_here=_runs_there(export, format_, each),
+        )
 
 
 def rounds_answer(asked: Wanted, export: Export) -> bool:

@@ -31,7 +31,7 @@ def linted(path: Path, name: str) -> Facts:
     if artifact.format != "onnx":
         raise RecipeError(f"verify: {path}: {device.name} reads ONNX files")
     check_installed("onnx", "onnx_ir")
-    from export.tensorrt_rules import RULES, breaches_of_file
+    from export.tensorrt_rules import OPSET_MOST, RULES, breaches_of_file, is_float_file
 
     found = breaches_of_file(path)
     lines = [
@@ -39,11 +39,16 @@ def linted(path: Path, name: str) -> Facts:
     ]
     if len(found) > _SHOWN:
         lines.append(f"and {len(found) - _SHOWN} more (--json has all)")
-    lines.append(
-        f"verdict: {len(found)} breaches of what {device.name} asks of a QDQ file"
-        if found
-        else f"verdict: keeps to all {len(RULES)} rules of {device.name}"
-    )
+    if found:
+        kept = f"{len(found)} breaches of what {device.name} asks of a QDQ file"
+    elif is_float_file(path):
+        kept = (
+            f"a float file, of which {device.name} asks an opset of {OPSET_MOST} at "
+            "most, no more, and it keeps to that; nothing is rounded to INT8 there"
+        )
+    else:
+        kept = f"keeps to all {len(RULES)} rules of {device.name}"
+    lines.append(f"verdict: {kept}")
     return Facts(
         text="\n".join(lines),
         facts={

@@ -89,7 +89,8 @@ def runtime_of(export: Export) -> str | None:
 
 def runtime_for(export: Export) -> str | None:
     """What a device runs files by, where that is not the runtime of their format."""
-    return _ENGINE if runtime_of(export) == _ENGINE else None
+    engine = export.device is not None and runtime_of(export) == _ENGINE
+    return _ENGINE if engine else None
 
 
 def measured(  # noqa: PLR0913  # what is measured, where and how
@@ -105,13 +106,13 @@ def measured(  # noqa: PLR0913  # what is measured, where and how
 ) -> Profile:
     """Measure `files` on the device `name`, in turn if there are several.
 
-    See `Device.measure`; an emulated device is a DeviceError: nothing can be chosen by
-    its times.
+    trtexec times them one after the other. See `Device.measure`; an emulated device is
+    a DeviceError: nothing can be chosen by its times.
     """
     plan = Plan(
         runs=runs,
         seconds=seconds,
-        compare=len(files) > 1,
+        compare=len(files) > 1 and runtime != _ENGINE,
         threads=threads,
         seed=seed,
         runtime=runtime,

@@ -65,7 +65,6 @@ class DeviceTimer:
             threads=threads_for(self.export),
             seed=self.job.seed,
             screen=self.job.screen,
-            runtime=runtime_for(self.export),
             seconds=seconds,
         )
         return samples_of(found)
@@ -75,7 +74,8 @@ def placed(asked: Wanted, export: Export, job: Job, recipe: str) -> Placed:
     """What stays float in an INT8 file because it is faster so where it is measured.
 
     Nothing is looked for unless `export` asks, or names a target of the file's format;
-    nothing is timed for a device that neither this machine is nor `export` names.
+    nothing is timed for a device that neither this machine is nor `export` names, nor
+    for TensorRT, which takes minutes to build what it runs.
     `recipe` is the digest that the file will be written with.
     """
     net = asked.model.net
@@ -85,7 +85,7 @@ def placed(asked: Wanted, export: Export, job: Job, recipe: str) -> Placed:
         return Placed()
     # One TFLite file serves every device, those that were named before this machine.
     mine = asked.target is not None or not named or export.device is not None
-    here = asked.runs_here and mine
+    here = asked.runs_here and mine and runtime_for(export) is None
     found = _timed(asked, net, export, job, recipe) if here else untimed()
     job.screen.tell(f"place: {asked.name}: {found.as_text()}")
     record = {**found.as_record(), "left_float": sorted(found.left_float)}

@@ -6,16 +6,17 @@ verb will find.
 
 import re
 import shutil
-import subprocess
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from subprocess import SubprocessError
 from typing import Final
 
 from compress.devices.engine import engine
 from compress.prediction.cycles import OLDEST, installed
 from runtime.backends import trtexec_words
 from runtime.errors import DeviceError, MissingDependencyError
+from runtime.programs import run_program
 
 _ANSWERED_S: Final = 30.0
 _VERSION: Final = re.compile(r"TensorRT v\d+|\d+(?:\.\d+)+\w*")
@@ -140,14 +141,8 @@ def _seen(program: Program) -> Seen:
 def _version(place: str, ask: str) -> str | None:
     """What the program at `place` says of itself; None if it says nothing of use."""
     try:
-        done = subprocess.run(  # noqa: S603  # a fixed question, no shell
-            [place, ask],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            check=False,
-            timeout=_ANSWERED_S,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = run_program([place, ask], patience_s=_ANSWERED_S)
+    except (OSError, SubprocessError):
         return None
     said = _VERSION.search((done.stdout + done.stderr).decode("utf-8", "replace"))
     return said[0] if said else None

@@ -28,6 +28,7 @@ from export.lowering.graph import (
     numbers,
     readers,
 )
+from export.lowering.normal import is_quantised
 from export.lowering.tensorrt import quantized_from, skip_of
 from runtime.errors import InputRejectedError, one_line
 
@@ -106,6 +107,12 @@ def breaches_of_file(path: Path) -> tuple[Breach, ...]:
             f"{path}: keeps its weights in another file; save it as one file"
         )
     return found
+
+
+def is_float_file(path: Path) -> bool:
+    """Whether an ONNX file that breaks no rule has no Q, which most rules are about."""
+    model = ir.from_proto(onnx.load(path, load_external_data=False))
+    return not is_quantised(model.graph)
 
 
 def _newer(model: ir.Model) -> Iterator[str]:

@@ -68,8 +68,8 @@ class Trtexec:
 
     @property
     def name(self) -> str:
-        """TensorRT and its version."""
-        return f"tensorrt {'.'.join(map(str, self.dialect.version))}"
+        """The program, by the version of its TensorRT."""
+        return f"{PROGRAM} {'.'.join(map(str, self.dialect.version))}"
 
     def engine(self, artifact: Artifact) -> Path:
         """The engine of a file, built once for this GPU, this version and this file.

@@ -50,6 +50,24 @@ def test_a_good_file_is_told_to_be_one(
     assert "keeps to all 13 rules" in capsys.readouterr().out
 
 
+def test_a_float_file_is_told_that_it_is_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Rules about Q and DQ, all kept, would sound as if it were ready for INT8."""
+    path = written(tmp_path / "float.onnx", np.int8(0))
+    model = onnx.load(path)
+    del model.graph.node[:]
+    model.graph.node.append(helper.make_node("Conv", ["image", "w"], ["y"]))
+    weight = np.ones((4, 3, 1, 1), np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    onnx.save(model, path)
+
+    assert main(["verify", str(path), "--target", "jetson-orin"]) == Exit.FIT
+    told = capsys.readouterr().out
+    assert "verdict: a float file" in told
+    assert "rules" not in told
+
+
 def test_each_breach_is_told_with_its_source(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

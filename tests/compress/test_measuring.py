@@ -30,23 +30,27 @@ PI5 = replace(
 )
 
 
+ORIN = replace(PI5, board="Jetson Orin Nano", cpu="Cortex-A78AE")
+
+
 @dataclass
 class Board:
-    """Runs files in this process and says that a Pi did, INT8 ones `slower` times."""
+    """Runs files in this process and says `there` did, INT8 ones `slower` times."""
 
     name: str = "pi5"
+    there: Machine = PI5
     slower: float = 1.0
     emulator: str | None = None
     asked: list[tuple[list[str], Plan]] = field(default_factory=list)
 
     def machine(self) -> Machine:
-        """A Raspberry Pi 5."""
-        return replace(PI5, emulator=self.emulator)
+        """What it says of itself."""
+        return replace(self.there, emulator=self.emulator)
 
     def measure(self, files: Sequence[Path], plan: Plan, screen: Voice) -> Profile:
         """Measure here, quickly."""
         self.asked.append(([path.name for path in files], plan))
-        quick = replace(plan, runs=20, seconds=None)
+        quick = replace(plan, runs=20, seconds=None, runtime=None)
         found = profile_files(files, quick, screen)
         by_name = {path.name: path for path in files}
         there = []
@@ -57,6 +61,7 @@ class Board:
                 dataclasses.replace(
                     each,
                     machine=self.machine(),
+                    runtime=plan.runtime or each.runtime,
                     samples_ns=tuple(round(ns * factor) for ns in each.samples_ns),
                     p50=None if each.p50 is None else each.p50.scaled(factor),
                 )
@@ -143,6 +148,26 @@ def test_files_are_made_for_the_board_and_measured_on_it(
         next(e["p50_ms"] for e in report["measurements"] if "int8" in e["path"])
     )
     assert {each["target"] for each in report["ship"]} <= {"pi5"}
+
+
+@pytest.mark.slow
+def test_a_jetson_times_its_own_files_by_tensorrt(
+    network: Path,
+    plug: Callable[[Board], Board],
+    draw_folder: Callable[..., Path],
+    tmp_path: Path,
+) -> None:
+    """One after the other, as trtexec does; and no candidates, slow to build there."""
+    board = plug(Board(there=ORIN))
+    data = draw_folder(tmp_path / "data")
+
+    _, report = run_for(network, data, tmp_path / "run", "--target", "jetson")
+
+    ((names, plan),) = board.asked
+    assert names == ["start-lenet5.onnx", "model-lenet5-int8-jetson.onnx"]
+    assert (plan.runtime, plan.compare) == ("trtexec", False)
+    assert {each["device"] for each in report["measurements"]} == {"Jetson Orin Nano"}
+    assert {each["target"] for each in report["ship"]} == {"jetson"}
 
 
 @pytest.mark.slow

@@ -10,7 +10,7 @@ import pytest
 
 from runtime.artifact import Artifact
 from runtime.backends import trtexec, trtexec_words
-from runtime.backends.table import BACKENDS
+from runtime.backends.table import BACKENDS, ran_by
 from runtime.backends.trtexec_files import read_layers, read_times
 from runtime.backends.trtexec_words import Dialect
 from runtime.errors import (
@@ -175,7 +175,7 @@ def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pytest.mark.parametrize(
-    ("version", "name"), [("100300", "tensorrt 10.3.0"), ("110002", "tensorrt 11.0.2")]
+    ("version", "name"), [("100300", "trtexec 10.3.0"), ("110002", "trtexec 11.0.2")]
 )
 def test_both_dialects_time_a_file_and_its_layers(
     bench: Bench, version: str, name: str
@@ -188,6 +188,7 @@ def test_both_dialects_time_a_file_and_its_layers(
 
     (found,) = profile.measurements
     assert found.runtime == name
+    assert ran_by("trtexec", found.runtime)
     assert len(found.samples_ns) == len(TIMES)
     assert found.p50_ms == pytest.approx(0.783, abs=0.001)
     assert found.load_ms == pytest.approx(12.5)
@@ -231,7 +232,7 @@ def test_a_file_that_tensorrt_refuses_is_said_with_its_words(bench: Bench) -> No
     """Its first error, not its last line."""
     bench.install("100300")
 
-    with pytest.raises(DeviceError, match=r"tensorrt 10\.3\.0 fails.*zero point"):
+    with pytest.raises(DeviceError, match=r"trtexec 10\.3\.0 fails.*zero point"):
         trtexec.opened("net").engine(bench.artifact(b"\x12\x09refuse me:\x00"))
     assert not list((bench.folder / "cache").rglob("*.engine"))
 
