@@ -88,20 +88,18 @@ def _few(unsure: bool) -> str:
 def asked_of_ptq(found: Evidence) -> Iterator[Check]:
     """What `ptq` was asked to lose at most, and what its network lost.
 
-    Files without a network of ours to stand for them are asked one by one.
+    Files without a network of ours to stand for them, and those on grids of their
+    target's own, are asked one by one.
     """
     before, after = (inner(found.quantisation, key) for key in ("float32", "int8"))
     flips = number(after, "flips")
     lost = _lost(number(before, "accuracy"), number(after, "accuracy"), flips)
-    alone = [
-        file
-        for file in found.proof.delivered
-        if file.artifact.dtype == "int8" and file.parity is None
-    ]
+    files = [file for file in found.proof.delivered if file.artifact.dtype == "int8"]
+    alone = [file for file in files if file.parity is None or file.grids is not None]
     for _, stage in found.recipe.steps():
         if not isinstance(stage, Ptq):
             continue
-        if not alone:
+        if not alone or len(alone) < len(files):
             yield from _asked(stage, lost, flips, file="")
         for file in alone:
             changed = file.changed.argmax_agreement if file.changed else None

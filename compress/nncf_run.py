@@ -52,8 +52,8 @@ def quantize_with_nncf(recipe: Recipe, folder: Path, screen: Screen) -> Report:
     for each in onnx_targets(recipe.export):
         if each.rounds_reads:
             raise RecipeError(
-                f"--engine nncf: chooses grids with zero points, which {each.name} does "
-                "not know; use --engine edgepress, which calibrates about 0 for it"
+                f"--engine nncf: chooses grids with zero points, which {each.name} "
+                "does not know; use --engine edgepress, which calibrates about 0 for it"
             )
     check_start(recipe.model, tuple(recipe.steps()))
     options = _options(recipe)

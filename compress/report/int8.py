@@ -52,13 +52,25 @@ def notes(report: Report) -> Iterator[tuple[str, str]]:
         placed = placement(artifact)
         name = text(artifact, "path").rpartition("/")[2]
         macs = f"{share(artifact)} of the multiply-accumulates in INT8"
-        yield "int8", f"{name}: {macs}{f'; {placed}' if placed else ''}"
+        parts = [macs, own_answers(artifact), placed]
+        yield "int8", f"{name}: {'; '.join(filter(None, parts))}"
     found = [
         f"{cut(name, LETTERS)} ({cut(operator, LETTERS)}, {macs} of the MACs)"
         for name, operator, macs in float_rows(report)
     ]
     if found:
         yield "float", listed(found)
+
+
+def own_answers(artifact: Record) -> str:
+    """What a file on grids of its own target changed; empty where it has none."""
+    found = inner(artifact, "against_float32") if inner(artifact, "grids") else {}
+    if (alike := number(found, "argmax_agreement")) is None:
+        return ""
+    of = units.count(number(found, "images"))
+    noise = decibels(number(found, "sqnr_db"))
+    changed = f"{units.percent(1 - alike)} of {of} answers changed, SQNR {noise}"
+    return f"grids of its own: {changed}"
 
 
 def printed(report: Report) -> Iterator[str]:

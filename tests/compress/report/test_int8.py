@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 import report_example
 
+from compress.report.int8 import notes
 from compress.report.report import Report
 
 FLOAT = "artifacts/start-mobilenetv2_100.onnx"
 INT8 = "artifacts/model-mobilenetv2_100-int8-x86-vnni.onnx"
 ARM = "artifacts/model-mobilenetv2_100-int8-arm64.onnx"
+JETSON = "artifacts/model-mobilenetv2_100-int8-jetson.onnx"
 LITE = "artifacts/model-mobilenetv2_100-int8.tflite"
 NOISY = {40: 21.4, 0: 26.3, 41: 18.2, 6: 19.9, 57: 24.0}  # dB, by place in the graph
 
@@ -373,3 +375,23 @@ def test_tflite_and_onnx_are_both_named_as_what_measured() -> None:
     report = example(measurements=(*example().measurements[:2], lite))
 
     assert "one image, onnxruntime 1.31.1, litert 2.3, 1 thread" in told(report)
+
+
+def test_a_file_on_grids_of_its_own_says_what_they_changed() -> None:
+    """The network's figure above it is that of other files."""
+    own: dict[str, object] = {
+        "grids": {"scales": {"image": 0.02}},
+        "against_float32": {
+            "images": 650,
+            "argmax_agreement": 0.986,
+            "sqnr_db": 25.2,
+        },
+    }
+    jetson = artifact("model", JETSON, "jetson", **own)
+
+    told = [sentence for _, sentence in notes(example(artifacts=(jetson,)))]
+
+    assert (
+        "model-mobilenetv2_100-int8-jetson.onnx: 99.68 % of the multiply-accumulates "
+        "in INT8; grids of its own: 1.40 % of 650 answers changed, SQNR 25.2 dB"
+    ) in told
