@@ -11,13 +11,18 @@ from compress.int8.capture import captured
 from compress.int8.rules import pixel_levels
 from compress.models.batches import batches_of
 from compress.models.stage_result import StageResult
-from compress.quantization.accuracy_recovery import Limits, recover_accuracy
+from compress.quantization.accuracy_recovery import (
+    Limits,
+    Recovered,
+    recover_accuracy,
+)
 from compress.quantization.finish import evaluator_for, findings, with_logits
 from compress.quantization.ptq import Methods, quantized
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from compress.context.console import Console
     from compress.context.context import RunContext
     from compress.data.dataset import Dataset
     from compress.int8.simulate import QuantizedNet
@@ -75,21 +80,25 @@ def post_training(
             say=context.console.tell,
         )
         net, rungs = healed.net, [each.as_record() for each in healed.rungs]
-        if len(rungs) > 1:
-            context.console.doubt(
-                f"ptq: the images that tell INT8's accuracy also chose it among "
-                f"{len(rungs)} attempts, which flatters it; other images tell more"
-            )
-        if not healed.holds:
-            context.console.tell(
-                f"ptq: no rung of the ladder has {limits.as_text()}; the best one is "
-                "kept"
-            )
+        say_how(healed, limits, context.console)
     net = with_logits(net, batches)
     return StageResult(
         model=replace(model, net=net.eval(), trained=True),
         findings=findings(graph, net, judge, batches, rungs, context),
     )
+
+
+def say_how(found: Recovered, limits: Limits, console: Console) -> None:
+    """Say what speaks against an accuracy that was recovered."""
+    if len(found.rungs) > 1:
+        console.doubt(
+            "ptq: the images that tell INT8's accuracy also chose it among "
+            f"{len(found.rungs)} attempts, which flatters it; other images tell more"
+        )
+    if not found.holds:
+        console.tell(
+            f"ptq: no rung of the ladder has {limits.as_text()}; the best one is kept"
+        )
 
 
 def short_training(
