@@ -149,7 +149,7 @@ def test_the_watch_sees_what_onnx_runtime_would_keep(watch: Watch) -> None:
         "import runtime, onnxruntime",
         "from compress.context.vision import timm, torchvision",
         "import runtime, ai_edge_litert.interpreter",
-        "from compress.int8 import nncf_engine; import nncf",
+        "from compress.quantization import nncf; import nncf",
         "import runtime, accelerate, safetensors, huggingface_hub",
     ],
 )

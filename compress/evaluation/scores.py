@@ -29,7 +29,9 @@ ENOUGH_IMAGES = 200
 PARITY_BATCH = 32  # a file with a fixed batch is asked image by image
 
 
-def scores_of(ask: Answer, model: Model, images: Images) -> Scores:
+def scores_of(
+    ask: Answer, model: Model, images: Images, *, title: str = "proof"
+) -> Scores:
     """What `ask` says to each image as `model` is fed it: float32 [images, outputs].
 
     They lie in a file that nobody else sees, so that memory does not grow with them.
@@ -38,7 +40,7 @@ def scores_of(ask: Answer, model: Model, images: Images) -> Scores:
         raise InputRejectedError("no held-out images to judge networks and files by")
     found = np.empty((0, 0), np.float32)
     done = 0
-    for batch in passed("scores", evaluation_batches(images, PARITY_BATCH)):
+    for batch in passed(title, evaluation_batches(images, PARITY_BATCH)):
         scores = ask(model.prepare(batch.pixels).contiguous().numpy())
         if not done:
             shape = (len(images), *scores.shape[1:])
@@ -70,7 +72,10 @@ def network_scores(  # noqa: PLR0913  # which network, in which numbers, on what
         asked = reference_of(net, left_float=left_float)
         with meta.evaluating(asked):
             return scores_of(
-                network_answers(asked), model, images.only(slice(None, None, step))
+                network_answers(asked),
+                model,
+                images.only(slice(None, None, step)),
+                title="judging by held-out images",
             )
 
     return memo.value(net, (left_float, images.digest, len(images), step), ask)

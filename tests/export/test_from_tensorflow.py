@@ -79,7 +79,7 @@ def test_a_file_answers_as_tensorflow_does(
     )
 
     assert Artifact.read(path) == artifact
-    assert artifact.dtype == ("int8" if dtype == "int8" else "float32")
+    assert artifact.dtype == dtype
     assert artifact.preprocess == PREPROCESS
     session = open_session(artifact)
     expected = np.asarray(network(images(8)))  # type: ignore[operator]

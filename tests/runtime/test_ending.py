@@ -136,4 +136,6 @@ def test_a_name_cannot_write_lines_of_its_own(
         assert ask() == Exit.USAGE
         told = capsys.readouterr().err
         assert told.count("\n") == 1
-        assert r"a\n\x1b[2Jcompress: fit to ship\udcff.onnx: no such file" in told
+        assert (
+            r"a\n\x1b[2Jcompress: fit to ship\udcff.onnx: is no name in UTF-8" in told
+        )

@@ -87,7 +87,7 @@ def test_every_verb_is_a_module_with_help_and_the_shared_flags(
 
     A verb that computes nothing neither lists those nor takes them in silence.
     """
-    modules = {path.stem for path in (ROOT / "compress/verbs").glob("*.py")}
+    modules = {path.stem for path in (ROOT / "compress/cli/verbs").glob("*.py")}
     assert set(VERBS) == modules - {"__init__", "one_stage"}
     for verb in VERBS:
         assert main([verb, "--help"]) == Exit.FIT

@@ -148,7 +148,10 @@ def test_verify_looks_into_tflite_files_too(
     assert main(["export", *words, "--out", str(out)]) == Exit.FIT
     verify = ("verify", str(out), "--data", str(data), "--json", "-q")
     assert main([*verify, "--threshold", "1"]) == Exit.FIT
-    assert main([*verify, "--runtime", "openvino"]) == Exit.FIT
+    # Without VNNI OpenVINO adds products in 16 bits, which saturate: scores may part.
+    exact = {"avx512_vnni", "avx_vnni"} & {*this_machine().features}
+    allowed = {Exit.FIT} if exact else {Exit.FIT, Exit.PARITY}
+    assert main([*verify, "--runtime", "openvino"]) in allowed
     assert main([*verify, "--runtime", "onnxruntime-cuda"]) == Exit.USAGE
     capsys.readouterr()
 

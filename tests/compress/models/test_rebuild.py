@@ -14,7 +14,6 @@ from compress.context.console import Console
 from compress.models.build import build, skeleton
 from compress.models.checkpoint import (
     RECORD,
-    load,
     load_model,
     save_model,
     weights_digest,
@@ -100,7 +99,7 @@ def test_a_cut_model_comes_back_bit_for_bit(cut: Model, saved: Path) -> None:
     images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(again.net(images), cut.net(images))
-        assert torch.equal(load(saved)(images), cut.net(images))
+        assert torch.equal(load_model(saved).net(images), cut.net(images))
     assert again.surgery == cut.surgery
     assert weights_digest(again) == weights_digest(cut)
     assert weights_digest(whole()) != weights_digest(cut)
@@ -147,7 +146,7 @@ def test_a_cut_model_may_be_given_other_classes(saved: Path) -> None:
 
     assert other.net(torch.rand(1, 3, 32, 32)).shape == (1, 2)
     assert other.net.get_submodule(CUT).weight.shape == (10, 16, 3, 3)
-    kept = load(saved).get_submodule(CUT).weight
+    kept = load_model(saved).net.get_submodule(CUT).weight
     assert torch.equal(other.net.get_submodule(CUT).weight, kept)  # type: ignore[arg-type]
 
 
@@ -189,7 +188,7 @@ def test_split_layers_come_back_and_may_be_cut_too(tmp_path: Path) -> None:
     save_model(model.operated(net, surgery), tmp_path)
 
     with torch.no_grad():
-        assert torch.equal(load(tmp_path)(images), net(images))
+        assert torch.equal(load_model(tmp_path).net(images), net(images))
 
 
 def change(**fields: object) -> Callable[[dict[str, Any]], None]:
@@ -248,7 +247,7 @@ def test_a_record_that_does_not_fit_is_refused(
     write_json(saved / RECORD, record)
 
     with pytest.raises(InputRejectedError, match=f"{RECORD}.*{sentence}") as error:
-        load(saved)
+        load_model(saved)
     assert "\n" not in str(error.value)
 
 
@@ -279,7 +278,7 @@ def test_a_cut_model_is_quantized_saved_and_answers_alike(
     save_model(cut.with_net(net.eval()), tmp_path)
 
     with torch.no_grad():
-        assert torch.equal(load(tmp_path)(images), net(images))
+        assert torch.equal(load_model(tmp_path).net(images), net(images))
 
 
 def test_a_cut_network_of_a_users_spec_builds_again() -> None:
