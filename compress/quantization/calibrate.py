@@ -11,6 +11,7 @@ from torch import Tensor, fx
 from compress.context.progress import passed
 from compress.int8.capture import parameter
 from compress.int8.grids import Scheme, roomy_scales, weight_scales
+from compress.int8.multipliers import within_reach
 from compress.int8.operators import bias_of, weight_of, weighted
 from compress.int8.plan import Plan
 from compress.int8.rules import grids_of
@@ -132,7 +133,8 @@ def scheme_of(
             whole = not plan.logits.isdisjoint(nodes)
             chosen[first] = ESTIMATORS["minmax" if whole else ranges](seen[first])
     activations = grids_of(graph, plan, chosen, levels=levels)
-    return Scheme(activations=activations, weights=scales_of(graph, activations))
+    scheme = Scheme(activations=activations, weights=scales_of(graph, activations))
+    return within_reach(graph, plan, scheme)
 
 
 def scales_of(

@@ -10,6 +10,7 @@ from torch import Tensor, fx
 
 from compress.context.progress import passed
 from compress.int8.grids import Scheme
+from compress.int8.multipliers import within_reach
 from compress.int8.plan import Plan, planned
 from compress.int8.rules import Range, grids_of
 from compress.int8.simulate import QuantizedNet
@@ -101,6 +102,7 @@ def quantized(
         weights=scales_of(made, activations),
         left_float=methods.left_float,
     )
+    scheme = within_reach(made, plan, scheme)
     rounded = made
     if methods.learn_rounding:
         say("learning how to round weights")

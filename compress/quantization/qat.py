@@ -19,6 +19,7 @@ from compress.context.progress import passed
 from compress.int8.canonicalize import canonical_
 from compress.int8.capture import captured, parameter
 from compress.int8.grids import Scheme
+from compress.int8.multipliers import within_reach
 from compress.int8.operators import bias_of, weight_of
 from compress.int8.plan import planned
 from compress.int8.rules import MEAN, Range, calmed, grids_of, pixel_levels
@@ -216,7 +217,8 @@ class QatNet(nn.Module):
                 to = bias_of(node)
                 if to is not None and bias is not None:
                     parameter(graph, to).copy_(bias)
-        return QuantizedNet(graph, Scheme(activations=activations, weights=weights))
+        scheme = Scheme(activations=activations, weights=weights)
+        return QuantizedNet(graph, within_reach(graph, self.source.plan, scheme))
 
     def _follow_(self, seen: Mapping[str, Tensor]) -> None:
         """Move the ranges towards what a batch showed, the same for all processes."""

@@ -55,6 +55,8 @@ def converted(
     # All that the converter asks of a quantizer: are ranges found at run time?
     static = SimpleNamespace(global_config=SimpleNamespace(is_dynamic=False))
     config = QuantConfig(pt2e_quantizer=static) if integers else None
+    constants: list[Tensor] = []
+    _keep_constants_(constants)
     _take_apart_()
     try:
         with silence(1, 2), torch.no_grad():
@@ -84,6 +86,23 @@ def _check_parts(content: bytes, *, name: str) -> None:
         "second graph for; replace what it is made of, such as a scatter, a fold or a "
         "loop, or export to ONNX"
     )
+
+
+def _keep_constants_(kept: list[Tensor]) -> None:
+    """Let every constant that the converter meets live as long as `kept`.
+
+    It knows them by where they lie in memory. Of one that is strided, as weights are
+    that were trained channels last, it makes a copy, frees it, and takes the next copy
+    that lands there for the same constant: layers of one shape then have the weights of
+    the first (litert-torch from 0.9 on, its issue 1061).
+    """
+    from litert_torch.backend import inline_consts, lowerings
+
+    def lower(context: object, values: Tensor) -> object:
+        kept.append(values.detach().cpu().contiguous())
+        return inline_consts.tensor_lowering_placeholder_lowering(context, kept[-1])
+
+    lowerings.lower(inline_consts.tensor_lowering_placeholder)(lower)
 
 
 def _take_apart_() -> None:
